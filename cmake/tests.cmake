@@ -1,0 +1,48 @@
+# One GoogleTest executable per folder of tests/ that has *_test.cpp: tests/backends/cpu ->
+# test_backends_cpu. Other .cpp files of that folder are linked in; tests/support is for everybody.
+find_package(GTest CONFIG REQUIRED)
+find_package(benchmark CONFIG)
+
+set(tests_root "${CMAKE_SOURCE_DIR}/tests")
+file(GLOB_RECURSE support_sources CONFIGURE_DEPENDS "${tests_root}/support/*.cpp")
+add_library(regraft_test_support STATIC ${support_sources} "${gen}/empty.cpp")
+target_include_directories(regraft_test_support PUBLIC "${tests_root}")
+target_compile_definitions(regraft_test_support PUBLIC REGRAFT_TEST_DATA="${tests_root}")
+target_link_libraries(regraft_test_support PUBLIC regraft_compiler regraft_internal GTest::gmock)
+
+file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS RELATIVE "${tests_root}" "${tests_root}/*_test.cpp")
+set(test_folders "")
+foreach(source IN LISTS test_sources)
+  cmake_path(GET source PARENT_PATH folder)
+  list(APPEND test_folders "${folder}")
+endforeach()
+list(REMOVE_DUPLICATES test_folders)
+foreach(folder IN LISTS test_folders)
+  string(REPLACE "/" "_" area "${folder}")
+  file(GLOB sources CONFIGURE_DEPENDS "${tests_root}/${folder}/*.cpp")
+  add_executable(test_${area} ${sources})
+  # DNNL and simdjson for their headers: some tests look at what the libraries did.
+  target_link_libraries(test_${area} PRIVATE
+    regraft_test_support DNNL::dnnl simdjson::simdjson ZLIB::ZLIB GTest::gmock_main)
+  set_target_properties(test_${area} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  add_test(NAME ${area} COMMAND test_${area})
+  set_tests_properties(${area} PROPERTIES WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
+endforeach()
+
+# An example sees the public headers and the runtime half only.
+file(GLOB examples CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/examples/*.cpp")
+foreach(source IN LISTS examples)
+  cmake_path(GET source STEM name)
+  add_executable(example_${name} "${source}")
+  target_link_libraries(example_${name} PRIVATE regraft_runtime Threads::Threads)
+endforeach()
+
+file(GLOB benchmarks CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/benchmarks/*.cpp")
+if(benchmark_FOUND)
+  foreach(source IN LISTS benchmarks)
+    cmake_path(GET source STEM name)
+    add_executable(bench_${name} "${source}")
+    target_link_libraries(bench_${name} PRIVATE
+      regraft_compiler regraft_internal DNNL::dnnl benchmark::benchmark)
+  endforeach()
+endif()
