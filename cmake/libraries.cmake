@@ -22,7 +22,7 @@ target_include_directories(regraft_internal INTERFACE "${CMAKE_SOURCE_DIR}/src" 
 target_include_directories(regraft_internal SYSTEM INTERFACE
   "${REGRAFT_XXHASH_INCLUDE}" $<TARGET_PROPERTY:flatbuffers::flatbuffers,INTERFACE_INCLUDE_DIRECTORIES>)
 target_compile_definitions(regraft_internal INTERFACE
-  XXH_INLINE_ALL REGRAFT_VERSION="${PROJECT_VERSION}"
+  REGRAFT_VERSION="${PROJECT_VERSION}"
   $<$<BOOL:${REGRAFT_CUDA}>:REGRAFT_CUDA> $<$<NOT:$<BOOL:${REGRAFT_OPENMP}>>:REGRAFT_NO_OPENMP>)
 
 # CMake refuses a library without sources; a half whose folders are still empty gets an empty file.
