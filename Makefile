@@ -1,0 +1,53 @@
+# The commands of everyday work; each also runs what it needs.
+SHELL := /bin/bash
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+python := .venv/bin/python
+
+.PHONY: help setup build test demo bench bench-cuda fuzz lint format clean
+help:
+	@echo 'make setup       install what is missing (Debian packages, .venv)'
+	@echo 'make build       release build: build/release'
+	@echo 'make test        everything: linters, tests, sanitizers, fuzzing; closes with totals'
+	@echo '                 (a part of it: tools/test --only lint,unit,python,asan,tsan,fuzz)'
+	@echo 'make demo        compile, save, load and refit ResNet-18, beside PyTorch'
+	@echo 'make bench       speed of inference and refit beside PyTorch'
+	@echo 'make bench-cuda  the same on an NVIDIA GPU'
+	@echo 'make fuzz        every fuzz target for FUZZ_SECONDS (600)'
+	@echo 'make lint        linters only'
+	@echo 'make format      apply clang-format and ruff'
+	@echo 'make clean       remove build/ and out/'
+
+setup:
+	@tools/setup
+
+build: setup
+	@cmake --preset release --log-level=WARNING
+	@cmake --build --preset release
+
+test:
+	@tools/test
+
+demo: build
+	@PYTHONPATH=build/release/python $(python) tools/demo.py
+
+bench: build
+	@PYTHONPATH=build/release/python $(python) benchmarks/bench.py $(BENCH_FLAGS)
+
+bench-cuda: setup
+	@cmake --preset release --log-level=WARNING -B build/release-cuda -DREGRAFT_CUDA=ON
+	@cmake --build build/release-cuda
+	@PYTHONPATH=build/release-cuda/python $(python) benchmarks/bench.py --backend cuda $(BENCH_FLAGS)
+
+fuzz: setup
+	@tools/fuzz --seconds $(or $(FUZZ_SECONDS),600)
+
+lint:
+	@tools/test --only lint
+
+format:
+	@git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -r .venv/bin/clang-format -i
+	@.venv/bin/ruff check --fix --quiet . && .venv/bin/ruff format --quiet .
+
+clean:
+	rm -rf build out

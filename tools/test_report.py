@@ -1,0 +1,126 @@
+"""Counting for tools/test: runs commands, times phases, reads GoogleTest and pytest results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Totals:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(
+            self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped
+        )
+
+
+def gtest_totals(folder: Path, junit: Path) -> Totals:
+    """Cases of every GoogleTest report in `folder`.
+
+    An executable that ctest calls failed, but whose cases do not (it crashed, or it found no case),
+    counts as one failure.
+    """
+    totals = Totals()
+    failing = set()
+    for path in sorted(folder.glob("*.json")):
+        for suite in json.loads(path.read_text())["testsuites"]:
+            for case in suite["testsuite"]:
+                if case.get("failures"):
+                    totals.failed += 1
+                    failing.add(path.stem.split(".")[0])
+                elif case["result"] == "SKIPPED" or case["status"] == "NOTRUN":
+                    totals.skipped += 1
+                else:
+                    totals.passed += 1
+    for case in ElementTree.parse(junit).getroot().iter("testcase"):
+        if case.get("status") != "run" and "test_" + case.get("name", "") not in failing:
+            totals.failed += 1
+    return totals
+
+
+def pytest_totals(result: Path) -> Totals:
+    totals = Totals()
+    for suite in ElementTree.parse(result).getroot().iter("testsuite"):
+        count = {k: int(suite.get(k, "0")) for k in ("tests", "failures", "errors", "skipped")}
+        bad = count["failures"] + count["errors"]
+        totals += Totals(count["tests"] - bad - count["skipped"], bad, count["skipped"])
+    return totals
+
+
+@dataclass
+class Report:
+    """What ran and how it went. Commands run one after another in the current folder."""
+
+    totals: Totals = field(default_factory=Totals)
+    phases: list[tuple[str, float, Totals]] = field(default_factory=list)
+    steps: dict[str, bool] = field(default_factory=dict)
+
+    def phase(self, name: str, run: Callable[[Report], None]) -> None:
+        print(f"\n== {name}", flush=True)
+        before, start = self.totals, time.monotonic()
+        self.totals = Totals()
+        run(self)
+        self.phases.append((name, time.monotonic() - start, self.totals))
+        self.totals = before + self.totals
+
+    def step(self, name: str, command: Sequence[str | Path]) -> bool:
+        """One command that counts as one case; a step that ran before keeps its result."""
+        if name not in self.steps:
+            self.steps[name] = self._run(name, command, {}) == 0
+            self.totals += Totals(self.steps[name], not self.steps[name])
+        return self.steps[name]
+
+    def cases(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        count: Callable[[], Totals],
+        environment: dict[str, str],
+        empty_code: int = 0,
+    ) -> None:
+        """A test runner; `count` reads what it left. `empty_code` means that it found no test."""
+        code = self._run(name, command, environment)
+        try:
+            found = count()
+        except (OSError, ValueError, KeyError, ElementTree.ParseError) as error:
+            print(f"{name}: no readable result: {error}")
+            found = Totals(failed=1)
+        if code not in (0, empty_code) and found.failed == 0:
+            found.failed = 1
+        print(
+            f"   {found.passed} passed, {found.failed} failed, {found.skipped} skipped", flush=True
+        )
+        self.totals += found
+
+    def table(self) -> str:
+        lines = [f"{'phase':10} {'time':>9} {'passed':>8} {'failed':>8} {'skipped':>8}"]
+        for name, seconds, t in self.phases:
+            lines.append(f"{name:10} {seconds:7.1f} s {t.passed:8} {t.failed:8} {t.skipped:8}")
+        return "\n".join(lines)
+
+    @staticmethod
+    def _run(name: str, command: Sequence[str | Path], environment: dict[str, str]) -> int:
+        start = time.monotonic()
+        print(f"-- {name}", flush=True)
+        try:
+            code = subprocess.run(
+                [str(c) for c in command],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+            ).returncode
+        except OSError as error:
+            print(f"{command[0]}: {error}")
+            code = 127
+        state = "ok" if code == 0 else f"FAILED (exit code {code})"
+        print(f"   {state}, {time.monotonic() - start:.1f} s", flush=True)
+        return code
