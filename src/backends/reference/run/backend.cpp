@@ -1,0 +1,94 @@
+#include "backends/reference/run/backend.h"
+
+#include <algorithm>
+
+#include "backends/reference/run/kernel.h"
+
+namespace regraft::reference {
+
+#define REGRAFT_KERNEL_FILE(file) extern const KernelFile k_kernels_##file;
+#include "backends/reference/kernel_list.inc"
+#undef REGRAFT_KERNEL_FILE
+
+namespace {
+
+KernelFunction find_kernel(std::string_view op) {
+  static const std::vector<KernelDef> kernels = [] {
+    std::vector<KernelDef> all;
+    const auto add = [&](KernelFile file) { all.insert(all.end(), file.begin(), file.end()); };
+#define REGRAFT_KERNEL_FILE(file) add(k_kernels_##file);
+#include "backends/reference/kernel_list.inc"
+#undef REGRAFT_KERNEL_FILE
+    std::sort(all.begin(), all.end(),
+              [](const KernelDef& a, const KernelDef& b) { return a.op < b.op; });
+    return all;
+  }();
+  const auto at =
+      std::lower_bound(kernels.begin(), kernels.end(), op,
+                       [](const KernelDef& def, std::string_view name) { return def.op < name; });
+  return at != kernels.end() && at->op == op ? at->run : nullptr;
+}
+
+class ReferenceKernel final : public backends::Kernel {
+ public:
+  ReferenceKernel(KernelFunction function, const backends::KernelRequest& request)
+      : function_(function), attributes_(request.attributes) {
+    for (const backends::Operand& operand : request.inputs) {
+      inputs_.push_back(operand.present
+                            ? TensorView(nullptr, operand.dtype, operand.dims, operand.strides)
+                            : Call::absent());
+    }
+    for (const backends::Operand& operand : request.outputs) {
+      outputs_.emplace_back(nullptr, operand.dtype, operand.dims, operand.strides);
+    }
+  }
+
+  void run(const backends::KernelArguments& arguments) const override {
+    std::vector<TensorView> inputs = inputs_;
+    std::vector<MutableTensorView> outputs = outputs_;
+    for (size_t i = 0; i < inputs.size(); ++i) inputs[i].data = arguments.inputs[i];
+    for (size_t i = 0; i < outputs.size(); ++i) outputs[i].data = arguments.outputs[i];
+    function_(Call(inputs, outputs, attributes_));
+  }
+  std::string tactic() const override { return "reference"; }
+
+ private:
+  KernelFunction function_;
+  Attributes attributes_;
+  std::vector<TensorView> inputs_;
+  std::vector<MutableTensorView> outputs_;
+};
+
+class ReferenceBackend final : public backends::RunBackend {
+ public:
+  std::string_view name() const override { return "reference"; }
+
+  std::unique_ptr<backends::Kernel> prepare(
+      const backends::KernelRequest& request) const override {
+    const std::string_view kernel = request.step.kernel;
+    const std::string_view op = kernel.substr(kernel.find('.') + 1);
+    const KernelFunction function = find_kernel(op);
+    if (function == nullptr) {
+      base::fail("backends", ErrorCode::Unsupported, "reference has no kernel for '", op, "'");
+    }
+    return std::make_unique<ReferenceKernel>(function, request);
+  }
+};
+
+}  // namespace
+
+Dims broadcast_strides(const TensorView& view, const Dims& dims) {
+  Dims strides(dims.size(), 0);
+  const size_t lead = dims.size() - view.dims.size();
+  for (size_t i = 0; i < view.dims.size(); ++i) {
+    if (view.dims[i] == dims[lead + i]) strides[lead + i] = view.strides[i];
+  }
+  return strides;
+}
+
+const backends::RunBackend& run_backend() {
+  static const ReferenceBackend backend;
+  return backend;
+}
+
+}  // namespace regraft::reference

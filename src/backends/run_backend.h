@@ -1,0 +1,86 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plan/plan.h"
+#include "regraft/tensor.h"
+
+namespace regraft::backends {
+
+// The physical form of a constant, chosen by the kernel that reads it. "plain" is row-major in the
+// constant's dtype. Any other id is text that only its backend reads; equal ids mean equal bytes
+// for equal logical values, on every machine that accepts the id.
+struct Packing {
+  std::string id = "plain";
+  size_t bytes = 0;
+
+  bool is_plain() const { return id == "plain"; }
+};
+
+// One operand of a kernel at concrete shapes.
+struct Operand {
+  bool present = false;
+  DType dtype = DType::F32;
+  Dims dims;
+  Dims strides;           // In elements. Meaningless where `packing` is not plain.
+  bool is_constant = false;  // Comes from the bank.
+  Packing packing;           // For constants: the form that run() will be given.
+};
+
+// What a kernel is prepared for. References are valid during the call only.
+struct KernelRequest {
+  const plan::Step& step;
+  Attributes attributes;  // step.attributes with every size evaluated.
+  std::vector<Operand> inputs;
+  std::vector<Operand> outputs;
+};
+
+// Pointers of one call, in the order of the step's operands; null for an absent one. Data pointers
+// already include the buffer's offset.
+struct KernelArguments {
+  std::span<const void* const> inputs;
+  std::span<void* const> outputs;
+  void* workspace = nullptr;  // workspace_bytes(), 64-byte aligned.
+};
+
+// A step prepared for concrete shapes. Immutable: run() may be called from several threads at once
+// with different outputs and workspaces, does not allocate (reference kernels may) and gives bits
+// that do not depend on the number of threads.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual void run(const KernelArguments& arguments) const = 0;
+  virtual size_t workspace_bytes() const { return 0; }
+  // The implementation chosen, for reports and the realised plan: "brgconv:avx512_core_bf16".
+  virtual std::string tactic() const { return ""; }
+};
+
+// The run side of a backend. Stateless and thread-safe.
+class RunBackend {
+ public:
+  virtual ~RunBackend() = default;
+  virtual std::string_view name() const = 0;
+
+  // The packing the step's kernel wants for input `input` (a constant) at the request's shapes;
+  // plain by default. Asked once per engine, at the optimum shapes; every binding then uses it.
+  virtual Packing choose_packing(const KernelRequest& request, size_t input) const;
+
+  // Throws Error{Unsupported} when the backend has no kernel for the step, with the reason.
+  virtual std::unique_ptr<Kernel> prepare(const KernelRequest& request) const = 0;
+
+  // A kernel of one input (logical: `from`, of any strides and dtype) and one output (the bytes of
+  // `packing` for a constant of dtype `to`). Converts the dtype in one rounding.
+  virtual std::unique_ptr<Kernel> prepare_packing(const Operand& from, DType to,
+                                                  const Packing& packing) const;
+};
+
+// The backend whose name stands before the dot of `kernel` ("cpu.conv2d") or is `kernel` itself.
+// Throws Error{Unsupported} naming the backends of this build.
+const RunBackend& run_backend(std::string_view kernel);
+std::vector<std::string> run_backend_names();
+
+}  // namespace regraft::backends
