@@ -15,8 +15,8 @@ std::vector<Op> build_catalogue() {
   std::vector<Op> ops;
   const auto add = [&](OpFamily family) {
     for (const OpDef& def : family) {
-      ops.push_back({std::string(def.name), Schema::parse(def.schema_text), def.type_rule,
-                     def.traits});
+      ops.push_back(
+          {std::string(def.name), Schema::parse(def.schema_text), def.type_rule, def.traits});
     }
   };
 #define REGRAFT_OP_FAMILY(file) add(k_family_##file);
@@ -48,7 +48,8 @@ const Op* find_op(std::string_view name) {
 const Op& op(std::string_view name) {
   if (const Op* found = find_op(name)) return *found;
   std::vector<std::string> names;
-  for (const Op& op : catalogue()) names.push_back(op.name);
+  for (const Op& op : catalogue())
+    names.push_back(op.name);
   const auto close = base::nearest(name, names);
   base::fail("ops", ErrorCode::NotFound, "no op named '", name, "'",
              close ? "; did you mean '" + *close + "'?" : "");

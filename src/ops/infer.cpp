@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ops/op.h"
+#include "tensor/promotion.h"
 
 namespace regraft::ops {
 namespace {
@@ -8,8 +9,10 @@ namespace {
 bool accepts(const Argument& argument, Attribute& value) {
   if (std::holds_alternative<std::monostate>(value)) return argument.optional;
   switch (argument.type) {
-    case ArgumentType::Bool: return std::holds_alternative<bool>(value);
-    case ArgumentType::Int: return std::holds_alternative<SymInt>(value);
+    case ArgumentType::Bool:
+      return std::holds_alternative<bool>(value);
+    case ArgumentType::Int:
+      return std::holds_alternative<SymInt>(value);
     case ArgumentType::Ints:
       // A single number stands for a list of one, as PyTorch allows for stride=2.
       if (auto* size = std::get_if<SymInt>(&value)) value = SymDims{*size};
@@ -22,12 +25,15 @@ bool accepts(const Argument& argument, Attribute& value) {
     case ArgumentType::Floats:
       return std::holds_alternative<std::vector<double>>(value) ||
              std::holds_alternative<SymDims>(value);
-    case ArgumentType::Text: return std::holds_alternative<std::string>(value);
-    case ArgumentType::DataType: return std::holds_alternative<DType>(value);
+    case ArgumentType::Text:
+      return std::holds_alternative<std::string>(value);
+    case ArgumentType::DataType:
+      return std::holds_alternative<DType>(value);
     case ArgumentType::Scalar:
       return std::holds_alternative<bool>(value) || std::holds_alternative<SymInt>(value) ||
              std::holds_alternative<double>(value);
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -74,31 +80,6 @@ void check_inputs(const Op& op, std::span<const TensorType* const> inputs) {
   }
 }
 
-int category(DType dtype) {
-  if (dtype == DType::Bool) return 0;
-  if (is_integral(dtype)) return 1;
-  return is_floating(dtype) ? 2 : 3;
-}
-
-// torch.promote_types.
-DType promote_pair(DType a, DType b) {
-  if (a == b) return a;
-  if (category(a) != category(b)) {
-    if (category(a) < category(b)) std::swap(a, b);
-    if (a == DType::C64 && b == DType::F64) return DType::C128;
-    return a;
-  }
-  const auto is = [&](DType x, DType y) { return (a == x && b == y) || (a == y && b == x); };
-  if (is(DType::F16, DType::BF16)) return DType::F32;
-  if (is(DType::U8, DType::I8)) return DType::I16;
-  return std::max(a, b);  // Ids ascend with width within a category.
-}
-
-DType scalar_dtype(const Attribute& scalar) {
-  if (std::holds_alternative<bool>(scalar)) return DType::Bool;
-  return std::holds_alternative<SymInt>(scalar) ? DType::I64 : DType::F32;
-}
-
 }  // namespace
 
 std::vector<TensorType> infer_types(const Op& op, std::span<const TensorType* const> inputs,
@@ -128,24 +109,16 @@ size_t TypeContext::dim(int64_t dim, size_t rank) const {
 }
 
 DType promote(std::span<const TensorType* const> tensors, const Attribute* scalar) {
-  // The three ranks of torch.result_type, strongest first.
-  std::optional<DType> dimensioned, zero_dim, number;
-  const auto merge = [](std::optional<DType>& into, DType dtype) {
-    into = into ? promote_pair(*into, dtype) : dtype;
-  };
+  std::vector<PromotionOperand> operands;
   for (const TensorType* type : tensors) {
-    if (type != nullptr) merge(type->dims.empty() ? zero_dim : dimensioned, type->dtype);
+    if (type == nullptr) continue;
+    operands.push_back(
+        {type->dtype, type->dims.empty() ? PromotionRank::ZeroDim : PromotionRank::Dimensioned});
   }
   if (scalar != nullptr && !std::holds_alternative<std::monostate>(*scalar)) {
-    number = scalar_dtype(*scalar);
+    operands.push_back({number_dtype(*scalar), PromotionRank::Number});
   }
-  const auto combine = [](std::optional<DType> higher, std::optional<DType> lower) {
-    if (!higher) return lower;
-    if (!lower || category(*lower) <= category(*higher)) return higher;
-    return std::optional<DType>(promote_pair(*higher, *lower));
-  };
-  const auto result = combine(combine(dimensioned, zero_dim), number);
-  return result.value_or(DType::F32);
+  return regraft::promote(operands);
 }
 
 SymDims broadcast(const TypeContext& context, const SymDims& a, const SymDims& b) {

@@ -6,12 +6,18 @@ namespace regraft::ops {
 namespace {
 
 constexpr std::pair<std::string_view, ArgumentType> kTypes[] = {
-    {"Tensor?[]", ArgumentType::TensorList}, {"Tensor[]", ArgumentType::TensorList},
-    {"Tensor?", ArgumentType::OptionalTensor}, {"Tensor", ArgumentType::Tensor},
-    {"bool", ArgumentType::Bool},            {"int[]", ArgumentType::Ints},
-    {"int", ArgumentType::Int},              {"float[]", ArgumentType::Floats},
-    {"float", ArgumentType::Float},          {"str", ArgumentType::Text},
-    {"dtype", ArgumentType::DataType},       {"Scalar", ArgumentType::Scalar},
+    {"Tensor?[]", ArgumentType::TensorList},
+    {"Tensor[]", ArgumentType::TensorList},
+    {"Tensor?", ArgumentType::OptionalTensor},
+    {"Tensor", ArgumentType::Tensor},
+    {"bool", ArgumentType::Bool},
+    {"int[]", ArgumentType::Ints},
+    {"int", ArgumentType::Int},
+    {"float[]", ArgumentType::Floats},
+    {"float", ArgumentType::Float},
+    {"str", ArgumentType::Text},
+    {"dtype", ArgumentType::DataType},
+    {"Scalar", ArgumentType::Scalar},
 };
 
 class Reader {
@@ -35,7 +41,8 @@ class Reader {
     base::fail("ops", ErrorCode::Internal, "bad schema at character ", at_, ": ", text_);
   }
   void skip() {
-    while (at_ < text_.size() && text_[at_] == ' ') ++at_;
+    while (at_ < text_.size() && text_[at_] == ' ')
+      ++at_;
   }
   bool take(std::string_view token) {
     skip();
@@ -122,7 +129,8 @@ Schema Schema::parse(std::string_view text) { return Reader(text).read(); }
 
 size_t Schema::tensor_count() const {
   size_t count = 0;
-  for (const Argument& argument : arguments) count += argument.is_tensor();
+  for (const Argument& argument : arguments)
+    count += argument.is_tensor();
   return count;
 }
 

@@ -27,15 +27,15 @@ enum class ArgumentType {
 struct Argument {
   std::string name;
   ArgumentType type;
-  bool optional = false;             // "int?", "dtype?", ...: None is a value
+  bool optional = false;              // "int?", "dtype?", ...: None is a value
   std::optional<Attribute> fallback;  // The default; without one the argument is required.
 
   bool is_tensor() const { return type <= ArgumentType::TensorList; }
 };
 
-// Parsed form of "(Tensor x, Tensor? bias=None, *, int[] stride=[1,1], str mode=\"none\") -> Tensor".
-// Tensors come first and are the node's inputs, flat and in order; the rest are attributes. Results:
-// "Tensor", "(Tensor, Tensor)" or "Tensor[]" (as many as the type rule says).
+// Parsed form of "(Tensor x, Tensor? bias=None, *, int[] stride=[1,1], str mode=\"none\") ->
+// Tensor". Tensors come first and are the node's inputs, flat and in order; the rest are
+// attributes. Results: "Tensor", "(Tensor, Tensor)" or "Tensor[]" (as many as the type rule says).
 struct Schema {
   std::vector<Argument> arguments;
   int result_count = 1;  // -1: decided by the type rule
