@@ -1,0 +1,143 @@
+"""Hands an ExportedProgram to the core: its graph as JSON, its tensors by address."""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+Row = tuple[str, int, str, list[int], list[int]]
+
+_DTYPE_NAMES: dict[torch.dtype, str] = {
+    torch.bool: "bool",
+    torch.uint8: "u8",
+    torch.int8: "i8",
+    torch.int16: "i16",
+    torch.int32: "i32",
+    torch.int64: "i64",
+    torch.float16: "f16",
+    torch.bfloat16: "bf16",
+    torch.float32: "f32",
+    torch.float64: "f64",
+    torch.complex64: "c64",
+    torch.complex128: "c128",
+}
+
+
+@dataclass
+class Handover:
+    """What the core needs of a program.
+
+    Attributes:
+        json: The serialised graph (``models/model.json`` of a ``.pt2``), without weights.
+        tensors: Parameters, buffers and lifted constants by FQN; kept alive by this object.
+        in_spec, out_spec: Serialised pytrees of the call.
+    """
+
+    json: bytes
+    tensors: dict[str, torch.Tensor]
+    in_spec: str
+    out_spec: str
+    rows: list[Row] = field(default_factory=list)
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as strided host memory without autograd; no copy where it already is."""
+    tensor = tensor.detach()
+    if tensor.is_conj():
+        tensor = tensor.resolve_conj()
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
+    if tensor.layout != torch.strided:
+        raise TypeError(f"want a strided tensor, have layout {tensor.layout}")
+    return tensor if tensor.device.type == "cpu" else tensor.cpu()
+
+
+def rows_of(tensors: Mapping[str, torch.Tensor]) -> tuple[list[Row], list[torch.Tensor]]:
+    """Addresses of tensors for the core, and the tensors that must be kept alive meanwhile.
+
+    Raises:
+        TypeError: A value is not a tensor the core can read; lists every such name.
+    """
+    rows: list[Row] = []
+    kept: list[torch.Tensor] = []
+    bad: list[str] = []
+    for name, value in tensors.items():
+        if not isinstance(value, torch.Tensor):
+            bad.append(f"{name}: want a tensor, have {type(value).__name__}")
+            continue
+        if value.device.type == "meta":
+            bad.append(f"{name}: is a meta tensor and has no values")
+            continue
+        if value.dtype not in _DTYPE_NAMES:
+            bad.append(f"{name}: dtype {value.dtype} is not supported")
+            continue
+        tensor = plain(value)
+        kept.append(tensor)
+        rows.append(
+            (
+                name,
+                tensor.data_ptr(),
+                _DTYPE_NAMES[tensor.dtype],
+                list(tensor.shape),
+                list(tensor.stride()),
+            )
+        )
+    if bad:
+        raise TypeError("these weights cannot be read:\n  " + "\n  ".join(bad))
+    return rows, kept
+
+
+def tensors_of(program: ExportedProgram) -> dict[str, torch.Tensor]:
+    """Every tensor a program owns: parameters, buffers of both kinds, lifted constants."""
+    tensors: dict[str, torch.Tensor] = dict(program.state_dict)
+    constants: Iterable[tuple[str, Any]] = program.constants.items()
+    tensors.update({k: v for k, v in constants if isinstance(v, torch.Tensor)})
+    return tensors
+
+
+def _without_values(program: ExportedProgram) -> ExportedProgram:
+    # Weights as fake tensors: the archive then holds the graph and no bytes.
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    mode = FakeTensorMode()
+    shallow = copy.copy(program)
+    fakes: dict[str, torch.Tensor] = {}
+    for name, tensor in program.state_dict.items():
+        fake: torch.Tensor = mode.from_tensor(tensor.detach())
+        if isinstance(tensor, torch.nn.Parameter):
+            fake = torch.nn.Parameter(fake, requires_grad=tensor.requires_grad)
+        fakes[name] = fake
+    shallow._state_dict = fakes
+    return shallow
+
+
+def hand_over(program: ExportedProgram) -> Handover:
+    """Prepares a program for the core without copying its weights.
+
+    PyTorch functionalises first, so in-place ops of any library are already gone.
+    """
+    if any(verifier.dialect == "TRAINING" for verifier in program.verifiers):
+        program = program.run_decompositions({})
+    tensors = tensors_of(program)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(_without_values(program), buffer)
+    with zipfile.ZipFile(buffer) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith("models/model.json")]
+        json = archive.read(name)
+    return Handover(
+        json=json,
+        tensors=tensors,
+        in_spec=pytree.treespec_dumps(program.call_spec.in_spec),
+        out_spec=pytree.treespec_dumps(program.call_spec.out_spec),
+    )
