@@ -1,0 +1,218 @@
+"""Inference and refit beside PyTorch eager, interleaved in one run on one machine.
+
+    make bench                                  # everything
+    make bench BENCH_FLAGS="--models resnet50 --batch 1 --threads 2"
+
+Every row checks its outputs against PyTorch before it is timed. Writes out/bench.json and
+out/bench.png and prints the tables; ratios are what counts, absolute times vary by machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import regraft
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from models import zoo  # noqa: E402
+
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+# What an output may differ from PyTorch f32 before a row counts as wrong (relative L2).
+LIMIT = {"f32": 1e-4, "bf16": 0.1}
+REFIT_MODELS = ("resnet50", "bert_base")
+
+
+def relative_error(have: torch.Tensor, want: torch.Tensor) -> float:
+    return float((have.double() - want.double()).norm() / want.double().norm())
+
+
+def interleave(
+    runs: dict[str, Callable[[], object]], seconds: float, least: int = 5
+) -> dict[str, float]:
+    """Median milliseconds of each, taken in turns until `seconds` are spent."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(next(iter(times.values()))) < least:
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def inference_row(name: str, precision: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
+    model = zoo.build(name, 0)
+    inputs = zoo.example_inputs(name, batch, seed=3)
+    program = zoo.export_model(model, zoo.example_inputs(name), "raw", zoo.dynamic_shapes(name))
+    start = time.perf_counter()
+    engine = regraft.compile(program, backend=args.backend, precision=precision, optimum=inputs)
+    build_ms = 1e3 * (time.perf_counter() - start)
+    want = zoo.run(model, inputs)
+    low = copy.deepcopy(model).to(DTYPES[precision])
+    low_inputs = tuple(x.to(DTYPES[precision]) if x.is_floating_point() else x for x in inputs)
+
+    def eager() -> object:
+        with torch.inference_mode():
+            return low(*low_inputs)
+
+    have = torch.utils._pytree.tree_leaves(engine(*inputs))
+    errors = [relative_error(h, w) for h, w in zip(have, want, strict=True)]
+    if max(errors) > LIMIT[precision]:
+        raise SystemExit(f"{name} {precision}: outputs differ from PyTorch by {max(errors):.2e}")
+    times = interleave({"eager": eager, "regraft": lambda: engine(*inputs)}, args.seconds)
+    return {
+        "model": name,
+        "precision": precision,
+        "batch": batch,
+        "build_ms": build_ms,
+        "eager_ms": times["eager"],
+        "regraft_ms": times["regraft"],
+        "ratio": times["eager"] / times["regraft"],
+        "error": max(errors),
+    }
+
+
+def refit_row(name: str, precision: str, args: argparse.Namespace) -> dict[str, Any]:
+    program = zoo.export_model(
+        zoo.build(name, 0), zoo.example_inputs(name), "raw", zoo.dynamic_shapes(name)
+    )
+    start = time.perf_counter()
+    engine = regraft.compile(program, backend=args.backend, precision=precision)
+    build_ms = 1e3 * (time.perf_counter() - start)
+    states = [dict(zoo.build(name, seed).state_dict()) for seed in (1, 2)]
+    count = sum(t.numel() for t in states[0].values())
+    source, target = torch.randn(count), torch.zeros(count)
+    step = [0]
+
+    def refit(in_place: bool) -> regraft.RefitReport:
+        step[0] += 1
+        return engine.refit(states[step[0] % 2], in_place=in_place)
+
+    for _ in range(3):
+        refit(False)
+    times = interleave(
+        {
+            "memcpy": lambda: target.copy_(source),
+            "shadow": lambda: refit(False),
+            "in_place": lambda: refit(True),
+        },
+        args.seconds,
+    )
+    model = zoo.build(name, 1 + (step[0] + 1) % 2)
+    inputs = zoo.example_inputs(name, 2, seed=3)
+    report = refit(False)
+    have = torch.utils._pytree.tree_leaves(engine(*inputs))
+    model.load_state_dict(states[step[0] % 2])
+    error = max(relative_error(h, w) for h, w in zip(have, zoo.run(model, inputs), strict=True))
+    if error > LIMIT[precision]:
+        raise SystemExit(f"{name} {precision}: refitted outputs differ by {error:.2e}")
+    return {
+        "model": name,
+        "precision": precision,
+        "megabytes": 4e-6 * count,
+        "memcpy_ms": times["memcpy"],
+        "shadow_ms": times["shadow"],
+        "in_place_ms": times["in_place"],
+        "shadow_ratio": times["shadow"] / times["memcpy"],
+        "in_place_ratio": times["in_place"] / times["memcpy"],
+        "gigabytes_per_second": (report.bytes_in + report.bytes_out) / times["shadow"] / 1e6,
+        "build_over_refit": build_ms / times["shadow"],
+        "memory": {
+            key: getattr(report.memory, key)
+            for key in ("constants", "previous", "retained", "spare", "sessions")
+        },
+        "error": error,
+    }
+
+
+def show(title: str, rows: list[dict[str, Any]], console: Console) -> None:
+    if not rows:
+        return
+    table = Table(title=title)
+    keys = [key for key in rows[0] if key != "memory"]
+    for key in keys:
+        table.add_column(key, justify="left" if isinstance(rows[0][key], str) else "right")
+    for row in rows:
+        table.add_row(*(f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in keys))
+    console.print(table)
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(9, 0.32 * len(rows) + 1.2))
+    labels = [f"{r['model']} {r['precision']} N={r['batch']}" for r in rows]
+    axis.barh(labels, [r["ratio"] for r in rows], color="#4477aa")
+    axis.axvline(1.0, color="#cc3311", linewidth=1)
+    axis.invert_yaxis()
+    axis.set_xlabel("PyTorch eager time / Regraft time (more is faster)")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def machine() -> dict[str, Any]:
+    cpu = next(
+        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), "?"
+    )
+    flags = next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "")
+    return {
+        "cpu": cpu,
+        "isa": [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags.split()],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "command": " ".join(sys.argv),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="*", default=zoo.names(tiny=False))
+    parser.add_argument("--refit-models", nargs="*", default=list(REFIT_MODELS))
+    parser.add_argument("--batch", nargs="*", type=int, default=[1, 8])
+    parser.add_argument("--precision", nargs="*", default=list(DTYPES))
+    parser.add_argument("--backend", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=6.0, help="per row")
+    parser.add_argument("--output", type=Path, default=ROOT / "out")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    regraft.set_thread_count(args.threads)
+    console = Console(width=140)
+    cases = [(m, p, b) for m in args.models for p in args.precision for b in args.batch]
+    inference = [inference_row(*case, args) for case in track(cases, "inference", console=console)]
+    refits = [(m, p) for m in args.refit_models for p in args.precision]
+    refit = [refit_row(*case, args) for case in track(refits, "refit", console=console)]
+    show("Inference, median ms", inference, console)
+    show("Refit of a float32 checkpoint in memory, median ms", refit, console)
+    args.output.mkdir(parents=True, exist_ok=True)
+    result = {"machine": machine(), "inference": inference, "refit": refit}
+    (args.output / "bench.json").write_text(json.dumps(result, indent=1))
+    if inference:
+        plot(inference, args.output / "bench.png")
+    console.print(result["machine"])
+
+
+if __name__ == "__main__":
+    main()

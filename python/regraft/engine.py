@@ -1,0 +1,252 @@
+"""The engine: a compiled program whose weights can be replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import torch
+
+from regraft import _regraft
+from regraft._calling import CallSpec
+from regraft._handover import plain, rows_of
+from regraft._weights import Weights, is_path, open_file, tensors_from
+from regraft.errors import StateError
+
+RefitReport = _regraft.RefitReport
+MemoryReport = _regraft.MemoryReport
+
+
+class Engine:
+    """A compiled program. Call it like the module it was made from.
+
+    Thread-safety: any methods may be called from several threads. A call uses the weights of one
+    generation from start to end, whatever is refitted meanwhile.
+    """
+
+    def __init__(self, core: _regraft.Engine) -> None:
+        self._core = core
+        call = core.metadata("call")
+        if call is None:
+            self._call = None
+        else:
+            spec = json.loads(call)
+            self._call = CallSpec(spec["in_spec"], spec["out_spec"], spec["tensor_leaves"])
+
+    # ---- running ----
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the engine.
+
+        Args:
+            *args, **kwargs: As the exported program takes them; tensors of exactly the declared
+                dtypes, in host memory, of any strides. They are read where they lie.
+
+        Returns:
+            What the program returns, in the same structure.
+
+        Raises:
+            MismatchError: An input's structure, dtype or size does not fit; lists every one.
+            StateError: The engine is stripped and has not been refitted, or an input requires grad
+                outside ``torch.no_grad()``: engines do inference only.
+        """
+        if self._call is None:
+            if kwargs:
+                raise TypeError("this engine was compiled from a file; pass inputs by position")
+            outputs = self._core.run(_inputs(list(args)))
+            return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        return self._call.unflatten(self._core.run(_inputs(self._call.flatten(args, kwargs))))
+
+    # ---- weights ----
+
+    def refit(
+        self,
+        weights: Weights,
+        *,
+        partial: bool = False,
+        cast: bool = False,
+        in_place: bool = False,
+        dry_run: bool = False,
+        allow_unexpected: bool = False,
+        non_finite: str = "report",
+    ) -> RefitReport:
+        """Replaces the weights: all or nothing, bit for bit what a fresh build would give.
+
+        Args:
+            weights: A mapping of name to tensor (``state_dict``), a module, an ExportedProgram, or
+                the path of a ``.safetensors`` or ``.pt2`` file.
+            partial: Parameters that ``weights`` lacks keep their values.
+            cast: Convert tensors of another dtype to the declared one, in one rounding.
+            in_place: Keep the address of every constant; waits for running calls.
+            dry_run: Check and compute everything, publish nothing.
+            allow_unexpected: List unknown names in the report instead of raising.
+            non_finite: What to do with NaN and infinity: "report", "reject" or "ignore".
+
+        Returns:
+            What was updated, how many bytes, how fast.
+
+        Raises:
+            MismatchError: Names, shapes or dtypes do not fit; lists every offender. The old weights
+                stay in use.
+            StateError: The engine is immutable, or parameters it needs were not retained.
+        """
+        options = _regraft.RefitOptions()
+        options.partial = partial
+        options.cast = cast
+        options.in_place = in_place
+        options.dry_run = dry_run
+        options.allow_unexpected = allow_unexpected
+        options.set_non_finite(non_finite)
+        if is_path(weights):
+            return self._core.refit_source(open_file(weights), options)  # type: ignore[arg-type]
+        tensors = tensors_from(weights)
+        rows, kept = rows_of(tensors)
+        report = self._core.refit_rows(rows, options)
+        del kept
+        return report
+
+    def rollback(self) -> int:
+        """Back to the weights before the last refit; returns the generation now in use.
+
+        Raises:
+            StateError: They are gone (in-place refit, ``trim()``, memory taken by a later refit).
+        """
+        return self._core.rollback()
+
+    def fork(self) -> Engine:
+        """Another engine with the same plan that shares these weights until one is refitted."""
+        return Engine(self._core.fork())
+
+    def trim(self) -> None:
+        """Frees what is held for speed only."""
+        self._core.trim()
+
+    @property
+    def generation(self) -> int:
+        """Number of the weights in use; 0 before the first weights of a stripped engine."""
+        return self._core.generation
+
+    def parameter(self, name: str) -> torch.Tensor:
+        """A copy of a parameter's value in use.
+
+        Raises:
+            NotFoundError: No parameter has that name.
+            StateError: The value was not retained.
+        """
+        return self._core.parameter(name).clone()
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Copies of every parameter the engine reads, tied names included."""
+        out: dict[str, torch.Tensor] = {}
+        for info in self._core.parameters():
+            value = self.parameter(info.spec.name)
+            out.update(dict.fromkeys([info.spec.name, *info.aliases], value))
+        return out
+
+    # ---- files ----
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        strip_weights: bool = False,
+        immutable: bool = False,
+    ) -> None:
+        """Writes an engine file atomically.
+
+        Args:
+            path: Usually ends in ``.rgf``.
+            strip_weights: Leave the weights out: kilobytes; the loaded engine must be refitted.
+            immutable: Store the final constants only; the loaded engine refuses refits.
+        """
+        if strip_weights and immutable:
+            raise ValueError("strip_weights and immutable exclude each other")
+        self._core.save(os.fspath(path), strip_weights, immutable)
+
+    # ---- facts ----
+
+    @property
+    def name(self) -> str:
+        """Name of the program."""
+        return self._core.name
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that compiled the plan."""
+        return self._core.backend
+
+    def signature(self) -> _regraft.Signature:
+        """Inputs, outputs and symbols with their ranges."""
+        return self._core.signature()
+
+    def parameters(self) -> list[_regraft.ParameterInfo]:
+        """Every parameter the engine reads, with its aliases."""
+        return self._core.parameters()
+
+    def constants(self) -> list[_regraft.ConstantInfo]:
+        """Every constant in the form the kernels read."""
+        return self._core.constants()
+
+    def memory(self) -> MemoryReport:
+        """Bytes held, by purpose."""
+        return self._core.memory()
+
+    def refit_map(self) -> str:
+        """Which parameter feeds which constants, through which steps, and back."""
+        return self._core.refit_map()
+
+    def steps(self) -> str:
+        """The steps of both programs with the kernels chosen on this machine."""
+        return self._core.steps()
+
+    def realised_plan(self) -> str:
+        """The choices made on this machine, to be imported by another build of the program."""
+        return self._core.realised_plan()
+
+    @property
+    def realised_digest(self) -> str:
+        """Digest of ``realised_plan()``: refit and build are bit-equal under equal digests."""
+        return self._core.realised_digest()
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(repr(spec) for spec in self._core.signature().inputs)
+        return (
+            f"regraft.Engine({self.name!r}, backend={self.backend!r}, inputs=({inputs}), "
+            f"generation={self.generation})"
+        )
+
+
+def engine_options(retain: str, realised: str = "") -> _regraft.EngineOptions:
+    """Options of the core from keyword arguments."""
+    options = _regraft.EngineOptions()
+    options.set_retain(retain)
+    options.realised = realised
+    return options
+
+
+def load(path: str | os.PathLike[str], *, retain: str = "auto", realised: str = "") -> Engine:
+    """Loads an engine file; its plan is realised for this machine.
+
+    Args:
+        path: An engine file.
+        retain: Which parameters stay at hand for partial refits and saving: "auto", "host", "none".
+        realised: Text of ``Engine.realised_plan()`` whose choices to repeat.
+
+    Raises:
+        CorruptError, VersionError: Not an engine file this build reads.
+    """
+    return Engine(_regraft.Engine.load(os.fspath(path), engine_options(retain, realised)))
+
+
+def _inputs(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    out: list[torch.Tensor] = []
+    for i, tensor in enumerate(tensors):
+        if tensor.requires_grad and torch.is_grad_enabled():
+            raise StateError(
+                f"[engine] input {i} requires grad: engines do inference; call under torch.no_grad()"
+            )
+        if tensor.device.type != "cpu":
+            raise ValueError(f"[engine] input {i}: want host memory, have {tensor.device}")
+        out.append(plain(tensor))
+    return out
