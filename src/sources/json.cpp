@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
-#include <numeric>
-#include <optional>
 
 #include "base/fail.h"
 #include "sources/text.h"
@@ -27,10 +24,11 @@ const std::string* find_duplicate(const Json::Object& object) {
   }
   std::vector<const std::string*> keys;
   keys.reserve(object.size());
-  for (const JsonMember& member : object) keys.push_back(&member.key);
+  for (const JsonMember& member : object)
+    keys.push_back(&member.key);
   std::sort(keys.begin(), keys.end(), [](auto* a, auto* b) { return *a < *b; });
-  const auto twin = std::adjacent_find(keys.begin(), keys.end(),
-                                       [](auto* a, auto* b) { return *a == *b; });
+  const auto twin =
+      std::adjacent_find(keys.begin(), keys.end(), [](auto* a, auto* b) { return *a == *b; });
   return twin == keys.end() ? nullptr : *twin;
 }
 
@@ -54,14 +52,15 @@ class Parser {
  private:
   [[noreturn]] void fail(std::string_view want) const {
     base::fail("sources", ErrorCode::Corrupt, where_, ": JSON at byte ", at_, ": want ", want,
-               ", have ", at_ < text_.size() ? "'" + printable(text_.substr(at_, 20)) + "'" : "the end");
+               ", have ",
+               at_ < text_.size() ? "'" + printable(text_.substr(at_, 20)) + "'" : "the end");
   }
 
   char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
 
   void skip_space() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' ||
-                                  text_[at_] == '\t')) {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) {
       ++at_;
     }
   }
@@ -103,22 +102,29 @@ class Parser {
     }
   }
 
+  // Takes the last character of a container; the space behind it is the caller's.
+  bool take_end(char c) {
+    if (peek() != c) return false;
+    ++at_;
+    return true;
+  }
+
   Json array(int depth) {
     Json::Array items;
     take('[');
-    if (take(']', items)) return Json(std::move(items));
+    if (take_end(']')) return Json(std::move(items));
     do {
       items.push_back(value(depth + 1));
       skip_space();
     } while (take(','));
-    close(']');
+    if (!take_end(']')) fail("',' or ']'");
     return Json(std::move(items));
   }
 
   Json object(int depth) {
     Json::Object members;
     take('{');
-    if (take('}', members)) return Json(std::move(members));
+    if (take_end('}')) return Json(std::move(members));
     do {
       if (peek() != '"') fail("a key");
       std::string key = string();
@@ -127,25 +133,12 @@ class Parser {
       members.push_back({std::move(key), value(depth + 1)});
       skip_space();
     } while (take(','));
-    close('}');
+    if (!take_end('}')) fail("',' or '}'");
     if (const std::string* key = find_duplicate(members)) {
       base::fail("sources", ErrorCode::Corrupt, where_, ": JSON: duplicate key '", printable(*key),
                  "'");
     }
     return Json(std::move(members));
-  }
-
-  // The closing bracket of an empty container; leaves trailing space to the caller.
-  template <typename Items>
-  bool take(char c, const Items&) {
-    if (peek() != c) return false;
-    ++at_;
-    return true;
-  }
-
-  void close(char c) {
-    if (peek() != c) fail(c == ']' ? "',' or ']'" : "',' or '}'");
-    ++at_;
   }
 
   // -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?
@@ -185,7 +178,8 @@ class Parser {
 
   void digits() {
     if (!is_digit(peek())) fail("a digit");
-    while (is_digit(peek())) ++at_;
+    while (is_digit(peek()))
+      ++at_;
   }
 
   std::string string() {

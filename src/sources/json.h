@@ -12,7 +12,7 @@ namespace regraft::sources {
 // Bounds on hostile text; a value costs about 60 bytes of memory.
 struct JsonLimits {
   size_t bytes = size_t{100} << 20;
-  size_t values = 4'000'000;
+  size_t values = 2'000'000;
   int depth = 32;
 };
 
