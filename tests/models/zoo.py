@@ -6,10 +6,15 @@ outputs = zoo.run(model, zoo.example_inputs("tiny_resnet18", batch=3))
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision
+import transformers
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional
@@ -19,6 +24,7 @@ from models.weights import calibrate, randomise
 
 DIALECTS = ("raw", "functional", "core")
 MAX_BATCH = 64
+CACHE = Path(__file__).resolve().parents[2] / "build/models"
 
 
 def names(*, tiny: bool | None = None) -> list[str]:
@@ -86,6 +92,29 @@ def export(
     inputs = example_inputs(name, max(batch, 2) if dynamic else batch)
     shapes = dynamic_shapes(name) if dynamic else None
     return export_model(build(name, seed), inputs, dialect, shapes)
+
+
+def program(name: str, dialect: str, *, dynamic: bool = True) -> ExportedProgram:
+    """Like `export`, but kept in build/models: exporting takes several times as long as loading."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    versions = (torch.__version__, torchvision.__version__, transformers.__version__)
+    key = hashlib.sha256(b"".join(f.read_bytes() for f in sources) + repr(versions).encode())
+    kind = "dynamic" if dynamic else "static"
+    path = CACHE / f"{name}.{dialect}.{kind}.{key.hexdigest()[:16]}.pt2"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        # Two processes may do this at once; each moves a whole file into place.
+        unfinished = path.with_suffix(f".{os.getpid()}.pt2")
+        torch.export.save(export(name, dialect, dynamic=dynamic), unfinished)
+        unfinished.replace(path)
+    return torch.export.load(path)
+
+
+def cannot_export(name: str, dialect: str) -> str:
+    """Why PyTorch cannot export a model in a dialect; empty where it can."""
+    if dialect == "core" and "gpt2" in name and not name.endswith("_eager"):
+        return "PyTorch's core decomposition of GPT-2 with SDPA fails: a view of what has no view"
+    return ""
 
 
 def export_model(

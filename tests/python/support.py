@@ -71,7 +71,9 @@ def check_outputs(name: str, precision: str, outputs: object, want: Truth) -> No
         else:
             error = relative_error(tensor, want.f64[i])
             limit = 2 * want.bf16_error[i]
-            assert error <= limit, f"output {i}: error {error:.2e}, PyTorch's bf16 twice {limit:.2e}"
+            assert error <= limit, (
+                f"output {i}: error {error:.2e}, PyTorch's bf16 twice {limit:.2e}"
+            )
 
 
 @functools.lru_cache(maxsize=4)
@@ -81,12 +83,13 @@ def model(name: str, seed: int) -> nn.Module:
 
 @functools.lru_cache(maxsize=4)
 def program(name: str, dialect: str, dynamic: bool = True) -> ExportedProgram:
-    shapes = zoo.dynamic_shapes(name) if dynamic else None
-    return zoo.export_model(model(name, 0), zoo.example_inputs(name), dialect, shapes)
+    return zoo.program(name, dialect, dynamic=dynamic)
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
     """Equal to the bit: NaN equals the same NaN, 0.0 does not equal -0.0."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    return a.contiguous().flatten().view(torch.uint8).equal(b.contiguous().flatten().view(torch.uint8))
+    return (
+        a.contiguous().flatten().view(torch.uint8).equal(b.contiguous().flatten().view(torch.uint8))
+    )

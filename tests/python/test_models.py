@@ -11,8 +11,8 @@ BACKENDS = [("reference", "f32"), ("cpu", "f32"), ("cpu", "bf16")]
 
 
 def _skip(name: str, dialect: str) -> None:
-    if name.endswith("gpt2") and dialect == "core":
-        pytest.skip("PyTorch's own core decomposition of GPT-2 with SDPA fails (a view that cannot be)")
+    if reason := zoo.cannot_export(name, dialect):
+        pytest.skip(reason)
 
 
 def _check(name: str, dialect: str, backend: str, precision: str) -> None:

@@ -1,0 +1,34 @@
+"""Puts `models` (the zoo) and `regraft` on the path, and holds every test to the same threads."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("REGRAFT_BUILD", ROOT / "build/dev"))
+
+# Nothing may be fetched in a test; set before transformers is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(BUILD / "python"))
+
+import torch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _same_start() -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Path:
+    """The `regraft` executable of the build under test."""
+    path = BUILD / "regraft"
+    if not path.exists():
+        pytest.fail(f"{path} is missing: cmake --build --preset dev")
+    return path
