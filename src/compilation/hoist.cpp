@@ -1,7 +1,6 @@
 #include "compilation/hoist.h"
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "base/fail.h"
@@ -39,21 +38,6 @@ bool has_symbols(const SymDims& sizes) {
                      [](const SymInt& size) { return !size.is_constant(); });
 }
 
-bool depends_on_symbols(const ir::Node& node) {
-  for (const ir::Value* output : node.outputs()) {
-    if (has_symbols(output->dims())) return true;
-  }
-  for (const auto& [name, value] : node.attributes().entries()) {
-    if (const auto* size = std::get_if<SymInt>(&value); size != nullptr && !size->is_constant()) {
-      return true;
-    }
-    if (const auto* sizes = std::get_if<SymDims>(&value); sizes != nullptr && has_symbols(*sizes)) {
-      return true;
-    }
-  }
-  return false;
-}
-
 // The earliest region for `node`, given `region_of` a producer.
 template <typename RegionOf>
 Region earliest(const ir::Node& node, const RegionOf& region_of) {
@@ -72,10 +56,7 @@ class Hoister {
   Hoister(ir::Graph& graph, const Settings& settings) : graph_(graph), settings_(settings) {}
 
   void run() {
-    for (const auto& node : graph_.nodes()) {
-      region_[node.get()] =
-          earliest(*node, [&](const ir::Node& producer) { return region_.at(&producer); });
-    }
+    region_ = classify(graph_);
     std::vector<ir::Node*> nodes = graph_.node_list();
     for (auto at = nodes.rbegin(); at != nodes.rend(); ++at)
       keep_in_compute(*at);
@@ -149,6 +130,21 @@ class Hoister {
 
 }  // namespace
 
+bool depends_on_symbols(const ir::Node& node) {
+  for (const ir::Value* output : node.outputs()) {
+    if (has_symbols(output->dims())) return true;
+  }
+  for (const auto& [name, value] : node.attributes().entries()) {
+    if (const auto* size = std::get_if<SymInt>(&value); size != nullptr && !size->is_constant()) {
+      return true;
+    }
+    if (const auto* sizes = std::get_if<SymDims>(&value); sizes != nullptr && has_symbols(*sizes)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 bool keeps_in_compute(const ir::Node& node, const Settings& settings) {
   const ops::Op& op = node.op();
   if (!op.has(ops::kView) && !op.has(ops::kPointwise) && !op.has(ops::kCreation)) return false;
@@ -165,6 +161,15 @@ bool keeps_in_compute(const ir::Node& node, const Settings& settings) {
   }
   const double cap = op.has(ops::kView) ? kViewCap : kComputedCap;
   return bytes > cap && bytes > settings.hoist_growth * made_from;
+}
+
+std::map<const ir::Node*, Region> classify(const ir::Graph& graph) {
+  std::map<const ir::Node*, Region> regions;
+  for (const auto& node : graph.nodes()) {
+    regions[node.get()] =
+        earliest(*node, [&](const ir::Node& producer) { return regions.at(&producer); });
+  }
+  return regions;
 }
 
 void hoist(ir::Graph& graph, const Settings& settings) { Hoister(graph, settings).run(); }

@@ -4,13 +4,31 @@
 #include <chrono>
 
 #include "base/fail.h"
+#include "compilation/fold_attention_scale.h"
+#include "compilation/fold_batch_norm.h"
 #include "compilation/hoist.h"
+#include "compilation/lower_precision.h"
+#include "compilation/merge_linears.h"
+#include "compilation/simplify.h"
 #include "ir/verify.h"
 
 namespace regraft::compilation {
 namespace {
 
 constexpr Pass kPipeline[] = {
+    {"simplify", simplify},
+    // After simplify: equal nodes have equal operands only once no-ops are gone.
+    {"merge-common", merge_common},
+    {"fold-batch-norm", fold_batch_norm},
+    {"fold-attention-scale", fold_attention_scale},
+    // After merge-common: linears of equal inputs then read one value.
+    {"merge-linears", merge_linears},
+    // After every pass that calculates weights: they stay in f32 and are rounded once.
+    {"lower-precision", lower_precision},
+    // Casts that lower-precision put back to back.
+    {"simplify", simplify},
+    {"merge-common", merge_common},
+    {"erase-dead", erase_dead},
     // Last: everything that does not depend on inputs leaves the compute program.
     {"hoist", hoist},
 };

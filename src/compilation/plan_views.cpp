@@ -12,23 +12,50 @@ struct View {
   SymInt offset;
 };
 
+// Whether `a` is a multiple of `b` for all values of symbols.
+bool divides(const SymInt& b, const SymInt& a) {
+  return !(b == SymInt(0)) && mod(a, b) == SymInt(0);
+}
+
+// Splits the sizes of both sides, from the last, into the shortest runs of equal product. A run of
+// the operand must be evenly strided; the new sizes then divide its stride.
 std::optional<View> reshape(const plan::Buffer& from, const SymDims& dims) {
   if (from.strides == row_major(from.type.dims)) return View{row_major(dims), from.offset};
-  // Dims of one element come and go at any layout.
   SymDims old_dims, old_strides;
   for (size_t i = 0; i < from.type.dims.size(); ++i) {
-    if (from.type.dims[i] == SymInt(1)) continue;
+    if (from.type.dims[i] == SymInt(1)) continue;  // Its stride means nothing.
     old_dims.push_back(from.type.dims[i]);
     old_strides.push_back(from.strides[i]);
   }
   View view{SymDims(dims.size(), 1), from.offset};
-  size_t next = 0;
-  for (size_t i = 0; i < dims.size(); ++i) {
-    if (dims[i] == SymInt(1)) continue;
-    if (next == old_dims.size() || !(old_dims[next] == dims[i])) return std::nullopt;
-    view.strides[i] = old_strides[next++];
+  size_t old_end = old_dims.size(), end = dims.size();
+  while (old_end > 0 && end > 0) {
+    size_t old_begin = old_end - 1, begin = end - 1;
+    SymInt old_size = old_dims[old_begin], size = dims[begin];
+    while (!(old_size == size)) {
+      if (divides(old_size, size) && old_begin > 0) {
+        old_size = old_size * old_dims[--old_begin];
+      } else if (divides(size, old_size) && begin > 0) {
+        size = size * dims[--begin];
+      } else {
+        return std::nullopt;
+      }
+    }
+    for (size_t i = old_begin; i + 1 < old_end; ++i) {
+      if (!(old_strides[i] == old_strides[i + 1] * old_dims[i + 1])) return std::nullopt;
+    }
+    SymInt stride = old_strides[old_end - 1];
+    for (size_t i = end; i-- > begin;) {
+      view.strides[i] = stride;
+      stride = stride * dims[i];
+    }
+    old_end = old_begin;
+    end = begin;
   }
-  if (next != old_dims.size()) return std::nullopt;
+  if (old_end > 0) return std::nullopt;
+  for (; end > 0; --end) {
+    if (!(dims[end - 1] == SymInt(1))) return std::nullopt;
+  }
   return view;
 }
 
@@ -46,7 +73,8 @@ View expand(const plan::Buffer& from, const SymDims& dims) {
   View view{SymDims(dims.size(), 0), from.offset};
   const size_t lead = dims.size() - from.type.dims.size();
   for (size_t i = 0; i < from.type.dims.size(); ++i) {
-    if (from.type.dims[i] == dims[lead + i]) view.strides[lead + i] = from.strides[i];
+    const bool repeats = from.type.dims[i] == SymInt(1) && !(dims[lead + i] == SymInt(1));
+    if (!repeats) view.strides[lead + i] = from.strides[i];
   }
   return view;
 }

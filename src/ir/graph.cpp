@@ -9,9 +9,12 @@ namespace regraft::ir {
 
 std::string_view name(Region region) {
   switch (region) {
-    case Region::Weight: return "weight";
-    case Region::Shape: return "shape";
-    case Region::Compute: return "compute";
+    case Region::Weight:
+      return "weight";
+    case Region::Shape:
+      return "shape";
+    case Region::Compute:
+      return "compute";
   }
   return "";
 }
@@ -87,7 +90,8 @@ void Graph::set_symbol(plan::Symbol symbol) {
 std::vector<TensorType> Graph::infer(const ops::Op& op, std::span<Value* const> inputs,
                                      Attributes& attributes) const {
   std::vector<const TensorType*> types;
-  for (const Value* input : inputs) types.push_back(input == nullptr ? nullptr : &input->type());
+  for (const Value* input : inputs)
+    types.push_back(input == nullptr ? nullptr : &input->type());
   return ops::infer_types(op, types, attributes);
 }
 
@@ -153,7 +157,8 @@ void Graph::set_attributes(Node* node, Attributes attributes) {
   }
   std::vector<TensorType> types = infer(*node->op_, node->inputs_, attributes);
   node->attributes_ = std::move(attributes);
-  for (size_t i = 0; i < types.size(); ++i) node->outputs_[i]->type_ = std::move(types[i]);
+  for (size_t i = 0; i < types.size(); ++i)
+    node->outputs_[i]->type_ = std::move(types[i]);
 }
 
 void Graph::refresh_types(Node* node) { set_attributes(node, node->attributes_); }
@@ -187,7 +192,8 @@ void Graph::erase(Node* node) {
   for (Value* input : node->inputs_) {
     if (input != nullptr) remove_user(input, node);
   }
-  for (const Value* output : node->outputs_) values_.erase(values_.find(output->name()));
+  for (const Value* output : node->outputs_)
+    values_.erase(values_.find(output->name()));
   nodes_.erase(node->position_);
 }
 
@@ -213,7 +219,8 @@ std::vector<std::string> Graph::erase_unused_parameters() {
     names.push_back(parameter.value->name());
     return true;
   });
-  for (const std::string& name : names) parameter_values_.erase(parameter_values_.find(name));
+  for (const std::string& name : names)
+    parameter_values_.erase(parameter_values_.find(name));
   return names;
 }
 
@@ -232,8 +239,14 @@ void Graph::rename(Value* value, std::string_view name) {
 std::vector<Node*> Graph::node_list() const {
   std::vector<Node*> out;
   out.reserve(nodes_.size());
-  for (const auto& node : nodes_) out.push_back(node.get());
+  for (const auto& node : nodes_)
+    out.push_back(node.get());
   return out;
+}
+
+Node* Graph::next(const Node* node) const {
+  const auto at = std::next(node->position_);
+  return at == nodes_.end() ? nullptr : at->get();
 }
 
 Value* Graph::find(std::string_view name) const {
@@ -257,16 +270,19 @@ std::unique_ptr<Graph> Graph::clone() const {
   auto copy = std::make_unique<Graph>();
   copy->symbols_ = symbols_;
   std::map<const Value*, Value*> by{{nullptr, nullptr}};
-  for (const Value* input : inputs_) by[input] = copy->add_input(input->name(), input->type());
+  for (const Value* input : inputs_)
+    by[input] = copy->add_input(input->name(), input->type());
   for (const Parameter& parameter : parameters_) {
     by[parameter.value] =
         copy->add_parameter(parameter.value->name(), parameter.value->type(), parameter.aliases);
   }
   for (const auto& node : nodes_) {
     std::vector<Value*> inputs;
-    for (const Value* input : node->inputs_) inputs.push_back(by.at(input));
+    for (const Value* input : node->inputs_)
+      inputs.push_back(by.at(input));
     std::vector<TensorType> types;
-    for (const Value* output : node->outputs_) types.push_back(output->type());
+    for (const Value* output : node->outputs_)
+      types.push_back(output->type());
     const ops::Op* op = node->op_;
     if (op->is_opaque()) {
       auto& slot = copy->opaque_ops_[op->name];
@@ -282,7 +298,8 @@ std::unique_ptr<Graph> Graph::clone() const {
       by[node->outputs_[i]] = made->outputs_[i];
     }
   }
-  for (const Output& output : outputs_) copy->add_output(output.name, by.at(output.value));
+  for (const Output& output : outputs_)
+    copy->add_output(output.name, by.at(output.value));
   return copy;
 }
 

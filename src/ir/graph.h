@@ -162,6 +162,8 @@ class Graph {
   const std::list<std::unique_ptr<Node>>& nodes() const { return nodes_; }
   // A snapshot of the order, for passes that change the graph while they walk it.
   std::vector<Node*> node_list() const;
+  // The node behind `node`; null at the end.
+  Node* next(const Node* node) const;
   const std::vector<Value*>& inputs() const { return inputs_; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const std::vector<Output>& outputs() const { return outputs_; }
@@ -179,7 +181,7 @@ class Graph {
                                 Attributes& attributes) const;
   void remove_user(Value* value, Node* node);
 
-  std::map<std::string, std::unique_ptr<Value>, std::less<>> values_;      // Inputs, results.
+  std::map<std::string, std::unique_ptr<Value>, std::less<>> values_;  // Inputs, results.
   std::map<std::string, std::unique_ptr<Value>, std::less<>> parameter_values_;
   std::list<std::unique_ptr<Node>> nodes_;
   std::vector<Value*> inputs_;

@@ -27,7 +27,8 @@ void Lexer::skip() {
     if (c == ' ' || c == '\n' || c == '\t' || c == '\r') {
       ++at_;
     } else if (c == '#' || text_.substr(at_, 2) == "//") {
-      while (at_ < text_.size() && text_[at_] != '\n') ++at_;
+      while (at_ < text_.size() && text_[at_] != '\n')
+        ++at_;
     } else {
       return;
     }
@@ -52,7 +53,8 @@ void Lexer::expect(std::string_view token) {
 std::string Lexer::name() {
   if (peek() == '"') return string();
   const size_t begin = at_;
-  while (at_ < text_.size() && is_word(text_[at_])) ++at_;
+  while (at_ < text_.size() && is_word(text_[at_]))
+    ++at_;
   if (begin == at_) fail("want a name");
   std::string out(text_.substr(begin, at_ - begin));
   skip();

@@ -21,7 +21,8 @@ class Parser {
     inputs();
     lexer_.expect("{");
     region_ = Region::Compute;
-    while (!lexer_.take("return")) statement();
+    while (!lexer_.take("return"))
+      statement();
     returns();
     lexer_.expect("}");
     if (!lexer_.at_end()) lexer_.fail("text after the graph");
@@ -89,7 +90,8 @@ class Parser {
 
   SymDims sizes(std::string_view text) {
     SymDims out;
-    for (const std::string_view part : split(text)) out.push_back(SymInt::parse(part));
+    for (const std::string_view part : split(text))
+      out.push_back(SymInt::parse(part));
     return out;
   }
 
@@ -128,7 +130,8 @@ class Parser {
   void region(Region region) {
     lexer_.expect("{");
     region_ = region;
-    while (!lexer_.take("}")) statement();
+    while (!lexer_.take("}"))
+      statement();
   }
 
   void add_value(const std::string& name, Value* value) {

@@ -7,8 +7,8 @@ namespace {
 
 bool is_plain(std::string_view name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '_' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.';
   });
 }
 
@@ -37,7 +37,8 @@ Operands operands(const Node& node) {
     parts.push_back(value == nullptr ? "none" : value->text());
   };
   if (node.op().is_opaque()) {
-    for (const Value* input : node.inputs()) add_value(input);
+    for (const Value* input : node.inputs())
+      add_value(input);
     return {base::join(parts, ", "), {}};
   }
   const ops::Schema& schema = node.op().schema;
@@ -46,7 +47,8 @@ Operands operands(const Node& node) {
     if (!argument.is_tensor()) continue;
     if (argument.type == ops::ArgumentType::TensorList) {
       const size_t length = schema.list_length(node.inputs().size());
-      for (size_t i = 0; i < length; ++i) add_value(node.input(index++));
+      for (size_t i = 0; i < length; ++i)
+        add_value(node.input(index++));
       continue;
     }
     const Value* value = node.input(index++);
@@ -60,7 +62,8 @@ Operands operands(const Node& node) {
   }
   // Absent optionals at the end need no word.
   if (!schema.has_list()) {
-    while (!parts.empty() && parts.back() == "none") parts.pop_back();
+    while (!parts.empty() && parts.back() == "none")
+      parts.pop_back();
   }
   out.text = base::join(parts, ", ");
   return out;
