@@ -4,12 +4,13 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 python := .venv/bin/python
 
-.PHONY: help setup build test demo bench bench-cuda fuzz lint format clean
+.PHONY: help setup build test test-models demo bench bench-cuda fuzz lint format clean
 help:
 	@echo 'make setup       install what is missing (Debian packages, .venv)'
 	@echo 'make build       release build: build/release'
 	@echo 'make test        everything: linters, tests, sanitizers, fuzzing; closes with totals'
 	@echo '                 (a part of it: tools/test --only lint,unit,python,asan,tsan,fuzz)'
+	@echo 'make test-models every model at its published size, in every dialect'
 	@echo 'make demo        compile, save, load and refit ResNet-18, beside PyTorch'
 	@echo 'make bench       speed of inference and refit beside PyTorch'
 	@echo 'make bench-cuda  the same on an NVIDIA GPU'
@@ -27,6 +28,9 @@ build: setup
 
 test:
 	@tools/test
+
+test-models:
+	@tools/test --only models
 
 demo: build
 	@PYTHONPATH=build/release/python $(python) tools/demo.py
