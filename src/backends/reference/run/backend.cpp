@@ -79,9 +79,15 @@ class ReferenceBackend final : public backends::RunBackend {
 
 Dims broadcast_strides(const TensorView& view, const Dims& dims) {
   Dims strides(dims.size(), 0);
-  const size_t lead = dims.size() - view.dims.size();
+  const size_t lead = dims.size() - std::min(dims.size(), view.dims.size());
   for (size_t i = 0; i < view.dims.size(); ++i) {
-    if (view.dims[i] == dims[lead + i]) strides[lead + i] = view.strides[i];
+    const bool fits = view.dims.size() <= dims.size();
+    if (fits && view.dims[i] == dims[lead + i]) {
+      strides[lead + i] = view.strides[i];
+    } else if (!fits || view.dims[i] != 1) {
+      base::fail("engine", ErrorCode::InvalidArgument, "cannot broadcast ", to_string(view.dims),
+                 " to ", to_string(dims));
+    }
   }
   return strides;
 }

@@ -87,7 +87,13 @@ inline int64_t offset_of(int64_t index, const Dims& dims, const Dims& strides) {
   return offset;
 }
 
+// `dim` in [-rank, rank) made non-negative.
+inline size_t axis_of(int64_t dim, size_t rank) {
+  return static_cast<size_t>(dim < 0 ? dim + static_cast<int64_t>(rank > 0 ? rank : 1) : dim);
+}
+
 // Strides of `view` seen as a tensor of `dims`, which it broadcasts to: 0 along expanded sizes.
+// Throws Error{"engine", InvalidArgument} where it does not.
 Dims broadcast_strides(const TensorView& view, const Dims& dims);
 
 // Element loads and stores converted to and from a compute type, for kernels whose cost does not
