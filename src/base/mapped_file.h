@@ -30,20 +30,22 @@ class MappedFile {
 };
 
 // Writes `path` so that a reader sees the old file or the whole new one: temporary file in the same
-// folder, fsync, rename. `write` gets the file descriptor's append function.
+// folder, fsync, rename. For one thread.
 class AtomicFile {
  public:
-  // Throws Error{Io}.
+  // Throws Error{NotFound} when the folder does not exist, and Error{Io}.
   explicit AtomicFile(std::string path);
   // Removes the temporary file unless committed.
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
+  // Throws Error{Io}, as the calls below do.
   void append(const void* data, size_t bytes);
   // Zero bytes until the position is a multiple of `alignment`.
   void pad_to(size_t alignment);
   uint64_t position() const { return position_; }
+  // Publishes the file; the last call.
   void commit();
 
  private:

@@ -1,9 +1,9 @@
 #include "base/parallel.h"
 
-#include <sched.h>
-
 #include <atomic>
 #include <cstdlib>
+
+#include <sched.h>
 
 #include "base/fail.h"
 
@@ -66,7 +66,8 @@ void run_team(int threads, void (*body)(void*, int), void* context) {
   t_in_team = true;
   body(context, 0);
   t_in_team = false;
-  for (std::thread& thread : team) thread.join();
+  for (std::thread& thread : team)
+    thread.join();
 }
 
 #else
@@ -77,7 +78,8 @@ void run_team(int threads, void (*body)(void*, int), void* context) {
 #pragma omp parallel num_threads(threads)
   {
     // The runtime may give fewer threads than asked for: every range still runs.
-    for (int i = omp_get_thread_num(); i < threads; i += omp_get_num_threads()) body(context, i);
+    for (int i = omp_get_thread_num(); i < threads; i += omp_get_num_threads())
+      body(context, i);
   }
 }
 

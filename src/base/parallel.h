@@ -15,10 +15,10 @@ namespace detail {
 void run_team(int threads, void (*body)(void*, int thread), void* context);
 }
 
-// Calls body(begin, end) on disjoint ranges that cover [0, count), each at least `grain` long but
-// the last; sequential when one range is enough or when already inside a parallel region. Worker
-// threads run with denormals flushed to zero. An exception of the body is rethrown to the caller
-// after all ranges ended.
+// Calls body(begin, end) on disjoint ranges that cover [0, count), each at least `grain` long
+// unless there is only one; sequential when one range is enough or when already inside a parallel
+// region. The body always runs with denormals flushed to zero. An exception of the body is rethrown
+// to the caller after all ranges ended.
 template <typename Body>
 void parallel_for(int64_t count, int64_t grain, const Body& body);
 

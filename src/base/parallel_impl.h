@@ -31,8 +31,10 @@ template <typename Body>
 void parallel_for(int64_t count, int64_t grain, const Body& body) {
   if (count <= 0) return;
   grain = std::max<int64_t>(grain, 1);
-  const int64_t ranges = std::min<int64_t>(thread_count(), (count + grain - 1) / grain);
+  const int64_t ranges = std::min<int64_t>(thread_count(), count / grain);
   if (ranges <= 1 || detail::in_team()) {
+    // Here too, so that a result does not depend on the number of threads.
+    const FlushDenormals flush;
     body(int64_t{0}, count);
     return;
   }
@@ -46,9 +48,9 @@ void parallel_for(int64_t count, int64_t grain, const Body& body) {
       static_cast<int>(ranges),
       [](void* raw, int thread) {
         auto& c = *static_cast<Context*>(raw);
-        const int64_t begin = c.count * thread / c.ranges;
-        const int64_t end = c.count * (thread + 1) / c.ranges;
-        if (begin >= end) return;
+        const int64_t length = c.count / c.ranges, longer = c.count % c.ranges;
+        const int64_t begin = length * thread + std::min<int64_t>(thread, longer);
+        const int64_t end = begin + length + (thread < longer ? 1 : 0);
         const FlushDenormals flush;
         try {
           (*c.body)(begin, end);

@@ -18,17 +18,21 @@ std::string join(const std::vector<std::string>& parts, std::string_view separat
 
 namespace {
 
-size_t edit_distance(std::string_view a, std::string_view b) {
+// The edit distance of a and b, or some number >= limit when it is not below that.
+size_t edit_distance(std::string_view a, std::string_view b, size_t limit) {
+  if (std::max(a.size(), b.size()) - std::min(a.size(), b.size()) >= limit) return limit;
   std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
   for (size_t i = 0; i < a.size(); ++i) {
     size_t diagonal = row[0];
-    row[0] = i + 1;
+    size_t least = row[0] = i + 1;
     for (size_t j = 0; j < b.size(); ++j) {
       const size_t above = row[j + 1];
       row[j + 1] = std::min({above + 1, row[j] + 1, diagonal + (a[i] != b[j])});
       diagonal = above;
+      least = std::min(least, row[j + 1]);
     }
+    if (least >= limit) return limit;  // Later rows only grow.
   }
   return row.back();
 }
@@ -44,7 +48,7 @@ std::optional<std::string> nearest(std::string_view name,
   std::optional<std::string> found;
   for (const std::string& candidate : candidates) {
     if (candidate.size() > kLongest) continue;
-    const size_t distance = edit_distance(name, candidate);
+    const size_t distance = edit_distance(name, candidate, best);
     if (distance < best) {
       best = distance;
       found = candidate;
