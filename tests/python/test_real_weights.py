@@ -51,8 +51,8 @@ def _by_cli(precision: str, folder: Path, cli: Path) -> Refitted:
 
 
 @pytest.fixture(params=["python", "cli"])
-def refitted(request: pytest.FixtureRequest, tmp_path: Path, cli: Path, precision: str) -> Refitted:
-    return _by_python(precision) if request.param == "python" else _by_cli(precision, tmp_path, cli)
+def refitted(request: pytest.FixtureRequest, tmp_path: Path, command_line: Path, precision: str) -> Refitted:
+    return _by_python(precision) if request.param == "python" else _by_cli(precision, tmp_path, command_line)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

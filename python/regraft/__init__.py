@@ -1,0 +1,53 @@
+"""Regraft: compile a trained PyTorch program, then replace its weights in milliseconds.
+
+    engine = regraft.compile(model, (x,))
+    y = engine(x)
+    report = engine.refit(other.state_dict())
+    engine.save("model.rgf")
+    engine = regraft.load("model.rgf")
+"""
+
+from regraft._compile import compile, explain
+from regraft._regraft import backends, pass_names, set_thread_count, thread_count
+from regraft.engine import Engine, MemoryReport, RefitReport, load
+from regraft.errors import (
+    CorruptError,
+    Error,
+    InternalError,
+    InvalidArgumentError,
+    IoError,
+    MismatchError,
+    MissingFileError,
+    NotFoundError,
+    OutOfMemoryError,
+    StateError,
+    UnsupportedError,
+    VersionError,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CorruptError",
+    "Engine",
+    "Error",
+    "InternalError",
+    "InvalidArgumentError",
+    "IoError",
+    "MemoryReport",
+    "MismatchError",
+    "MissingFileError",
+    "NotFoundError",
+    "OutOfMemoryError",
+    "RefitReport",
+    "StateError",
+    "UnsupportedError",
+    "VersionError",
+    "backends",
+    "compile",
+    "explain",
+    "load",
+    "pass_names",
+    "set_thread_count",
+    "thread_count",
+]

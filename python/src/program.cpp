@@ -1,0 +1,87 @@
+#include "regraft/program.h"
+
+#include "bindings.h"
+#include "regraft/compile.h"
+
+namespace regraft::python {
+namespace {
+
+
+CompileOptions make_options(const nb::dict& given) {
+  CompileOptions options;
+  for (const auto& [key_handle, value] : given) {
+    const auto key = nb::cast<std::string>(key_handle);
+    if (key == "backend") {
+      options.backend = nb::cast<std::string>(value);
+    } else if (key == "precision") {
+      const auto dtype = try_parse_dtype(nb::cast<std::string>(value));
+      if (!dtype) throw nb::value_error("precision: want 'f32', 'bf16' or 'f16'");
+      options.precision = *dtype;
+    } else if (key == "optimum") {
+      options.optimum = nb::cast<std::map<std::string, int64_t>>(value);
+    } else if (key == "disabled_passes") {
+      options.disabled_passes = nb::cast<std::vector<std::string>>(value);
+    } else if (key == "weights") {
+      options.weights = nb::cast<bool>(value);
+    } else if (key == "name") {
+      options.name = nb::cast<std::string>(value);
+    } else if (key == "metadata") {
+      options.metadata = nb::cast<std::map<std::string, std::string>>(value);
+    } else if (key == "engine") {
+      options.engine = nb::cast<EngineOptions>(value);
+    } else {
+      throw nb::value_error(("unknown option " + key).c_str());
+    }
+  }
+  return options;
+}
+
+void set_progress(CompileOptions& options, nb::object progress) {
+  if (progress.is_none()) return;
+  options.on_event = [progress = std::move(progress)](const CompileEvent& event) {
+    const nb::gil_scoped_acquire gil;
+    progress(std::string(event.stage), std::string(event.pass), event.seconds,
+             nb::cpp_function(event.text));
+  };
+}
+
+Engine compile_program(const Program& program, const nb::dict& given, nb::object progress) {
+  CompileOptions options = make_options(given);
+  set_progress(options, std::move(progress));
+  const nb::gil_scoped_release release;
+  Engine engine = compile(program, options);
+  const nb::gil_scoped_acquire gil;
+  options.on_event = {};
+  return engine;
+}
+
+}  // namespace
+
+void bind_program(nb::module_& module) {
+  nb::class_<ProgramTensor>(module, "ProgramTensor")
+      .def_ro("name", &ProgramTensor::name)
+      .def_prop_ro("dtype",
+                   [](const ProgramTensor& tensor) { return std::string(name(tensor.dtype)); })
+      .def_ro("dims", &ProgramTensor::dims);
+  nb::class_<Program>(module, "Program")
+      .def_static("read", &Program::read, nb::arg("path"),
+                  nb::call_guard<nb::gil_scoped_release>())
+      .def_static("from_json",
+                  [](const nb::bytes& json, const std::vector<Row>& rows) {
+                    return Program::from_json({json.c_str(), json.size()}, to_source(rows));
+                  },
+                  nb::arg("json"), nb::arg("rows"))
+      .def("inputs", &Program::inputs)
+      .def("outputs", &Program::outputs)
+      .def_prop_ro("in_spec", &Program::in_spec)
+      .def_prop_ro("out_spec", &Program::out_spec);
+  module.def("compile", &compile_program, nb::arg("program"), nb::arg("options"),
+             nb::arg("progress").none());
+  module.def("explain", [](const Program& program, const nb::dict& options) {
+    return explain(program, make_options(options));
+  });
+  module.def("backends", &backends);
+  module.def("pass_names", &pass_names);
+}
+
+}  // namespace regraft::python
