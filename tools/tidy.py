@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Runs clang-tidy on the public headers and on the headers changed since the base commit.
 
-usage: tools/tidy.py BUILD_FOLDER    (its compile_commands.json says how things are compiled)
+usage: tools/tidy.py BUILD_FOLDER    (its compile_commands.json says where headers lie)
 The base is REGRAFT_BASE, else the upstream branch, else the commit before HEAD.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -36,23 +38,30 @@ def headers() -> list[str]:
     return sorted(names)
 
 
-def tidy(build: Path, header: str) -> str:
-    command = [str(ROOT / ".venv/bin/clang-tidy"), "--quiet", "-p", str(build), header]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def include_flags(build: Path) -> list[str]:
+    """Every include folder of the build. Headers have no compile command of their own, and the one
+    that clang-tidy guesses may be that of a target that sees less."""
+    flags: dict[str, None] = {}
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        for match in re.finditer(r"(-I|-isystem )(\S+)", entry["command"]):
+            flags[f"-isystem{match[2]}" if "system" in match[1] else f"-I{match[2]}"] = None
+    return list(flags)
+
+
+def tidy(header: str, flags: list[str]) -> str:
+    command = [str(ROOT / ".venv/bin/clang-tidy"), "--quiet", header, "--", "-xc++", "-std=c++20"]
+    result = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True)
     return result.stdout + result.stderr if result.returncode else ""
 
 
 def main() -> int:
-    if len(sys.argv) != 2 or not (database := Path(sys.argv[1])).is_dir():
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "compile_commands.json").exists():
         print(__doc__, file=sys.stderr)
         return 2
-    # Without the database clang-tidy says nothing about code that it could not parse.
-    if not (database / "compile_commands.json").exists():
-        print(f"{database}/compile_commands.json is missing", file=sys.stderr)
-        return 2
+    flags = include_flags(Path(sys.argv[1]))
     names = headers()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = [text for text in pool.map(lambda h: tidy(database, h), names) if text]
+        problems = [text for text in pool.map(lambda h: tidy(h, flags), names) if text]
     print("\n".join(problems) if problems else f"clang-tidy: {len(names)} headers are clean")
     return 1 if problems else 0
 
