@@ -40,6 +40,21 @@ if(REGRAFT_OPENMP)
   target_link_libraries(regraft_runtime PRIVATE OpenMP::OpenMP_CXX)
 endif()
 
+# The cpu kernels are plain loops that only the full vectoriser turns into SIMD code. The two -fno
+# options let it; neither changes a result.
+set(vector_options -O3 -fno-math-errno -fno-trapping-math)
+# Kernels are plain loops for the vectoriser: it may assume that nobody reads errno or traps.
+regraft_glob(vector_sources backends/cpu/run)
+set(vector_options -fno-math-errno -fno-trapping-math)
+if(NOT REGRAFT_SANITIZE AND NOT REGRAFT_FUZZ)
+  list(APPEND vector_options -O3)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # GCC 12 warns about its own AVX-512 header (GCC bug 105593).
+  list(APPEND vector_options -Wno-uninitialized -Wno-maybe-uninitialized)
+endif()
+set_source_files_properties(${vector_sources} PROPERTIES COMPILE_OPTIONS "${vector_options}")
+
 regraft_glob(compiler_sources
   ir ops program lowering partitioning compilation pipeline ${backends_compile})
 add_library(regraft_compiler SHARED ${compiler_sources} "${gen}/empty.cpp")
