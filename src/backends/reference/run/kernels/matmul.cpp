@@ -1,0 +1,77 @@
+#include "backends/reference/run/kernel.h"
+#include "backends/reference/run/product.h"
+
+namespace regraft::reference {
+namespace {
+
+// An operand as a stack of matrices: a vector becomes a matrix with one row or one column.
+struct Stack {
+  Dims dims;  // Of the batch.
+  Dims strides;
+  int64_t rows, row, columns, column;
+};
+
+Stack stack(const TensorView& view, bool vector_is_row) {
+  Dims dims = view.dims, strides = view.strides;
+  if (dims.size() == 1) {
+    const auto at = vector_is_row ? dims.begin() : dims.end();
+    dims.insert(at, 1);
+    strides.insert(vector_is_row ? strides.begin() : strides.end(), 0);
+  }
+  const size_t n = dims.size();
+  Stack out{{}, {}, dims[n - 2], strides[n - 2], dims[n - 1], strides[n - 1]};
+  out.dims.assign(dims.begin(), dims.end() - 2);
+  out.strides.assign(strides.begin(), strides.end() - 2);
+  return out;
+}
+
+Dims batch_strides(const Stack& stack, const Dims& batch) {
+  Dims strides(batch.size(), 0);
+  const size_t lead = batch.size() - stack.dims.size();
+  for (size_t i = 0; i < stack.dims.size(); ++i) {
+    if (stack.dims[i] == batch[lead + i]) strides[lead + i] = stack.strides[i];
+  }
+  return strides;
+}
+
+template <typename T>
+void matmul(const Call& call) {
+  using C = Compute<T>;
+  const Stack x = stack(call.in(0), true);
+  const Stack y = stack(call.in(1), false);
+  const MutableTensorView& out = call.out(0);
+  // The strides of the rows and columns of the result that vectors have not taken away.
+  size_t kept = out.dims.size();
+  const int64_t column = call.in(1).dims.size() > 1 ? out.strides[--kept] : 0;
+  const int64_t row = call.in(0).dims.size() > 1 ? out.strides[--kept] : 0;
+  const Dims batch(out.dims.begin(), out.dims.begin() + static_cast<ptrdiff_t>(kept));
+  const Dims x_strides = batch_strides(x, batch), y_strides = batch_strides(y, batch);
+
+  const Tiling tiles(x.rows, y.columns);
+  base::parallel_for(numel(batch) * tiles.count(), 1, [&](int64_t begin, int64_t end) {
+    Multiplier<C> multiplier;
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t index = t / tiles.count();
+      const Matrix<C, T> a{call.in(0).as<T>() + offset_of(index, batch, x_strides), x.row,
+                           x.column};
+      const Matrix<C, T> b{call.in(1).as<T>() + offset_of(index, batch, y_strides), y.row,
+                           y.column};
+      T* to = out.as_mutable<T>() + offset_of(index, batch, out.strides);
+      multiplier.multiply(
+          tiles.at(t % tiles.count()), x.columns, a, b,
+          [&](int64_t i, int64_t j, C sum) { to[i * row + j * column] = convert<T>(sum); });
+    }
+  });
+}
+
+void run(const Call& call) {
+  visit(call.out(0).dtype, [&](auto tag) { matmul<decltype(tag)>(call); });
+}
+
+constexpr KernelDef kKernels[] = {{"matmul", run}};
+
+}  // namespace
+
+extern const KernelFile k_kernels_matmul = kKernels;
+
+}  // namespace regraft::reference
