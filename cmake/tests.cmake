@@ -29,6 +29,15 @@ foreach(folder IN LISTS test_folders)
   set_tests_properties(${area} PROPERTIES WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
 endforeach()
 
+# Programs that tests run: tests/tools/<name>.cpp -> tests/<name> of the build folder.
+file(GLOB test_tools CONFIGURE_DEPENDS "${tests_root}/tools/*.cpp")
+foreach(source IN LISTS test_tools)
+  cmake_path(GET source STEM name)
+  add_executable(${name} "${source}")
+  target_link_libraries(${name} PRIVATE regraft_test_support)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+endforeach()
+
 # An example sees the public headers and the runtime half only.
 file(GLOB examples CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/examples/*.cpp")
 foreach(source IN LISTS examples)
