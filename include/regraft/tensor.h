@@ -43,7 +43,7 @@ using Dims = std::vector<int64_t>;
 // Product of the sizes. Throws Error{OutOfMemory} on overflow of int64 and Error{InvalidArgument}
 // on a negative size.
 int64_t numel(const Dims& dims);
-// Row-major strides of `dims`.
+// Row-major strides of `dims`. Throws Error{OutOfMemory} on overflow of int64.
 Dims contiguous_strides(const Dims& dims);
 // "[2,3]"
 std::string to_string(const Dims& dims);

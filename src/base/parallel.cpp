@@ -87,16 +87,24 @@ void run_team(int threads, void (*body)(void*, int), void* context) {
 
 #if defined(__x86_64__)
 
+constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
+
 FlushDenormals::FlushDenormals() : saved_(_mm_getcsr()) {
-  constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
   _mm_setcsr(saved_ | kFlushToZero | kDenormalsAreZero);
 }
 FlushDenormals::~FlushDenormals() { _mm_setcsr(saved_); }
+
+KeepDenormals::KeepDenormals() : saved_(_mm_getcsr()) {
+  _mm_setcsr(saved_ & ~(kFlushToZero | kDenormalsAreZero));
+}
+KeepDenormals::~KeepDenormals() { _mm_setcsr(saved_); }
 
 #else
 
 FlushDenormals::FlushDenormals() : saved_(0) {}
 FlushDenormals::~FlushDenormals() = default;
+KeepDenormals::KeepDenormals() : saved_(0) {}
+KeepDenormals::~KeepDenormals() = default;
 
 #endif
 

@@ -23,9 +23,22 @@ class FlushDenormals {
   unsigned saved_;
 };
 
+// Switches flushing off on this thread while alive, for bodies that must not change values.
+class KeepDenormals {
+ public:
+  KeepDenormals();
+  ~KeepDenormals();
+  KeepDenormals(const KeepDenormals&) = delete;
+  KeepDenormals& operator=(const KeepDenormals&) = delete;
+
+ private:
+  unsigned saved_;
+};
+
 }  // namespace detail
 
 using detail::FlushDenormals;
+using detail::KeepDenormals;
 
 template <typename Body>
 void parallel_for(int64_t count, int64_t grain, const Body& body) {

@@ -88,7 +88,8 @@ To convert(From from) {
   } else if constexpr (std::is_same_v<To, BFloat16>) {
     return to_bfloat16(static_cast<float>(from));
   } else if constexpr (std::is_same_v<To, Half>) {
-    return to_half(static_cast<double>(from));
+    // Through float as PyTorch does: a double is rounded twice.
+    return to_half(static_cast<float>(from));
   } else if constexpr (std::is_same_v<To, bool>) {
     return from != From(0);
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {

@@ -61,12 +61,14 @@ void copy_loop(const From* from, To* to, const Loop& loop) {
   constexpr int64_t kGrain = 32768;
   if (outer == 1) {
     base::parallel_for(inner, kGrain, [&](int64_t begin, int64_t end) {
+      const base::KeepDenormals keep;
       copy_row(from + begin * loop.from.back(), loop.from.back(), to + begin * loop.to.back(),
                loop.to.back(), end - begin);
     });
     return;
   }
   base::parallel_for(outer, kGrain / inner + 1, [&](int64_t begin, int64_t end) {
+    const base::KeepDenormals keep;
     for (int64_t row = begin; row < end; ++row) {
       int64_t rest = row, from_offset = 0, to_offset = 0;
       for (size_t i = rank - 1; i-- > 0;) {

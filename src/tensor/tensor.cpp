@@ -1,5 +1,6 @@
 #include "regraft/tensor.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 
@@ -66,7 +67,9 @@ Dims contiguous_strides(const Dims& dims) {
   int64_t stride = 1;
   for (size_t i = dims.size(); i-- > 0;) {
     strides[i] = stride;
-    stride *= std::max<int64_t>(dims[i], 1);
+    if (__builtin_mul_overflow(stride, std::max<int64_t>(dims[i], 1), &stride)) {
+      base::fail("tensor", ErrorCode::OutOfMemory, "too many elements: ", to_string(dims));
+    }
   }
   return strides;
 }
@@ -87,9 +90,9 @@ TensorView::TensorView(const void* data_in, DType dtype_in, Dims dims_in, Dims s
     : data(data_in), dtype(dtype_in), dims(std::move(dims_in)), strides(std::move(strides_in)) {}
 
 bool TensorView::is_contiguous() const {
+  if (std::find(dims.begin(), dims.end(), 0) != dims.end()) return true;
   int64_t expected = 1;
   for (size_t i = dims.size(); i-- > 0;) {
-    if (dims[i] == 0) return true;
     if (dims[i] != 1 && strides[i] != expected) return false;
     expected *= dims[i];
   }
