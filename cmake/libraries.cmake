@@ -42,8 +42,6 @@ endif()
 
 # The cpu kernels are plain loops that only the full vectoriser turns into SIMD code. The two -fno
 # options let it; neither changes a result.
-set(vector_options -O3 -fno-math-errno -fno-trapping-math)
-# Kernels are plain loops for the vectoriser: it may assume that nobody reads errno or traps.
 regraft_glob(vector_sources backends/cpu/run)
 set(vector_options -fno-math-errno -fno-trapping-math)
 if(NOT REGRAFT_SANITIZE AND NOT REGRAFT_FUZZ)

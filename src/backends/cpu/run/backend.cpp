@@ -1,0 +1,95 @@
+#include "backends/cpu/run/backend.h"
+
+#include <algorithm>
+
+#include "backends/cpu/run/kernel.h"
+#include "backends/cpu/run/packed_layout.h"
+#include "backends/cpu/run/packer.h"
+#include "backends/cpu/run/strided_copy.h"
+
+namespace regraft::cpu {
+
+#define REGRAFT_KERNEL_FILE(file) extern const KernelFile k_kernels_##file;
+#include "backends/cpu/kernel_list.inc"
+#undef REGRAFT_KERNEL_FILE
+
+namespace {
+
+const KernelDef* find_kernel(std::string_view name) {
+  static const std::vector<KernelDef> kernels = [] {
+    std::vector<KernelDef> all;
+    const auto add = [&](KernelFile file) { all.insert(all.end(), file.begin(), file.end()); };
+#define REGRAFT_KERNEL_FILE(file) add(k_kernels_##file);
+#include "backends/cpu/kernel_list.inc"
+#undef REGRAFT_KERNEL_FILE
+    return all;
+  }();
+  const auto at = std::find_if(kernels.begin(), kernels.end(),
+                               [&](const KernelDef& def) { return def.name == name; });
+  return at == kernels.end() ? nullptr : &*at;
+}
+
+const KernelDef& kernel_of(const KernelRequest& request) {
+  const std::string_view kernel = request.step.kernel;
+  const KernelDef* const def = find_kernel(kernel.substr(kernel.find('.') + 1));
+  if (def == nullptr) {
+    base::fail("backends", ErrorCode::Unsupported, "no kernel '", kernel, "' in this build");
+  }
+  return *def;
+}
+
+class PackKernel final : public Kernel {
+ public:
+  PackKernel(const Operand& from, DType to, const PackedLayout& layout)
+      : packer_(from, to, layout) {}
+  void run(const KernelArguments& arguments) const override {
+    packer_.run(arguments.inputs[0], arguments.outputs[0]);
+  }
+  std::string tactic() const override { return "pack"; }
+
+ private:
+  Packer packer_;
+};
+
+class PlainKernel final : public Kernel {
+ public:
+  PlainKernel(const Operand& from, DType to)
+      : copy_(from.dims, from.dtype, from.strides, to, contiguous_strides(from.dims)) {}
+  void run(const KernelArguments& arguments) const override {
+    copy_.run(arguments.inputs[0], arguments.outputs[0]);
+  }
+  std::string tactic() const override { return "copy"; }
+
+ private:
+  StridedCopy copy_;
+};
+
+class CpuBackend final : public backends::RunBackend {
+ public:
+  std::string_view name() const override { return "cpu"; }
+
+  Packing choose_packing(const KernelRequest& request, size_t input) const override {
+    const KernelDef& def = kernel_of(request);
+    return def.choose_packing != nullptr ? def.choose_packing(request, input)
+                                         : RunBackend::choose_packing(request, input);
+  }
+
+  std::unique_ptr<Kernel> prepare(const KernelRequest& request) const override {
+    return kernel_of(request).prepare(request);
+  }
+
+  std::unique_ptr<Kernel> prepare_packing(const Operand& from, DType to,
+                                          const Packing& packing) const override {
+    if (packing.is_plain()) return std::make_unique<PlainKernel>(from, to);
+    return std::make_unique<PackKernel>(from, to, PackedLayout::parse(packing.id));
+  }
+};
+
+}  // namespace
+
+const backends::RunBackend& run_backend() {
+  static const CpuBackend backend;
+  return backend;
+}
+
+}  // namespace regraft::cpu
