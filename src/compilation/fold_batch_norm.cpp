@@ -78,6 +78,8 @@ bool try_fold_into_producer(ir::Graph& graph, ir::Node* norm, WeightValues& weig
   weights.insert(producer->input("bias"));
   graph.move_before(producer, norm);
   replace(norm, x);
+  graph.rename(producer->input("weight"), producer->name() + "_weight");
+  graph.rename(producer->input("bias"), producer->name() + "_bias");
   return true;
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "base/text.h"
 #include "compilation/keep_f32.h"
 #include "compilation/rewrite.h"
 
@@ -114,6 +115,7 @@ class Lowering {
       from = at.call("clamp", {from, nullptr, nullptr}, {{"min", -largest_}, {"max", largest_}});
     }
     low = at.cast(from, low_);
+    graph_.rename(low, base::cat(value->name(), "_", name(low_)));
     declared_[low] = low_;
     return low;
   }
@@ -124,6 +126,7 @@ class Lowering {
     ir::Value*& high = high_values_[value];
     if (high == nullptr) {
       high = Rewriter(graph_, behind(value), origin_of(*value)).cast(value, DType::F32);
+      graph_.rename(high, value->name() + "_f32");
     }
     return high;
   }

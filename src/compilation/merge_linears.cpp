@@ -46,17 +46,19 @@ void merge(ir::Graph& graph, const std::vector<ir::Node*>& linears) {
   ir::Value* weight = at.call("cat", weights, {{"dim", SymInt(0)}});
   ir::Value* bias = concatenated_bias(linears, at);
   ir::Value* merged = at.call("linear", {first->input("x"), weight, bias});
+  graph.rename(weight, merged->name() + "_weight");
+  if (bias != nullptr) graph.rename(bias, merged->name() + "_bias");
+  std::vector<ir::Value*> parts;
   SymInt begin = 0;
   for (ir::Node* node : linears) {
     const SymInt end = begin + node->output()->dims().back();
     Rewriter here(graph, first, node->origin());
-    ir::Value* part = here.call(
-        "slice", {merged}, {{"dim", SymInt(-1)}, {"start", begin}, {"end", end}}, node->name());
-    graph.replace_uses(node->output(), part);
+    parts.push_back(here.call("slice", {merged},
+                              {{"dim", SymInt(-1)}, {"start", begin}, {"end", end}}));
     begin = end;
   }
-  for (ir::Node* node : linears)
-    graph.erase(node);
+  for (size_t i = 0; i < linears.size(); ++i)
+    replace(linears[i], parts[i]);
 }
 
 }  // namespace

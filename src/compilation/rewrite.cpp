@@ -55,8 +55,11 @@ void move_weight_values_first(ir::Graph& graph) {
 }
 
 void replace(ir::Node* node, ir::Value* by) {
-  node->graph().replace_uses(node->output(), by);
-  node->graph().erase(node);
+  ir::Graph& graph = node->graph();
+  const std::string name = node->name();
+  graph.replace_uses(node->output(), by);
+  graph.erase(node);
+  if (by->producer() != nullptr) graph.rename(by, name);
 }
 
 }  // namespace regraft::compilation

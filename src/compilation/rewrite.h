@@ -50,7 +50,8 @@ class WeightValues {
 // them anywhere.
 void move_weight_values_first(ir::Graph& graph);
 
-// Replaces every use of a node's only result and erases the node.
+// Replaces every use of a node's only result and erases the node. A result of another node takes
+// the name over.
 void replace(ir::Node* node, ir::Value* by);
 
 // Whether `value` is read exactly once, by a node.
