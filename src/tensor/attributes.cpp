@@ -29,7 +29,8 @@ struct Print {
   std::string operator()(const SymDims& value) const { return to_string(value); }
   std::string operator()(const std::vector<double>& value) const {
     std::vector<std::string> parts;
-    for (const double x : value) parts.push_back(base::float_text(x));
+    for (const double x : value)
+      parts.push_back(base::float_text(x));
     return "[" + base::join(parts, ",") + "]";
   }
   std::string operator()(DType value) const { return std::string(name(value)); }
@@ -45,7 +46,8 @@ bool operator==(const Attribute& a, const Attribute& b) {
 }
 
 Attributes::Attributes(std::initializer_list<Entry> entries) {
-  for (const Entry& entry : entries) set(entry.first, entry.second);
+  for (const Entry& entry : entries)
+    set(entry.first, entry.second);
 }
 
 void Attributes::set(std::string_view name, Attribute value) {
@@ -108,7 +110,8 @@ const SymDims& Attributes::sizes(std::string_view name) const { return get<SymDi
 
 Dims Attributes::integers(std::string_view name) const {
   Dims out;
-  for (const SymInt& size : sizes(name)) out.push_back(size.value());
+  for (const SymInt& size : sizes(name))
+    out.push_back(size.value());
   return out;
 }
 
@@ -118,7 +121,8 @@ std::vector<double> Attributes::numbers(std::string_view name) const {
   const Attribute* found = find(name);
   if (found != nullptr && std::holds_alternative<SymDims>(*found)) {
     std::vector<double> out;
-    for (const int64_t value : integers(name)) out.push_back(static_cast<double>(value));
+    for (const int64_t value : integers(name))
+      out.push_back(static_cast<double>(value));
     return out;
   }
   return get<std::vector<double>>(*this, name);

@@ -50,10 +50,11 @@ inline Half to_half(double x) {
   if (magnitude >= 65520.0) return {static_cast<uint16_t>(sign | 0x7c00)};
   if (magnitude < 0x1p-14) {
     // nearbyint rounds half to even in the default mode; 1024 carries into the smallest normal.
-    return {static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(magnitude * 0x1p24)))};
+    return {
+        static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(magnitude * 0x1p24)))};
   }
   int exponent = 0;
-  const double fraction = std::frexp(magnitude, &exponent);  // [0.5, 1)
+  const double fraction = std::frexp(magnitude, &exponent);                        // [0.5, 1)
   const auto mantissa = static_cast<uint32_t>(std::nearbyint(fraction * 2048.0));  // [1024, 2048]
   return {static_cast<uint16_t>(sign | (((exponent + 13) << 10) + mantissa))};
 }
@@ -110,18 +111,30 @@ To convert(From from) {
 template <typename F>
 decltype(auto) visit(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::Bool: return f(bool{});
-    case DType::U8: return f(uint8_t{});
-    case DType::I8: return f(int8_t{});
-    case DType::I16: return f(int16_t{});
-    case DType::I32: return f(int32_t{});
-    case DType::I64: return f(int64_t{});
-    case DType::F16: return f(Half{});
-    case DType::BF16: return f(BFloat16{});
-    case DType::F32: return f(float{});
-    case DType::F64: return f(double{});
-    case DType::C64: return f(std::complex<float>{});
-    case DType::C128: return f(std::complex<double>{});
+    case DType::Bool:
+      return f(bool{});
+    case DType::U8:
+      return f(uint8_t{});
+    case DType::I8:
+      return f(int8_t{});
+    case DType::I16:
+      return f(int16_t{});
+    case DType::I32:
+      return f(int32_t{});
+    case DType::I64:
+      return f(int64_t{});
+    case DType::F16:
+      return f(Half{});
+    case DType::BF16:
+      return f(BFloat16{});
+    case DType::F32:
+      return f(float{});
+    case DType::F64:
+      return f(double{});
+    case DType::C64:
+      return f(std::complex<float>{});
+    case DType::C128:
+      return f(std::complex<double>{});
   }
   base::fail("tensor", ErrorCode::Internal, "unknown dtype id ", static_cast<int>(dtype));
 }

@@ -46,17 +46,20 @@ void copy_row(const From* from, int64_t from_stride, To* to, int64_t to_stride, 
     }
   }
   if (from_stride == 1 && to_stride == 1) {
-    for (int64_t i = 0; i < count; ++i) to[i] = convert<To>(from[i]);
+    for (int64_t i = 0; i < count; ++i)
+      to[i] = convert<To>(from[i]);
     return;
   }
-  for (int64_t i = 0; i < count; ++i) to[i * to_stride] = convert<To>(from[i * from_stride]);
+  for (int64_t i = 0; i < count; ++i)
+    to[i * to_stride] = convert<To>(from[i * from_stride]);
 }
 
 template <typename From, typename To>
 void copy_loop(const From* from, To* to, const Loop& loop) {
   const size_t rank = loop.dims.size();
   int64_t outer = 1;
-  for (size_t i = 0; i + 1 < rank; ++i) outer *= loop.dims[i];
+  for (size_t i = 0; i + 1 < rank; ++i)
+    outer *= loop.dims[i];
   const int64_t inner = loop.dims.back();
   constexpr int64_t kGrain = 32768;
   if (outer == 1) {
