@@ -1,0 +1,69 @@
+#include <algorithm>
+
+#include "lowering/aten/aten.h"
+#include "lowering/values.h"
+
+namespace regraft::lowering::aten {
+namespace {
+
+bool is_number(const Attribute& scalar, double value) {
+  return Attributes{{"x", scalar}}.number("x") == value;
+}
+
+// beta * self + alpha * product
+void add_product(Call& call, ir::Value* product) {
+  const Attribute alpha = call.scalar("alpha"), beta = call.scalar("beta");
+  if (!is_number(alpha, 1)) product = call.emit_scalar("mul", product, alpha);
+  // With beta 0 PyTorch does not read `self`, whatever it holds.
+  if (is_number(beta, 0)) return call.result(product);
+  ir::Value* self = call.tensor("self");
+  if (!is_number(beta, 1)) self = call.emit_scalar("mul", self, beta);
+  call.result(call.emit("add", {product, self}));
+}
+
+// A linear layer where the right side is a weight; weights are kept as [out, in].
+void addmm(Call& call) {
+  ir::Value *x = call.tensor("mat1"), *y = call.tensor("mat2"), *bias = call.tensor("self");
+  const bool is_plain = is_number(call.scalar("alpha"), 1) && is_number(call.scalar("beta"), 1);
+  const bool is_bias =
+      bias->dims().size() == 1 && y->dims().size() == 2 && bias->dims()[0] == y->dims()[1];
+  if (is_plain && is_bias && is_weight(y)) {
+    return call.result(call.emit("linear", {x, transposed(call.graph(), y), bias}));
+  }
+  add_product(call, call.emit("matmul", {x, y}));
+}
+
+void baddbmm(Call& call) {
+  add_product(call, call.emit("matmul", {call.tensor("batch1"), call.tensor("batch2")}));
+}
+
+void addmv(Call& call) {
+  add_product(call, call.emit("matmul", {call.tensor("mat"), call.tensor("vec")}));
+}
+
+void outer(Call& call) {
+  ir::Value *x = call.tensor("self"), *y = call.tensor("vec2");
+  call.result(call.emit("mul", {call.reshape(x, {numel(x->dims()), 1}), y}));
+}
+
+constexpr AtenOp kOps[] = {
+    {"mm(self, mat2)", "matmul(self, mat2)"},
+    {"bmm(self, mat2)", "matmul(self, mat2)"},
+    {"mv(self, vec)", "matmul(self, vec)"},
+    {"dot(self, tensor)", "matmul(self, tensor)"},
+    {"vdot(self, tensor)", "matmul(self, tensor)"},
+    {"matmul(self, other)", "matmul(self, other)"},
+    {"linalg_matmul(self, other)", "matmul(self, other)"},
+    {"linear(input, weight, bias=None)", "linear(input, weight, bias)"},
+    {"addmm(self, mat1, mat2, beta=1, alpha=1)", addmm},
+    {"baddbmm(self, batch1, batch2, beta=1, alpha=1)", baddbmm},
+    {"addmv(self, mat, vec, beta=1, alpha=1)", addmv},
+    {"outer(self, vec2)", outer},
+};
+
+}  // namespace
+
+extern const AtenTable k_matmul;
+const AtenTable k_matmul = kOps;
+
+}  // namespace regraft::lowering::aten
