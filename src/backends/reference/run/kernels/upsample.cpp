@@ -1,16 +1,9 @@
 #include <cmath>
 
-#include "backends/reference/run/spatial.h"
+#include "backends/reference/run/sample.h"
 
 namespace regraft::reference {
 namespace {
-
-// One output position along one axis: the inputs it reads and their weights.
-struct Sample {
-  int count;
-  int64_t index[4];
-  double weight[4];
-};
 
 enum class Mode { Nearest, NearestExact, Linear, Cubic };
 
@@ -53,13 +46,6 @@ Sample linear(const Axis& axis, int64_t i) {
   return {2, {low, std::min(low + 1, axis.in - 1)}, {R(1) - part, part}};
 }
 
-// Keys' cubic convolution with a = -0.75 at distance x.
-double cubic_weight(double x) {
-  constexpr double a = -0.75;
-  if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
-  return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
-}
-
 template <typename R>
 Sample cubic(const Axis& axis, int64_t i) {
   const R at = source<R>(axis, i);
@@ -95,21 +81,6 @@ std::vector<Sample> samples(const Axis& axis, Mode mode) {
     }
   }
   return all;
-}
-
-double blend(const double* plane, const Triple& in, const Sample& depth, const Sample& height,
-             const Sample& width) {
-  double sum = 0;
-  for (int d = 0; d < depth.count; ++d) {
-    for (int h = 0; h < height.count; ++h) {
-      const double* row = plane + (depth.index[d] * in[1] + height.index[h]) * in[2];
-      double line = 0;
-      for (int w = 0; w < width.count; ++w)
-        line += row[width.index[w]] * width.weight[w];
-      sum += line * depth.weight[d] * height.weight[h];
-    }
-  }
-  return sum;
 }
 
 void upsample(const Call& call, Mode mode) {
