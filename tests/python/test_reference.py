@@ -110,6 +110,8 @@ def difference(want: torch.Tensor, have: torch.Tensor, allowed: float) -> str:
     if not torch.equal(want[odd].nan_to_num(nan=0.5), have[odd].nan_to_num(nan=0.5)):
         return "NaN or infinity at other positions"
     want, have = want[~odd], have[~odd]
+    if int(((want == 0) & (have == 0) & (want.signbit() != have.signbit())).sum()):
+        return "zeros of other signs"
     norm = want.norm().item()
     error = (want - have).norm().item() / (norm if norm > 0 else 1)
     return f"relative error {error:.3g}, allowed {allowed:.3g}" if error > allowed else ""

@@ -98,6 +98,10 @@ struct Pow {
   }
   static double of(double a, double b) { return std::pow(a, b); }
 };
+// PyTorch takes square roots for the numbers 0.5 and -0.5, which differ from pow at -inf and -0.
+struct SquareRoot {
+  static double of(double a, double b) { return b > 0 ? std::sqrt(a) : 1 / std::sqrt(a); }
+};
 struct Atan2 {
   static double of(double a, double b) { return std::atan2(a, b); }
 };
@@ -269,6 +273,12 @@ void div(const Call& call) {
   run<Div, double, double>(call, operands);
 }
 
+void pow(const Call& call) {
+  const bool number = call.has(0) && !call.has(1);
+  const bool root = number && std::fabs(call.attributes().number("scalar")) == 0.5;
+  root ? run<SquareRoot, double, double>(call, both(call)) : real<Pow>(call);
+}
+
 void atan2(const Call& call) {
   Operands operands = both(call);
   for (Source& source : operands.sources)
@@ -281,7 +291,7 @@ constexpr KernelDef kKernels[] = {
     {"sub", any_dtype<Sub>},
     {"mul", mul},
     {"div", div},
-    {"pow", real<Pow>},
+    {"pow", pow},
     {"minimum", real<Minimum>},
     {"maximum", real<Maximum>},
     {"fmod", real<Fmod>},
