@@ -46,8 +46,8 @@ struct Step {
   std::vector<int32_t> inputs;   // Buffers; -1 for an absent optional tensor.
   std::vector<int32_t> outputs;  // Buffers; disjoint from the inputs' storage unless `in_place`.
   Attributes attributes;
-  std::string origin;      // Name of the exported node, for messages and profiles.
-  bool in_place = false;   // The kernel may be given outputs[0] in the memory of inputs[0].
+  std::string origin;     // Name of the exported node, for messages and profiles.
+  bool in_place = false;  // The kernel may be given outputs[0] in the memory of inputs[0].
 };
 
 struct Symbol {
@@ -68,7 +68,8 @@ struct Parameter {
   std::string name;                  // FQN, canonical among ties.
   std::vector<std::string> aliases;  // Other FQNs of the same tensor (tied weights).
   int32_t buffer = -1;
-  // The values are used as indices and must lie in [0, bound): checked by every refit. -1: no guard.
+  // The values are used as indices and must lie in [0, bound): checked by every refit. -1: no
+  // guard.
   int64_t index_bound = -1;
 };
 

@@ -1,0 +1,25 @@
+#include "engine/bank.h"
+
+#include <algorithm>
+
+namespace regraft::engine {
+
+std::shared_ptr<const Block> Bank::shape_values(
+    uint64_t binding, size_t capacity,
+    const std::function<std::shared_ptr<const Block>()>& compute) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, values] : shapes_) {
+    if (id == binding) return values;
+  }
+  shapes_.emplace_back(binding, compute());
+  while (shapes_.size() > std::max<size_t>(capacity, 1))
+    shapes_.pop_front();
+  return shapes_.back().second;
+}
+
+void Bank::inherit_shape_values(const Bank& from) {
+  const std::lock_guard lock(from.mutex_);
+  shapes_ = from.shapes_;
+}
+
+}  // namespace regraft::engine

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "engine/memory.h"
+#include "regraft/tensor.h"
+
+namespace regraft::engine {
+
+// The value of a parameter as far as the engine keeps it. `view.data` is null when it does not.
+struct ParameterValue {
+  TensorView view;  // Row-major, declared dtype.
+  std::shared_ptr<const void> owner;
+  bool is_constant = false;  // The memory is that of a slot.
+  bool is_mapped = false;    // The memory belongs to the source.
+};
+
+// One generation of an engine's weights. Immutable once published, but for the cache of shape
+// values. Shares blocks with the generations before and after it.
+class Bank {
+ public:
+  uint64_t generation = 0;
+  std::vector<std::shared_ptr<Block>> slots;
+  std::vector<ParameterValue> parameters;
+
+  // The values of a binding's shape steps under these weights, computed on the first call; the
+  // `capacity` most recently computed are kept. Calls for one bank take turns. `binding` is an id
+  // that is never reused.
+  std::shared_ptr<const Block> shape_values(
+      uint64_t binding, size_t capacity,
+      const std::function<std::shared_ptr<const Block>()>& compute) const;
+  // Takes over the shape values of a bank whose constants read by shape steps are the same.
+  void inherit_shape_values(const Bank& from);
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::deque<std::pair<uint64_t, std::shared_ptr<const Block>>> shapes_;
+};
+
+}  // namespace regraft::engine

@@ -1,0 +1,198 @@
+#include "engine/core.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/parallel.h"
+#include "engine/scratch.h"
+
+namespace regraft::engine {
+namespace {
+
+constexpr std::string_view program_name(ProgramKind program) {
+  return program == ProgramKind::Shape ? "shape" : "compute";
+}
+
+// Same library, same instruction sets, same thread count: every choice can be repeated.
+bool fits_here(const plan::Realised& given) {
+  return given.version == REGRAFT_VERSION && given.machine == plan::machine_facts() &&
+         given.threads == base::thread_count();
+}
+
+}  // namespace
+
+Core::Core(Image image, const EngineOptions& options)
+    : image_(std::move(image)),
+      options_(options),
+      pool_(std::make_shared<BlockPool>(options.memory_limit, options.spare)) {
+  image_.weights = nullptr;
+  plan::verify(image_.plan);
+  for (size_t p = 0; p < plan().parameters.size(); ++p) {
+    const plan::Parameter& parameter = plan().parameters[p];
+    parameter_index_[parameter.name] = static_cast<int32_t>(p);
+    for (const std::string& alias : parameter.aliases) {
+      parameter_index_[alias] = static_cast<int32_t>(p);
+    }
+  }
+  realise();
+}
+
+Core::~Core() = default;
+
+void Core::realise() {
+  const SymbolValues values = optimum_values(plan());
+  const Shaped optimum = shape_all(plan(), values);
+  const auto finish = [&] {
+    weight_program_ = std::make_unique<WeightProgram>(plan(), slots_.slots);
+    bindings_ = std::make_unique<BindingCache>(plan(), slots_, options_.max_bindings);
+    record(*bindings_->get(values));
+  };
+  if (!options_.realised.empty()) {
+    choose_as(optimum, plan::parse_realised(options_.realised));
+    finish();
+    return;
+  }
+  if (!image_.realised.empty()) {
+    try {
+      const plan::Realised given = plan::parse_realised(image_.realised);
+      if (fits_here(given)) {
+        choose_as(optimum, given);
+        finish();
+        return;
+      }
+      base::log(LogLevel::Debug, "[engine] the file's choices are for another machine");
+    } catch (const Error& error) {
+      base::log(LogLevel::Info, base::cat("[engine] choosing anew: ", error.what()));
+    }
+  }
+  choose_freely(optimum);
+  finish();
+}
+
+void Core::choose_freely(const Shaped& optimum) {
+  realised_ = {};
+  slots_ = choose_slots(
+      plan(), optimum,
+      [&](ProgramKind program, size_t step, size_t input, const backends::KernelRequest& request) {
+        const backends::Packing packing =
+            backends::run_backend(request.step.kernel).choose_packing(request, input);
+        realised_.packings.push_back({std::string(program_name(program)),
+                                      static_cast<int64_t>(step), static_cast<int64_t>(input),
+                                      packing.id, packing.bytes});
+        return packing;
+      });
+}
+
+void Core::choose_as(const Shaped& optimum, const plan::Realised& given) {
+  if (given.plan != plan::fingerprint(plan())) {
+    base::fail("engine", ErrorCode::Mismatch, "the realised plan belongs to another plan");
+  }
+  std::map<std::tuple<std::string_view, int64_t, int64_t>, const plan::Realised::Packing*> known;
+  for (const auto& packing : given.packings) {
+    known[{packing.program, packing.step, packing.input}] = &packing;
+  }
+  realised_ = {};
+  realised_.packings = given.packings;
+  slots_ = choose_slots(
+      plan(), optimum,
+      [&](ProgramKind program, size_t step, size_t input, const backends::KernelRequest& request) {
+        const auto found = known.find(
+            {program_name(program), static_cast<int64_t>(step), static_cast<int64_t>(input)});
+        if (found == known.end()) {
+          base::fail("engine", ErrorCode::Corrupt, "the realised plan has no packing for input ",
+                     input, " of ", program_name(program), " step ", step, " (",
+                     request.step.kernel, ")");
+        }
+        return backends::Packing{found->second->id, found->second->bytes};
+      });
+}
+
+// Fills in the rest of the realised plan from what was prepared.
+void Core::record(const Binding& optimum) {
+  realised_.version = REGRAFT_VERSION;
+  realised_.machine = plan::machine_facts();
+  realised_.threads = base::thread_count();
+  realised_.plan = plan::fingerprint(plan());
+  realised_.tactics.clear();
+  const auto add = [&](std::string_view program, size_t step, const std::string& tactic) {
+    if (tactic.empty()) return;
+    realised_.tactics.push_back({std::string(program), static_cast<int64_t>(step), tactic});
+  };
+  for (size_t s = 0; s < plan().weight_steps.size(); ++s) {
+    add("weight", s, weight_program_->step_tactic(s));
+  }
+  for (size_t s = 0; s < slots_.slots.size(); ++s) {
+    add("pack", s, weight_program_->packing_tactic(s));
+  }
+  for (size_t s = 0; s < optimum.shape_steps().size(); ++s) {
+    add("shape", s, optimum.shape_steps()[s].kernel->tactic());
+  }
+  for (size_t s = 0; s < optimum.compute_steps().size(); ++s) {
+    add("compute", s, optimum.compute_steps()[s].kernel->tactic());
+  }
+}
+
+TensorView Core::parameter_spec(size_t parameter) const {
+  const TensorType& type = plan().buffers[plan().parameters[parameter].buffer].type;
+  return {nullptr, type.dtype, eval(type.dims, {})};
+}
+
+int32_t Core::find_parameter(std::string_view name) const {
+  const auto found = parameter_index_.find(name);
+  return found == parameter_index_.end() ? -1 : found->second;
+}
+
+std::vector<bool> Core::constants_of(const std::vector<bool>& slots) const {
+  std::vector<bool> constants(plan().constants.size(), false);
+  for (size_t s = 0; s < slots.size(); ++s) {
+    if (!slots[s]) continue;
+    for (const int32_t constant : slots_.slots[s].constants)
+      constants[constant] = true;
+  }
+  return constants;
+}
+
+bool Core::shape_steps_read(const std::vector<bool>& slots) const {
+  for (const std::vector<int32_t>& inputs : slots_.shape_inputs) {
+    if (std::any_of(inputs.begin(), inputs.end(),
+                    [&](int32_t slot) { return slot >= 0 && slots[slot]; })) {
+      return true;
+    }
+  }
+  return false;
+}
+
+std::unique_ptr<Scratch> Core::take_scratch() {
+  {
+    const std::lock_guard lock(scratch_mutex_);
+    if (!scratch_.empty()) {
+      std::unique_ptr<Scratch> scratch = std::move(scratch_.back());
+      scratch_.pop_back();
+      return scratch;
+    }
+  }
+  return std::make_unique<Scratch>();
+}
+
+void Core::give_back(std::unique_ptr<Scratch> scratch) {
+  const std::lock_guard lock(scratch_mutex_);
+  scratch_.push_back(std::move(scratch));
+}
+
+void Core::trim_scratch() {
+  std::vector<std::unique_ptr<Scratch>> freed;
+  const std::lock_guard lock(scratch_mutex_);
+  freed.swap(scratch_);
+}
+
+size_t Core::idle_scratch_bytes() const {
+  const std::lock_guard lock(scratch_mutex_);
+  size_t bytes = 0;
+  for (const auto& scratch : scratch_)
+    bytes += scratch->bytes();
+  return bytes;
+}
+
+}  // namespace regraft::engine

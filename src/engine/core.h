@@ -1,0 +1,72 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/bank.h"
+#include "engine/binding.h"
+#include "engine/image.h"
+#include "engine/memory.h"
+#include "engine/slots.h"
+#include "engine/weight_program.h"
+#include "plan/realised.h"
+
+namespace regraft::engine {
+
+class Scratch;
+
+// What all variants of an engine share: the plan realised on this machine, and caches. Nothing
+// here depends on weight values. Thread-safe.
+class Core {
+ public:
+  // Throws as engine::create; does not look at image.weights.
+  Core(Image image, const EngineOptions& options);
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  const plan::Plan& plan() const { return image_.plan; }
+  // weights is null: the core holds no weights.
+  const Image& image() const { return image_; }
+  const EngineOptions& options() const { return options_; }
+  const SlotTable& slots() const { return slots_; }
+  const WeightProgram& weight_program() const { return *weight_program_; }
+  const plan::Realised& realised() const { return realised_; }
+  const std::shared_ptr<BlockPool>& pool() const { return pool_; }
+  BindingCache& bindings() { return *bindings_; }
+
+  // dtype and dims of a parameter.
+  TensorView parameter_spec(size_t parameter) const;
+  // The parameter of a name or alias, or -1.
+  int32_t find_parameter(std::string_view name) const;
+  // Constants whose slots are among these.
+  std::vector<bool> constants_of(const std::vector<bool>& slots) const;
+  bool shape_steps_read(const std::vector<bool>& slots) const;
+
+  std::unique_ptr<Scratch> take_scratch();
+  void give_back(std::unique_ptr<Scratch> scratch);
+  void trim_scratch();
+  size_t idle_scratch_bytes() const;
+
+ private:
+  void realise();
+  void choose_freely(const Shaped& optimum);
+  void choose_as(const Shaped& optimum, const plan::Realised& given);
+  void record(const Binding& optimum);
+
+  Image image_;
+  EngineOptions options_;
+  std::shared_ptr<BlockPool> pool_;
+  SlotTable slots_;
+  plan::Realised realised_;
+  std::unique_ptr<WeightProgram> weight_program_;
+  std::unique_ptr<BindingCache> bindings_;
+  std::map<std::string, int32_t, std::less<>> parameter_index_;
+  mutable std::mutex scratch_mutex_;
+  std::vector<std::unique_ptr<Scratch>> scratch_;
+};
+
+}  // namespace regraft::engine

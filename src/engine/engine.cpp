@@ -1,0 +1,171 @@
+#include "regraft/engine.h"
+
+#include <limits>
+
+#include "base/fail.h"
+#include "engine/image.h"
+#include "engine/variant.h"
+#include "refit/transaction.h"
+
+namespace regraft {
+namespace {
+
+// A scratch on loan from the core's pool.
+class Loan {
+ public:
+  explicit Loan(engine::Core& core) : core_(core), scratch_(core.take_scratch()) {}
+  ~Loan() { core_.give_back(std::move(scratch_)); }
+  Loan(const Loan&) = delete;
+  Loan& operator=(const Loan&) = delete;
+  engine::Scratch& operator*() const { return *scratch_; }
+  engine::Scratch* operator->() const { return scratch_.get(); }
+
+ private:
+  engine::Core& core_;
+  std::unique_ptr<engine::Scratch> scratch_;
+};
+
+const engine::Bank& bank_of(const Weights& weights, const engine::Core& core) {
+  if (weights.pin() == nullptr || &weights.pin()->variant->core() != &core) {
+    base::fail("engine", ErrorCode::InvalidArgument, "these weights belong to another engine");
+  }
+  return *weights.pin()->reader.bank();
+}
+
+std::vector<Tensor> run_allocating(engine::Core& core, const engine::Bank& bank,
+                                   const std::vector<TensorView>& inputs) {
+  const Loan scratch(core);
+  const engine::Binding& binding = scratch->bind(core, inputs);
+  std::vector<Tensor> outputs;
+  std::vector<MutableTensorView> views;
+  for (size_t i = 0; i < core.plan().outputs.size(); ++i) {
+    const DType dtype = core.plan().buffers[core.plan().outputs[i].buffer].type.dtype;
+    outputs.emplace_back(dtype, binding.output_dims()[i]);
+    views.push_back(outputs.back().mutable_view());
+  }
+  scratch->run(core, bank, inputs, views);
+  return outputs;
+}
+
+void run_into(engine::Core& core, const engine::Bank& bank, engine::Scratch& scratch,
+              std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs) {
+  scratch.bind(core, inputs);
+  scratch.run(core, bank, inputs, outputs);
+}
+
+}  // namespace
+
+namespace engine {
+
+Engine create(Image image, const EngineOptions& options) {
+  const std::shared_ptr<const WeightSource> weights = image.weights;
+  auto variant = std::make_shared<Variant>(std::make_shared<Core>(std::move(image), options));
+  if (weights) {
+    // Building is a refit of everything: one code path.
+    refit::Transaction build(variant, *weights, {}, refit::Purpose::Build);
+    build.publish();
+  }
+  return Engine(std::move(variant));
+}
+
+}  // namespace engine
+
+uint64_t Weights::generation() const { return pin_ ? pin_->reader.bank()->generation : 0; }
+
+Session::Session(std::shared_ptr<engine::Variant> variant, std::unique_ptr<engine::Scratch> scratch)
+    : variant_(std::move(variant)), scratch_(std::move(scratch)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() {
+  if (scratch_) variant_->core().give_back(std::move(scratch_));
+}
+
+void Session::run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs) {
+  const engine::Reader reader(*variant_);
+  run_into(variant_->core(), *reader.bank(), *scratch_, inputs, outputs);
+}
+
+void Session::run(const Weights& weights, std::span<const TensorView> inputs,
+                  std::span<const MutableTensorView> outputs) {
+  const engine::Bank& bank = bank_of(weights, variant_->core());
+  run_into(variant_->core(), bank, *scratch_, inputs, outputs);
+}
+
+std::vector<Tensor> Engine::run(const std::vector<TensorView>& inputs) const {
+  const engine::Reader reader(*variant_);
+  return run_allocating(variant_->core(), *reader.bank(), inputs);
+}
+
+std::vector<Tensor> Engine::run(const Weights& weights,
+                                const std::vector<TensorView>& inputs) const {
+  return run_allocating(variant_->core(), bank_of(weights, variant_->core()), inputs);
+}
+
+void Engine::run(std::span<const TensorView> inputs,
+                 std::span<const MutableTensorView> outputs) const {
+  const engine::Reader reader(*variant_);
+  const Loan scratch(variant_->core());
+  run_into(variant_->core(), *reader.bank(), *scratch, inputs, outputs);
+}
+
+void Engine::run(const Weights& weights, std::span<const TensorView> inputs,
+                 std::span<const MutableTensorView> outputs) const {
+  const engine::Bank& bank = bank_of(weights, variant_->core());
+  const Loan scratch(variant_->core());
+  run_into(variant_->core(), bank, *scratch, inputs, outputs);
+}
+
+std::vector<Dims> Engine::output_dims(const std::vector<Dims>& input_dims) const {
+  const plan::Plan& plan = variant_->core().plan();
+  const SymbolValues values = plan::solve_symbols(plan, input_dims);
+  std::vector<Dims> dims;
+  for (const plan::Port& port : plan.outputs) {
+    dims.push_back(eval(plan.buffers[port.buffer].type.dims, values));
+  }
+  return dims;
+}
+
+Session Engine::session() const { return {variant_, variant_->core().take_scratch()}; }
+
+RefitReport Engine::refit(const WeightSource& source, const RefitOptions& options) {
+  const std::lock_guard lock(variant_->refit_mutex());
+  refit::Transaction transaction(variant_, source, options, refit::Purpose::Refit);
+  return options.dry_run ? transaction.report() : transaction.publish();
+}
+
+PreparedRefit Engine::prepare_refit(const WeightSource& source, const RefitOptions& options) {
+  const std::lock_guard lock(variant_->refit_mutex());
+  return PreparedRefit(
+      std::make_unique<refit::Transaction>(variant_, source, options, refit::Purpose::Refit));
+}
+
+uint64_t Engine::rollback() {
+  const std::lock_guard lock(variant_->refit_mutex());
+  if (!variant_->publisher().roll_back()) {
+    base::fail("engine", ErrorCode::State,
+               "no weights to roll back to: there was no refit yet, or it was in place, or their "
+               "memory was given to a later refit or freed");
+  }
+  return generation();
+}
+
+Weights Engine::weights() const { return Weights(std::make_shared<engine::Pin>(variant_)); }
+
+uint64_t Engine::generation() const {
+  const auto bank = variant_->publisher().current();
+  return bank ? bank->generation : 0;
+}
+
+Engine Engine::fork() const {
+  return Engine(
+      std::make_shared<engine::Variant>(variant_->shared_core(), variant_->publisher().current()));
+}
+
+void Engine::trim() {
+  const std::lock_guard lock(variant_->refit_mutex());
+  variant_->publisher().drop_previous();
+  variant_->core().trim_scratch();
+  variant_->core().pool()->trim();
+}
+
+}  // namespace regraft

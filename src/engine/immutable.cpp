@@ -1,0 +1,90 @@
+#include "engine/immutable.h"
+
+#include "base/fail.h"
+
+namespace regraft::engine {
+
+plan::Plan without_weight_program(const plan::Plan& plan) {
+  plan::Plan out = plan;
+  out.parameters.clear();
+  out.constants.clear();
+  out.weight_steps.clear();
+  out.storages.clear();
+  out.buffers.clear();
+  const auto survives = [](plan::StorageKind kind) {
+    return kind != plan::StorageKind::Parameter && kind != plan::StorageKind::Weight;
+  };
+  std::vector<int32_t> storage_of(plan.storages.size(), -1), buffer_of(plan.buffers.size(), -1);
+  for (size_t i = 0; i < plan.storages.size(); ++i) {
+    if (!survives(plan.storages[i].kind)) continue;
+    storage_of[i] = static_cast<int32_t>(out.storages.size());
+    out.storages.push_back(plan.storages[i]);
+  }
+  for (size_t i = 0; i < plan.buffers.size(); ++i) {
+    if (storage_of[plan.buffers[i].storage] < 0) continue;
+    buffer_of[i] = static_cast<int32_t>(out.buffers.size());
+    out.buffers.push_back(plan.buffers[i]);
+    out.buffers.back().storage = storage_of[plan.buffers[i].storage];
+  }
+  const auto renumber = [&](std::vector<int32_t>& buffers) {
+    for (int32_t& buffer : buffers)
+      buffer = buffer < 0 ? -1 : buffer_of[buffer];
+  };
+  for (auto* steps : {&out.shape_steps, &out.compute_steps}) {
+    for (plan::Step& step : *steps) {
+      renumber(step.inputs);
+      renumber(step.outputs);
+    }
+  }
+  for (plan::Port& port : out.inputs)
+    port.buffer = buffer_of[port.buffer];
+  for (plan::Port& port : out.outputs)
+    port.buffer = buffer_of[port.buffer];
+  for (size_t c = 0; c < plan.constants.size(); ++c) {
+    const plan::Constant& constant = plan.constants[c];
+    plan::Buffer value = plan.buffers[constant.buffer];
+    plan::Storage storage = plan.storages[value.storage];
+    storage.kind = plan::StorageKind::Parameter;
+    value.storage = static_cast<int32_t>(out.storages.size());
+    out.storages.push_back(storage);
+    const auto source = static_cast<int32_t>(out.buffers.size());
+    out.buffers.push_back(std::move(value));
+    out.parameters.push_back({constant.name, {}, source, -1});
+    out.constants.push_back({constant.name, source, buffer_of[constant.buffer]});
+  }
+  return out;
+}
+
+void want_retained(const Core& core, const Bank& bank, std::string_view purpose) {
+  std::vector<std::string> missing;
+  for (size_t p = 0; p < bank.parameters.size(); ++p) {
+    if (bank.parameters[p].view.data == nullptr) missing.push_back(core.plan().parameters[p].name);
+  }
+  if (missing.empty()) return;
+  base::fail("engine", ErrorCode::State, "cannot ", purpose, ": ", missing.size(),
+             " parameters were not retained: ", base::join(missing, ", "));
+}
+
+std::vector<std::shared_ptr<const Block>> logical_constants(const Core& core, const Bank& bank) {
+  want_retained(core, bank, "compute the constants");
+  const plan::Plan& plan = core.plan();
+  const SlotTable table = plain_slots(plan, shape_statics(plan));
+  const WeightProgram program(plan, table.slots);
+  WeightJob job;
+  job.slots.assign(table.slots.size(), true);
+  job.present.resize(table.slots.size());
+  for (const ParameterValue& value : bank.parameters) {
+    job.parameters.push_back(value.view.as<std::byte>());
+  }
+  std::vector<std::shared_ptr<const Block>> values(plan.constants.size());
+  for (const Slot& slot : table.slots) {
+    const auto block = core.pool()->take(slot.packing.bytes);
+    job.targets.push_back(block->writable);
+    for (const int32_t constant : slot.constants)
+      values[constant] = block;
+  }
+  program.evaluate(job, *core.pool());
+  return values;
+}
+
+}  // namespace regraft::engine

@@ -1,0 +1,98 @@
+#include "engine/memory.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+
+#include <unistd.h>
+
+#include "base/fail.h"
+
+namespace regraft::engine {
+namespace {
+
+std::atomic<void (*)(size_t)> g_allocation_hook{nullptr};
+
+size_t machine_memory() {
+  static const size_t bytes = [] {
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    if (pages <= 0 || page <= 0) return SIZE_MAX;
+    return static_cast<size_t>(pages) * static_cast<size_t>(page);
+  }();
+  return bytes;
+}
+
+}  // namespace
+
+void set_allocation_hook(void (*hook)(size_t bytes)) { g_allocation_hook = hook; }
+
+std::shared_ptr<std::byte> allocate(size_t bytes, size_t limit) {
+  if (auto* hook = g_allocation_hook.load()) hook(bytes);
+  const size_t most = limit == 0 ? machine_memory() : limit;
+  if (bytes > most || bytes > SIZE_MAX - kAlignment) {
+    base::fail("engine", ErrorCode::OutOfMemory, "want ", bytes,
+               " bytes in one piece, the limit is ", most);
+  }
+  const size_t rounded = std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  void* memory = std::aligned_alloc(kAlignment, rounded);
+  if (memory == nullptr) {
+    base::fail("engine", ErrorCode::OutOfMemory, "cannot allocate ", bytes, " bytes");
+  }
+  return {static_cast<std::byte*>(memory), std::free};
+}
+
+std::shared_ptr<Block> BlockPool::take(size_t bytes) {
+  std::shared_ptr<std::byte> memory;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = free_.find(bytes);
+    if (found != free_.end() && !found->second.empty()) {
+      memory = std::move(found->second.back());
+      found->second.pop_back();
+      spare_ -= bytes;
+    }
+  }
+  if (!memory) memory = allocate(bytes, limit_);
+  // The pool lives as long as any block of it.
+  auto block = std::make_unique<Block>();
+  block->data = block->writable = memory.get();
+  block->bytes = bytes;
+  return {block.release(),
+          [pool = shared_from_this(), memory = std::move(memory)](Block* released) mutable {
+            pool->give_back(released->bytes, std::move(memory));
+            delete released;
+          }};
+}
+
+std::shared_ptr<Block> BlockPool::borrow(const void* data, size_t bytes,
+                                         std::shared_ptr<const void> owner) {
+  auto block = std::make_shared<Block>();
+  block->data = static_cast<const std::byte*>(data);
+  block->bytes = bytes;
+  block->owner = std::move(owner);
+  return block;
+}
+
+void BlockPool::give_back(size_t bytes, std::shared_ptr<std::byte> memory) noexcept {
+  if (!keep_spare_) return;
+  try {
+    const std::lock_guard lock(mutex_);
+    free_[bytes].push_back(std::move(memory));
+    spare_ += bytes;
+  } catch (const std::bad_alloc&) {
+    // The list could not grow: the memory goes back to the system instead.
+  }
+}
+
+size_t BlockPool::spare_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return spare_;
+}
+
+void BlockPool::trim() {
+  const std::lock_guard lock(mutex_);
+  free_.clear();
+  spare_ = 0;
+}
+
+}  // namespace regraft::engine

@@ -1,0 +1,75 @@
+#include "engine/publisher.h"
+
+#include <chrono>
+#include <utility>
+
+namespace regraft::engine {
+
+std::shared_ptr<const Bank> Publisher::enter() {
+  std::unique_lock lock(mutex_);
+  may_enter_.wait(lock, [&] { return waiting_writers_ == 0; });
+  ++readers_;
+  return current_;
+}
+
+void Publisher::leave() {
+  const std::lock_guard lock(mutex_);
+  if (--readers_ == 0 && waiting_writers_ > 0) nobody_reads_.notify_all();
+}
+
+std::shared_ptr<const Bank> Publisher::current() const {
+  const std::lock_guard lock(mutex_);
+  return current_;
+}
+
+std::shared_ptr<const Bank> Publisher::previous() const {
+  const std::lock_guard lock(mutex_);
+  return previous_;
+}
+
+bool Publisher::try_publish(const std::shared_ptr<const Bank>& base,
+                            std::shared_ptr<const Bank> bank) {
+  std::shared_ptr<const Bank> dropped;  // Freed outside of the lock.
+  const std::lock_guard lock(mutex_);
+  if (current_ != base) return false;
+  dropped = std::exchange(previous_, std::exchange(current_, std::move(bank)));
+  return true;
+}
+
+Publisher::InPlace Publisher::publish_in_place(
+    const std::shared_ptr<const Bank>& base, double seconds,
+    const std::function<std::shared_ptr<const Bank>()>& write) {
+  struct Waiting {
+    Publisher& publisher;
+    ~Waiting() {
+      if (--publisher.waiting_writers_ == 0) publisher.may_enter_.notify_all();
+    }
+  };
+  std::unique_lock lock(mutex_);
+  ++waiting_writers_;
+  const Waiting waiting{*this};  // Goes before the lock does.
+  if (!nobody_reads_.wait_for(lock, std::chrono::duration<double>(seconds),
+                              [&] { return readers_ == 0; })) {
+    return InPlace::TimedOut;
+  }
+  if (current_ != base) return InPlace::Superseded;
+  previous_ = nullptr;
+  current_ = write();
+  return InPlace::Done;
+}
+
+void Publisher::drop_previous() {
+  std::shared_ptr<const Bank> dropped;
+  const std::lock_guard lock(mutex_);
+  dropped = std::move(previous_);
+  previous_ = nullptr;
+}
+
+bool Publisher::roll_back() {
+  const std::lock_guard lock(mutex_);
+  if (!previous_) return false;
+  std::swap(current_, previous_);
+  return true;
+}
+
+}  // namespace regraft::engine

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "engine/bank.h"
+
+namespace regraft::engine {
+
+// Which bank is in use, and who is reading. Readers enter and leave; publishing a new bank never
+// waits for them, writing into the bank's own memory does. Thread-safe.
+class Publisher {
+ public:
+  // The bank in use; its memory stays unchanged until leave(). Waits while an in-place write waits
+  // or works, so that new readers cannot starve it. Null when there is no bank; leave() all the
+  // same.
+  std::shared_ptr<const Bank> enter();
+  void leave();
+
+  std::shared_ptr<const Bank> current() const;
+  std::shared_ptr<const Bank> previous() const;
+
+  // Makes `bank` the one in use if `base` still is; the old one becomes previous().
+  bool try_publish(const std::shared_ptr<const Bank>& base, std::shared_ptr<const Bank> bank);
+  // Waits until nobody reads, then calls `write` while nobody can enter and makes its result the
+  // bank in use; there is no previous bank then. Returns false, with nothing changed, when `base`
+  // is not in use any more or the readers did not leave within `seconds`. What `write` throws
+  // changes nothing either.
+  enum class InPlace { Done, Superseded, TimedOut };
+  InPlace publish_in_place(const std::shared_ptr<const Bank>& base, double seconds,
+                           const std::function<std::shared_ptr<const Bank>()>& write);
+  void drop_previous();
+  // Exchanges the bank in use and the previous one; false when there is none.
+  bool roll_back();
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable may_enter_, nobody_reads_;
+  std::shared_ptr<const Bank> current_, previous_;
+  int readers_ = 0;
+  int waiting_writers_ = 0;
+};
+
+}  // namespace regraft::engine

@@ -1,0 +1,138 @@
+#include "engine/scratch.h"
+
+#include <algorithm>
+
+#include "base/fail.h"
+#include "engine/core.h"
+#include "tensor/copy.h"
+
+namespace regraft::engine {
+namespace {
+
+// Where the data of an empty tensor is.
+alignas(kAlignment) std::byte g_nothing[kAlignment];
+
+void check_dtypes(const plan::Plan& plan, std::span<const TensorView> inputs) {
+  std::vector<std::string> problems;
+  if (inputs.size() != plan.inputs.size()) {
+    base::fail("engine", ErrorCode::Mismatch, "want ", plan.inputs.size(), " inputs, have ",
+               inputs.size());
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const TensorType& type = plan.buffers[plan.inputs[i].buffer].type;
+    const TensorView& have = inputs[i];
+    if (have.dtype != type.dtype) {
+      problems.push_back(base::cat("input '", plan.inputs[i].name, "': want ", type.str(),
+                                   ", have ", have.spec()));
+    } else if (have.strides.size() != have.dims.size() ||
+               std::any_of(have.strides.begin(), have.strides.end(),
+                           [](int64_t stride) { return stride < 0; })) {
+      problems.push_back(base::cat("input '", plan.inputs[i].name,
+                                   "': want one stride of at least 0 for each size"));
+    } else if (have.data == nullptr && have.count() != 0) {
+      problems.push_back(base::cat("input '", plan.inputs[i].name, "': has no data"));
+    }
+  }
+  if (!problems.empty()) base::fail("engine", ErrorCode::Mismatch, base::join(problems, "; "));
+}
+
+bool fits(const Binding& binding, std::span<const TensorView> inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].dims != binding.input_dims()[i]) return false;
+  }
+  return true;
+}
+
+void check_outputs(const plan::Plan& plan, const Binding& binding,
+                   std::span<const MutableTensorView> outputs) {
+  if (outputs.size() != plan.outputs.size()) {
+    base::fail("engine", ErrorCode::Mismatch, "want ", plan.outputs.size(), " outputs, have ",
+               outputs.size());
+  }
+  std::vector<std::string> problems;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const DType dtype = plan.buffers[plan.outputs[i].buffer].type.dtype;
+    const MutableTensorView& have = outputs[i];
+    const Dims& dims = binding.output_dims()[i];
+    if (have.dtype == dtype && have.dims == dims && have.strides.size() == dims.size() &&
+        have.is_contiguous() && (have.data != nullptr || have.count() == 0)) {
+      continue;
+    }
+    problems.push_back(base::cat("output '", plan.outputs[i].name, "': want row-major ",
+                                 TensorView(nullptr, dtype, dims).spec(), ", have ", have.spec(),
+                                 " strides ", to_string(have.strides)));
+  }
+  if (!problems.empty()) base::fail("engine", ErrorCode::Mismatch, base::join(problems, "; "));
+}
+
+}  // namespace
+
+const Binding& Scratch::bind(Core& core, std::span<const TensorView> inputs) {
+  check_dtypes(core.plan(), inputs);
+  const auto known = std::find_if(recent_.begin(), recent_.end(),
+                                  [&](const auto& candidate) { return fits(*candidate, inputs); });
+  if (known != recent_.end()) {
+    std::rotate(recent_.begin(), known, known + 1);
+    return *recent_.front();
+  }
+  std::vector<Dims> dims;
+  for (const TensorView& input : inputs)
+    dims.push_back(input.dims);
+  auto binding = core.bindings().get(plan::solve_symbols(core.plan(), dims));
+  recent_.insert(recent_.begin(), std::move(binding));
+  if (recent_.size() > std::max<size_t>(core.options().max_bindings, 1)) recent_.pop_back();
+  return *recent_.front();
+}
+
+const std::byte* Scratch::row_major(size_t input, const TensorView& view, size_t limit) {
+  if (view.count() == 0) return g_nothing;
+  if (view.is_contiguous()) return view.as<std::byte>();
+  Copy& copied = strided_[input];
+  if (copied.bytes < view.bytes()) {
+    copied.memory = allocate(view.bytes(), limit);
+    strided_bytes_ += view.bytes() - copied.bytes;
+    copied.bytes = view.bytes();
+  }
+  copy(view, MutableTensorView(copied.memory.get(), view.dtype, view.dims));
+  return copied.memory.get();
+}
+
+void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inputs,
+                  std::span<const MutableTensorView> outputs) {
+  const Binding& binding = *recent_.front();
+  const size_t limit = core.options().memory_limit;
+  check_outputs(core.plan(), binding, outputs);
+  if (arena_bytes_ < binding.arena_bytes()) {
+    arena_ = allocate(binding.arena_bytes(), limit);
+    arena_bytes_ = binding.arena_bytes();
+  }
+  if (workspace_bytes_ < binding.workspace_bytes()) {
+    workspace_ = allocate(binding.workspace_bytes(), limit);
+    workspace_bytes_ = binding.workspace_bytes();
+  }
+  strided_.resize(std::max(strided_.size(), inputs.size()));
+  bases_.assign(binding.base_count(), g_nothing);
+  if (arena_) bases_[kArena] = arena_.get();
+  size_t next = kFirst;
+  // Inputs and constants are only read: plan::verify refuses steps that write them.
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    bases_[next++] = const_cast<std::byte*>(row_major(i, inputs[i], limit));
+  }
+  for (const MutableTensorView& output : outputs) {
+    bases_[next++] = output.data != nullptr ? output.as_mutable<std::byte>() : g_nothing;
+  }
+  const size_t first_slot = next;
+  for (const auto& slot : bank.slots)
+    bases_[next++] = const_cast<std::byte*>(slot->data);
+  std::shared_ptr<const Block> shapes;
+  if (binding.has_shape_values()) {
+    shapes = bank.shape_values(binding.id(), core.options().max_bindings, [&] {
+      return binding.compute_shapes(
+          {bases_.begin() + static_cast<std::ptrdiff_t>(first_slot), bases_.end()}, *core.pool());
+    });
+    bases_[kShape] = const_cast<std::byte*>(shapes->data);
+  }
+  binding.run(bases_.data(), workspace_.get());
+}
+
+}  // namespace regraft::engine

@@ -1,0 +1,87 @@
+#include "engine/shaped.h"
+
+#include <algorithm>
+
+#include "base/fail.h"
+
+namespace regraft::engine {
+namespace {
+
+bool is_static(plan::StorageKind kind) {
+  using plan::StorageKind;
+  return kind == StorageKind::Parameter || kind == StorageKind::Constant ||
+         kind == StorageKind::Weight;
+}
+
+Shaped shape(const plan::Plan& plan, const SymbolValues& values, bool statics_only) {
+  Shaped shaped;
+  shaped.values = values;
+  shaped.storage_bytes.resize(plan.storages.size());
+  shaped.buffers.resize(plan.buffers.size());
+  for (size_t i = 0; i < plan.storages.size(); ++i) {
+    if (statics_only && !is_static(plan.storages[i].kind)) continue;
+    shaped.storage_bytes[i] = plan::storage_bytes(plan.storages[i], values);
+  }
+  for (size_t i = 0; i < plan.buffers.size(); ++i) {
+    const plan::Buffer& buffer = plan.buffers[i];
+    if (statics_only && !is_static(plan.storages[buffer.storage].kind)) continue;
+    shaped.buffers[i] = plan::place(buffer, shaped.storage_bytes[buffer.storage], values);
+  }
+  return shaped;
+}
+
+}  // namespace
+
+Shaped shape_statics(const plan::Plan& plan) { return shape(plan, {}, true); }
+
+Shaped shape_all(const plan::Plan& plan, const SymbolValues& values) {
+  return shape(plan, values, false);
+}
+
+SymbolValues optimum_values(const plan::Plan& plan) {
+  SymbolValues values;
+  for (const plan::Symbol& symbol : plan.symbols) {
+    values[symbol.name] =
+        symbol.optimum != 0 ? symbol.optimum : std::clamp<int64_t>(2, symbol.min, symbol.max);
+  }
+  return values;
+}
+
+backends::Operand operand_of(const plan::Placed& buffer) {
+  backends::Operand operand;
+  operand.present = true;
+  operand.dtype = buffer.dtype;
+  operand.dims = buffer.dims;
+  operand.strides = buffer.strides;
+  operand.packing.bytes = static_cast<size_t>(numel(buffer.dims)) * item_size(buffer.dtype);
+  return operand;
+}
+
+backends::KernelRequest request_of(const plan::Plan& plan, const plan::Step& step,
+                                   const Shaped& shaped) {
+  backends::KernelRequest request{step, step.attributes.resolved(shaped.values), {}, {}};
+  for (const int32_t input : step.inputs) {
+    if (input < 0) {
+      request.inputs.emplace_back();
+      continue;
+    }
+    request.inputs.push_back(operand_of(shaped.buffers[input]));
+    request.inputs.back().is_constant = plan.storage_of(input).kind == plan::StorageKind::Constant;
+  }
+  for (const int32_t output : step.outputs) {
+    request.outputs.push_back(operand_of(shaped.buffers[output]));
+  }
+  return request;
+}
+
+std::unique_ptr<backends::Kernel> prepare(const backends::KernelRequest& request) {
+  const plan::Step& step = request.step;
+  try {
+    return backends::run_backend(step.kernel).prepare(request);
+  } catch (const Error& error) {
+    base::fail(error.stage(), error.code(), step.kernel,
+               step.origin.empty() ? "" : " (" + step.origin + ")", ": ", error.what());
+  }
+}
+
+}  // namespace regraft::engine

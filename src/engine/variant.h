@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+
+#include "engine/core.h"
+#include "engine/publisher.h"
+#include "engine/scratch.h"
+
+namespace regraft::engine {
+
+// One set of weights over a core that forks share. Thread-safe.
+class Variant : public std::enable_shared_from_this<Variant> {
+ public:
+  explicit Variant(std::shared_ptr<Core> core, std::shared_ptr<const Bank> bank = nullptr);
+
+  Core& core() const { return *core_; }
+  const std::shared_ptr<Core>& shared_core() const { return core_; }
+  Publisher& publisher() { return publisher_; }
+  // Held by a refit from its start to its end: refits of a variant take turns.
+  std::mutex& refit_mutex() { return refit_mutex_; }
+  uint64_t next_generation();
+  MemoryReport memory() const;
+
+ private:
+  std::shared_ptr<Core> core_;
+  mutable Publisher publisher_;
+  std::mutex refit_mutex_;
+  std::mutex counter_mutex_;
+  uint64_t last_generation_ = 0;
+};
+
+// Reads a variant's bank while alive.
+class Reader {
+ public:
+  // Throws Error{"engine", State} when the variant has no weights yet.
+  explicit Reader(Variant& variant);
+  ~Reader() { variant_.publisher().leave(); }
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+  const std::shared_ptr<const Bank>& bank() const { return bank_; }
+
+ private:
+  Variant& variant_;
+  std::shared_ptr<const Bank> bank_;
+};
+
+// What a public Weights handle holds.
+struct Pin {
+  explicit Pin(std::shared_ptr<Variant> of) : variant(std::move(of)), reader(*variant) {}
+  std::shared_ptr<Variant> variant;
+  Reader reader;
+};
+
+}  // namespace regraft::engine

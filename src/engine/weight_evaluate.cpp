@@ -1,0 +1,136 @@
+#include <algorithm>
+#include <atomic>
+#include <bit>
+
+#include "base/fail.h"
+#include "base/parallel.h"
+#include "engine/weight_program_impl.h"
+
+namespace regraft::engine {
+
+// What one thread does in a piece: touch parameters, then run ops of one unit.
+struct WeightProgram::Task {
+  const Unit* unit = nullptr;  // Null: touches only.
+  std::vector<int32_t> touch;
+  std::vector<int32_t> ops;
+  size_t bytes = 0;
+};
+
+namespace {
+
+// Few different sizes, so that the pool finds the memory again after another kind of refit.
+size_t scratch_class(size_t bytes) {
+  constexpr size_t kSmallest = size_t{1} << 16;
+  return bytes > SIZE_MAX / 2 ? bytes : std::bit_ceil(std::max(bytes, kSmallest));
+}
+
+}  // namespace
+
+std::vector<WeightProgram::Task> WeightProgram::tasks_of(const WeightJob& job) const {
+  std::vector<Task> tasks;
+  std::vector<bool> touch = job.touch;
+  touch.resize(parameter_count_, false);
+  const auto present = [&](int32_t slot) { return job.present[slot] != nullptr; };
+  for (const Unit& unit : units_) {
+    const auto needed = needed_ops(unit, job.slots, present);
+    Task task{&unit, {}, {}, 0};
+    for (size_t i = 0; i < unit.ops.size(); ++i) {
+      if (!needed[i]) continue;
+      const Op& op = ops_[unit.ops[i]];
+      task.ops.push_back(unit.ops[i]);
+      task.bytes += op.bytes;
+      for (const WeightAddress& address : op.inputs) {
+        if (address.kind != WeightAddress::Parameter || !touch[address.index]) continue;
+        touch[address.index] = false;
+        task.touch.push_back(address.index);
+      }
+    }
+    if (!task.ops.empty()) tasks.push_back(std::move(task));
+  }
+  for (size_t p = 0; p < touch.size(); ++p) {
+    if (touch[p]) tasks.push_back({nullptr, {static_cast<int32_t>(p)}, {}, 0});
+  }
+  return tasks;
+}
+
+void WeightProgram::run_op(const Op& op, const Run& run, std::byte* scratch,
+                           std::byte* workspace) const {
+  std::vector<const void*> inputs(op.inputs.size(), nullptr);
+  std::vector<void*> outputs(op.outputs.size(), nullptr);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const WeightAddress& from = op.inputs[i];
+    switch (from.kind) {
+      case WeightAddress::Absent:
+        break;
+      case WeightAddress::Parameter:
+        inputs[i] = run.job.parameters[from.index] + from.offset;
+        break;
+      case WeightAddress::Temporary:
+        inputs[i] = scratch + from.offset;
+        break;
+      case WeightAddress::Slot:
+        inputs[i] = run.read[from.index] + from.offset;
+        break;
+    }
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const WeightAddress& to = op.outputs[i];
+    outputs[i] = (to.kind == WeightAddress::Slot ? run.write[to.index] : scratch) + to.offset;
+  }
+  op.kernel->run({inputs, outputs, workspace});
+}
+
+void WeightProgram::run_task(const Task& task, const Run& run, BlockPool& pool) const {
+  for (const int32_t parameter : task.touch)
+    run.job.on_touch(parameter);
+  if (task.unit == nullptr) return;
+  std::shared_ptr<Block> scratch;
+  const size_t bytes = task.unit->scratch + task.unit->workspace;
+  if (bytes > 0) scratch = pool.take(scratch_class(bytes));
+  std::byte* memory = scratch ? scratch->writable : nullptr;
+  for (const int32_t i : task.ops)
+    run_op(ops_[i], run, memory, memory + task.unit->scratch);
+}
+
+void WeightProgram::evaluate(const WeightJob& job, BlockPool& pool) const {
+  std::vector<Task> tasks = tasks_of(job);
+  Run run{job, job.present, job.targets};
+  std::vector<std::shared_ptr<Block>> thrown_away;
+  size_t total = 0;
+  for (const Task& task : tasks) {
+    total += task.bytes;
+    for (const int32_t i : task.ops) {
+      for (const WeightAddress& address : ops_[i].outputs) {
+        if (address.kind != WeightAddress::Slot || job.slots[address.index]) continue;
+        if (run.write[address.index] != nullptr) continue;
+        thrown_away.push_back(pool.take(slot_bytes_[address.index]));
+        run.write[address.index] = thrown_away.back()->writable;
+        if (run.read[address.index] == nullptr) run.read[address.index] = run.write[address.index];
+      }
+    }
+  }
+  for (size_t s = 0; s < slot_count_; ++s) {
+    if (job.slots[s]) run.read[s] = job.targets[s];
+  }
+  // A task that would keep one thread busy while the others are done is run by all of them.
+  const auto threads = static_cast<size_t>(base::thread_count());
+  const size_t large = std::max<size_t>(total / (2 * threads), size_t{1} << 20);
+  std::stable_sort(tasks.begin(), tasks.end(),
+                   [](const Task& a, const Task& b) { return a.bytes > b.bytes; });
+  const base::FlushDenormals flush;
+  size_t next = 0;
+  while (next < tasks.size() && tasks[next].bytes > large) {
+    total -= tasks[next].bytes;
+    run_task(tasks[next++], run, pool);
+  }
+  // Waking threads for little work costs more than doing it.
+  constexpr size_t kWorthATeam = size_t{1} << 17;
+  std::atomic<size_t> queue{next};
+  const auto team = static_cast<int64_t>(total < kWorthATeam ? 1 : threads);
+  base::parallel_for(team, 1, [&](int64_t, int64_t) {
+    for (size_t i = queue++; i < tasks.size(); i = queue++)
+      run_task(tasks[i], run, pool);
+  });
+}
+
+}  // namespace regraft::engine

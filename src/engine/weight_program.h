@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/memory.h"
+#include "engine/shaped.h"
+#include "engine/slots.h"
+
+namespace regraft::engine {
+
+// What one evaluation reads and writes. Indexed by parameter and by slot.
+struct WeightJob {
+  std::vector<bool> slots;                   // Which to compute.
+  std::vector<const std::byte*> parameters;  // Row-major, declared dtype; null: not available.
+  std::vector<std::byte*> targets;           // Of the slots to compute.
+  std::vector<const std::byte*> present;     // Values of the other slots; null: none.
+  // Work that each listed parameter needs once, in any order and on any thread, best just before
+  // its bytes are read: retention copies, scans.
+  std::vector<bool> touch;
+  std::function<void(int32_t parameter)> on_touch;
+};
+
+// The weight program prepared for this machine: all kernels, split into units that share no
+// temporary, so that units run in parallel. Immutable and thread-safe.
+class WeightProgram {
+ public:
+  // `plan` must outlive this.
+  WeightProgram(const plan::Plan& plan, const std::vector<Slot>& slots);
+  ~WeightProgram();
+  WeightProgram(const WeightProgram&) = delete;
+  WeightProgram& operator=(const WeightProgram&) = delete;
+
+  // Slots that depend on any of these parameters.
+  std::vector<bool> closure(const std::vector<bool>& parameters) const;
+  // Parameters whose bytes computing these slots reads, when the other slots are present or not.
+  std::vector<bool> reads(const std::vector<bool>& slots, const std::vector<bool>& present) const;
+  const std::vector<int32_t>& parameters_of(size_t slot) const { return depends_[slot]; }
+  // The weight steps that the slot's value goes through, in order.
+  std::vector<int32_t> steps_to(size_t slot) const;
+
+  // Computes the slots. Temporaries come from `pool`. The bits of a slot depend on nothing but its
+  // parameters: not on threads, nor on which other slots are computed. On an exception the targets'
+  // contents are undefined.
+  void evaluate(const WeightJob& job, BlockPool& pool) const;
+
+  std::string step_tactic(size_t step) const;
+  std::string packing_tactic(size_t slot) const;  // Empty when the slot needs no packing kernel.
+
+ private:
+  struct Op;
+  struct Unit;
+  struct Run;
+  struct Task;
+  void add_ops(const plan::Plan& plan, const std::vector<Slot>& slots);
+  void split_units(const plan::Plan& plan);
+  void place_temporaries(const plan::Plan& plan, Unit& unit);
+  void find_dependencies(const plan::Plan& plan, const std::vector<Slot>& slots);
+  std::vector<bool> needed_ops(const Unit& unit, const std::vector<bool>& slots,
+                               const std::function<bool(int32_t slot)>& present) const;
+  std::vector<Task> tasks_of(const WeightJob& job) const;
+  void run_task(const Task& task, const Run& run, BlockPool& pool) const;
+  void run_op(const Op& op, const Run& run, std::byte* scratch, std::byte* workspace) const;
+
+  std::vector<Op> ops_;  // In an order in which every value is computed before use.
+  std::vector<Unit> units_;
+  std::vector<int32_t> direct_slot_;           // By storage: the slot it lies in, or -1.
+  std::vector<std::vector<int32_t>> depends_;  // By slot: parameters, sorted.
+  std::vector<size_t> slot_bytes_;
+  size_t slot_count_ = 0, parameter_count_ = 0;
+};
+
+}  // namespace regraft::engine

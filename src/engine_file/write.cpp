@@ -1,0 +1,61 @@
+#include <cstring>
+
+#include "base/fail.h"
+#include "base/hash.h"
+#include "base/mapped_file.h"
+#include "engine_file/encode.h"
+#include "engine_file/engine_file.h"
+
+namespace regraft::engine_file {
+namespace {
+
+size_t alignment_of(uint64_t bytes) { return bytes >= kLargeSection ? kPage : kSectionAlignment; }
+
+uint64_t round_up(uint64_t value, uint64_t alignment) {
+  return (value + alignment - 1) / alignment * alignment;
+}
+
+}  // namespace
+
+void write(const std::string& path, const engine::Image& image,
+           const std::vector<TensorView>& values) {
+  if (!values.empty() && values.size() != image.plan.parameters.size()) {
+    base::fail("engine_file", ErrorCode::Internal, "want ", image.plan.parameters.size(),
+               " values, have ", values.size());
+  }
+  std::vector<SectionRange> sections;
+  uint64_t at = 0;
+  for (const TensorView& value : values) {
+    const uint64_t bytes = value.bytes();
+    at = round_up(at, alignment_of(bytes));
+    sections.push_back({at, bytes, base::hash64(value.data, bytes)});
+    at += bytes;
+  }
+  const Form form = image.immutable                                    ? Form::Immutable
+                    : values.empty() && !image.plan.parameters.empty() ? Form::Stripped
+                                                                       : Form::Embedded;
+  const flatbuffers::DetachedBuffer manifest = encode_manifest(image, form, sections);
+
+  Header header{};
+  header.magic = kMagic;
+  header.layout = kLayout;
+  header.manifest_offset = sizeof(Header);
+  header.manifest_bytes = manifest.size();
+  header.manifest_checksum = base::hash64(manifest.data(), manifest.size());
+  const uint64_t manifest_end = sizeof(Header) + manifest.size();
+  // A file without sections ends with its manifest.
+  header.data_offset = values.empty() ? manifest_end : round_up(manifest_end, kPage);
+  header.file_bytes = header.data_offset + at;
+  header.checksum = base::hash64(&header, offsetof(Header, checksum));
+
+  base::AtomicFile file(path);
+  file.append(&header, sizeof header);
+  file.append(manifest.data(), manifest.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    file.pad_to(i == 0 ? kPage : alignment_of(sections[i].bytes));
+    file.append(values[i].data, sections[i].bytes);
+  }
+  file.commit();
+}
+
+}  // namespace regraft::engine_file

@@ -1,0 +1,160 @@
+#include "refit/stage.h"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+namespace regraft::refit {
+namespace {
+
+bool can_cast(DType from, DType to) {
+  if (is_floating(from)) return is_floating(to);
+  if (is_complex(from)) return is_complex(to);
+  return !is_complex(to);  // From bool and integers to all but complex.
+}
+
+// Elements are bit-equal.
+bool same_bytes(const TensorView& a, const TensorView& b) {
+  if (a.data == b.data && a.strides == b.strides) return true;
+  if (a.is_contiguous() && b.is_contiguous()) {
+    return a.bytes() == 0 || std::memcmp(a.data, b.data, a.bytes()) == 0;
+  }
+  const Tensor x = Tensor::copy_of(a), y = Tensor::copy_of(b);
+  return std::memcmp(x.view().data, y.view().data, a.bytes()) == 0;
+}
+
+class Stager {
+ public:
+  Stager(const engine::Core& core, const WeightSource& source, const RefitOptions& options,
+         Problems& problems)
+      : core_(core),
+        source_(source),
+        options_(options),
+        problems_(problems),
+        names_(core.plan().parameters.size()) {}
+
+  Staged run() {
+    match_names();
+    staged_.tensors.resize(names_.size());
+    for (size_t p = 0; p < names_.size(); ++p) {
+      if (names_[p].empty()) {
+        if (!options_.partial) report_missing(p);
+        continue;
+      }
+      bool fits = true;
+      for (const std::string& name : names_[p])
+        fits = check_spec(p, name) && fits;
+      if (fits) read(p);
+    }
+    return std::move(staged_);
+  }
+
+ private:
+  const plan::Parameter& parameter(size_t p) const { return core_.plan().parameters[p]; }
+
+  void match_names() {
+    const auto& known = core_.image().unused_parameters;
+    const std::set<std::string_view> ignored(known.begin(), known.end());
+    for (const std::string& name : source_.names()) {
+      const int32_t p = core_.find_parameter(name);
+      if (p >= 0) {
+        names_[p].push_back(name);
+      } else if (ignored.contains(name) || options_.allow_unexpected) {
+        staged_.unused.push_back(name);
+      } else {
+        unexpected_.push_back(name);
+      }
+    }
+    std::vector<std::string> candidates;
+    for (size_t p = 0; p < names_.size(); ++p) {
+      if (names_[p].empty() || options_.partial) candidates.push_back(parameter(p).name);
+    }
+    for (const std::string& name : unexpected_) {
+      const auto near = suggest(name, candidates);
+      problems_.add(ErrorCode::Mismatch, name, ": the engine has no such parameter",
+                    near ? " (nearest: " + *near + ")" : "");
+    }
+  }
+
+  // Looking for near names is quadratic: not for each of thousands.
+  std::optional<std::string> suggest(const std::string& name,
+                                     const std::vector<std::string>& candidates) {
+    constexpr int kMostSuggestions = 32;
+    if (suggestions_++ >= kMostSuggestions) return std::nullopt;
+    return base::nearest(name, candidates);
+  }
+
+  void report_missing(size_t p) {
+    const auto near = suggest(parameter(p).name, unexpected_);
+    problems_.add(ErrorCode::Mismatch, parameter(p).name, ": want ", core_.parameter_spec(p).spec(),
+                  ", have nothing of that name in ", source_.description(),
+                  near ? " (nearest: " + *near + ")" : "");
+  }
+
+  bool check_spec(size_t p, const std::string& name) {
+    const TensorView want = core_.parameter_spec(p);
+    try {
+      const TensorView have = source_.spec(name);
+      const bool cast = options_.cast && can_cast(have.dtype, want.dtype);
+      if (have.dims == want.dims && (have.dtype == want.dtype || cast)) return true;
+      problems_.add(
+          ErrorCode::Mismatch, name, ": want ", want.spec(), ", have ", have.spec(),
+          have.dims == want.dims && can_cast(have.dtype, want.dtype) ? " (cast converts it)" : "");
+    } catch (const Error& error) {
+      problems_.add(error.code(), name, ": ", error.what());
+    }
+    return false;
+  }
+
+  void read(size_t p) {
+    std::optional<SourceTensor>& first = staged_.tensors[p];
+    std::string first_name;
+    for (const std::string& name : names_[p]) {
+      try {
+        SourceTensor tensor = source_.read(name);
+        if (!is_sound(tensor.view, source_.spec(name))) {
+          problems_.add(ErrorCode::Corrupt, name, ": the source gives ", tensor.view.spec(),
+                        " where it announced ", source_.spec(name).spec());
+          continue;
+        }
+        if (!first) {
+          staged_.bytes += tensor.view.bytes();
+          first = std::move(tensor);
+          first_name = name;
+        } else if (first->view.dtype != tensor.view.dtype ||
+                   !same_bytes(first->view, tensor.view)) {
+          problems_.add(ErrorCode::Mismatch, name, ": is the same tensor as ", first_name,
+                        ", but the two have different values");
+        }
+      } catch (const Error& error) {
+        problems_.add(error.code(), name, ": ", error.what());
+      }
+    }
+  }
+
+  static bool is_sound(const TensorView& view, const TensorView& announced) {
+    return view.dtype == announced.dtype && view.dims == announced.dims &&
+           view.strides.size() == view.dims.size() &&
+           std::all_of(view.strides.begin(), view.strides.end(),
+                       [](int64_t s) { return s >= 0; }) &&
+           (view.data != nullptr || view.count() == 0);
+  }
+
+  const engine::Core& core_;
+  const WeightSource& source_;
+  const RefitOptions& options_;
+  Problems& problems_;
+  std::vector<std::vector<std::string>> names_;  // By parameter: its names in the source.
+  std::vector<std::string> unexpected_;
+  int suggestions_ = 0;
+  Staged staged_;
+};
+
+}  // namespace
+
+Staged stage(const engine::Core& core, const WeightSource& source, const RefitOptions& options,
+             Problems& problems) {
+  return Stager(core, source, options, problems).run();
+}
+
+}  // namespace regraft::refit

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/core.h"
+#include "refit/problems.h"
+#include "regraft/refit.h"
+#include "regraft/weight_source.h"
+
+namespace regraft::refit {
+
+// The tensors of a source, matched to the engine's parameters.
+struct Staged {
+  std::vector<std::optional<SourceTensor>> tensors;  // By parameter.
+  std::vector<std::string> unused;                   // Names that feed nothing.
+  uint64_t bytes = 0;
+};
+
+// Matches names (aliases and ties included), checks dims and dtypes, opens every tensor. Reports
+// every offender to `problems`; the result is complete only if there are none.
+Staged stage(const engine::Core& core, const WeightSource& source, const RefitOptions& options,
+             Problems& problems);
+
+}  // namespace regraft::refit

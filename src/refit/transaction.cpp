@@ -1,0 +1,339 @@
+#include "refit/transaction.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "refit/values.h"
+#include "tensor/copy.h"
+
+namespace regraft::refit {
+namespace {
+
+constexpr size_t kConstantAlignment = 64;
+
+class Stopwatch {
+ public:
+  // Milliseconds since the last call.
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double ms = std::chrono::duration<double, std::milli>(now - last_).count();
+    last_ = now;
+    return ms;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+bool is_aligned(const void* data, size_t alignment) {
+  return reinterpret_cast<uintptr_t>(data) % alignment == 0;
+}
+
+}  // namespace
+
+Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightSource& source,
+                         const RefitOptions& options, Purpose purpose)
+    : variant_(std::move(variant)),
+      core_(variant_->core()),
+      options_(options),
+      purpose_(purpose),
+      base_(variant_->publisher().current()) {
+  if (purpose_ == Purpose::Refit && core_.image().immutable) {
+    base::fail("refit", ErrorCode::State, "engine '", core_.image().name,
+               "' was saved with immutable weights: it cannot be refitted");
+  }
+  Stopwatch watch;
+  Problems problems(purpose_ == Purpose::Build ? "engine" : "refit");
+  staged_ = stage(core_, source, options_, problems);
+  report_.stage_ms = watch.lap();
+  given_.resize(staged_.tensors.size());
+  for (size_t p = 0; p < given_.size(); ++p)
+    given_[p] = staged_.tensors[p].has_value();
+  slots_ = base_ ? core_.weight_program().closure(given_)
+                 : std::vector<bool>(core_.slots().slots.size(), true);
+  check(problems);
+  problems.raise();
+  report_.check_ms = watch.lap();
+  evaluate();
+  report_.evaluate_ms = watch.lap();
+  finish_report();
+}
+
+void Transaction::check(Problems& problems) {
+  check_guards(problems);
+  if (options_.in_place && base_) check_in_place(problems);
+  // What the new constants need besides what was given.
+  std::vector<bool> present(slots_.size(), base_ != nullptr);
+  const std::vector<bool> reads = core_.weight_program().reads(slots_, present);
+  for (size_t p = 0; p < reads.size(); ++p) {
+    if (!reads[p] || given_[p]) continue;
+    if (base_ && base_->parameters[p].view.data != nullptr) continue;
+    if (!options_.partial) continue;  // Reported as missing.
+    problems.add(ErrorCode::State, core_.plan().parameters[p].name, ": want ",
+                 core_.parameter_spec(p).spec(),
+                 base_ ? ": other values given are used together with it, and it was not retained"
+                       : ": the engine has no weights yet");
+  }
+}
+
+void Transaction::check_guards(Problems& problems) {
+  for (size_t p = 0; p < given_.size(); ++p) {
+    if (!given_[p]) continue;
+    const plan::Parameter& parameter = core_.plan().parameters[p];
+    const TensorView& view = staged_.tensors[p]->view;
+    if (parameter.index_bound >= 0) {
+      Tensor copy;  // Guarded parameters are small tables of indices.
+      if (!view.is_contiguous()) copy = Tensor::copy_of(view);
+      const OutOfBounds found =
+          find_out_of_bounds(copy ? copy.view() : view, parameter.index_bound);
+      if (found.index >= 0) {
+        problems.add(ErrorCode::Mismatch, parameter.name, ": element ", found.index, " is ",
+                     found.value, ", want an index in 0..", parameter.index_bound - 1);
+      }
+    }
+    if (options_.non_finite == NonFinite::Reject && view.count() > 0) {
+      Tensor copy;
+      if (!view.is_contiguous()) copy = Tensor::copy_of(view);
+      const uint64_t count = count_non_finite(copy ? copy.view() : view);
+      if (count > 0) {
+        problems.add(ErrorCode::Mismatch, parameter.name, ": ", count, " elements are not finite");
+      }
+    }
+  }
+}
+
+void Transaction::check_in_place(Problems& problems) {
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    if (!slots_[s] || base_->slots[s]->writable != nullptr) continue;
+    const plan::Constant& constant = core_.plan().constants[core_.slots().slots[s].constants[0]];
+    problems.add(ErrorCode::State, constant.name,
+                 ": lies in the memory of a mapped file and cannot be written in place; make the "
+                 "engine with adopt = false");
+  }
+}
+
+// The slot holds the parameter's own bytes.
+bool Transaction::is_copy_of(size_t slot, size_t parameter) const {
+  const engine::Slot& s = core_.slots().slots[slot];
+  const plan::Buffer& source = core_.plan().buffers[s.source];
+  const plan::Storage& storage = core_.plan().storages[source.storage];
+  return s.packing.is_plain() && storage.kind == plan::StorageKind::Parameter &&
+         storage.index == static_cast<int32_t>(parameter) && source.type.dtype == s.dtype &&
+         source.type == core_.plan().buffers[core_.plan().parameters[parameter].buffer].type &&
+         plan::is_whole(source, storage);
+}
+
+TensorView Transaction::value_of(size_t parameter) const {
+  return given_[parameter] ? values_[parameter]
+         : base_           ? base_->parameters[parameter].view
+                           : TensorView();
+}
+
+// Sources that kernels cannot read as they are: strided, of another dtype, or misaligned.
+void Transaction::convert_sources() {
+  values_.resize(given_.size());
+  converted_.resize(given_.size());
+  for (size_t p = 0; p < given_.size(); ++p) {
+    if (!given_[p]) continue;
+    const TensorView& view = staged_.tensors[p]->view;
+    TensorView value = core_.parameter_spec(p);
+    if (view.dtype == value.dtype && view.is_contiguous() &&
+        is_aligned(view.data, item_size(view.dtype)) && view.data != nullptr) {
+      value.data = view.data;
+    } else {
+      converted_[p] = core_.pool()->take(value.bytes());
+      value.data = converted_[p]->data;
+      if (view.count() > 0) {
+        copy(view, MutableTensorView(converted_[p]->writable, value.dtype, value.dims));
+      }
+    }
+    values_[p] = value;
+  }
+}
+
+// Gives every slot to be computed its memory, or finds that it needs none.
+void Transaction::place_slots(engine::WeightJob& job) {
+  const auto& slots = core_.slots().slots;
+  for (size_t s = 0; s < slots.size(); ++s) {
+    if (!slots_[s]) {
+      job.present[s] = base_->slots[s]->data;
+      continue;
+    }
+    const auto& from = core_.weight_program().parameters_of(s);
+    if (core_.options().adopt && !options_.in_place && from.size() == 1 && given_[from[0]] &&
+        is_copy_of(s, static_cast<size_t>(from[0])) && !converted_[from[0]] &&
+        staged_.tensors[from[0]]->stable && is_aligned(values_[from[0]].data, kConstantAlignment)) {
+      bank_->slots[s] = engine::BlockPool::borrow(values_[from[0]].data, slots[s].packing.bytes,
+                                                  staged_.tensors[from[0]]->owner);
+      job.present[s] = bank_->slots[s]->data;
+      continue;
+    }
+    bank_->slots[s] = core_.pool()->take(slots[s].packing.bytes);
+    job.slots[s] = true;
+    job.targets[s] = bank_->slots[s]->writable;
+    report_.bytes_out += slots[s].packing.bytes;
+  }
+}
+
+// Decides where the given parameter's value is kept.
+void Transaction::retain(size_t p) {
+  engine::ParameterValue& kept = bank_->parameters[p];
+  kept = {};
+  const Retain policy = core_.options().retain;
+  if (policy == Retain::None) return;
+  kept.view = values_[p];
+  const bool in_file = !converted_[p] && staged_.tensors[p]->stable;
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    if (!slots_[s] || !is_copy_of(s, p) || bank_->slots[s]->writable == nullptr) continue;
+    // In place, the values move into the memory of the base's slot.
+    kept.view.data = options_.in_place && base_ ? base_->slots[s]->data : bank_->slots[s]->data;
+    kept.is_constant = true;
+    return;
+  }
+  if (in_file && policy == Retain::Auto) {
+    kept.owner = staged_.tensors[p]->owner;
+    kept.is_mapped = true;
+    return;
+  }
+  retained_[p] = converted_[p] ? converted_[p] : core_.pool()->take(values_[p].bytes());
+  kept.view.data = retained_[p]->data;
+  kept.owner = retained_[p];
+}
+
+void Transaction::evaluate() {
+  // The memory of the generation before is what the new one is computed into.
+  if (!options_.dry_run) variant_->publisher().drop_previous();
+  bank_ = std::make_shared<engine::Bank>();
+  const size_t slots = slots_.size(), parameters = given_.size();
+  if (base_) {
+    bank_->slots = base_->slots;
+    bank_->parameters = base_->parameters;
+  } else {
+    bank_->slots.resize(slots);
+    bank_->parameters.resize(parameters);
+  }
+  engine::WeightJob job;
+  job.slots.resize(slots);
+  job.targets.resize(slots);
+  job.present.resize(slots);
+  job.parameters.resize(parameters);
+  job.touch.resize(parameters);
+  retained_.resize(parameters);
+  non_finite_.resize(parameters);
+  convert_sources();
+  place_slots(job);
+  for (size_t p = 0; p < parameters; ++p) {
+    if (given_[p]) retain(p);
+    job.parameters[p] = value_of(p).as<std::byte>();
+    const bool copies = retained_[p] && retained_[p] != converted_[p];
+    job.touch[p] = given_[p] && (copies || options_.non_finite == NonFinite::Report);
+  }
+  job.on_touch = [&](int32_t p) {
+    if (retained_[p] && retained_[p] != converted_[p]) {
+      non_finite_[p] = copy_and_count_non_finite(values_[p], retained_[p]->writable);
+    } else {
+      non_finite_[p] = count_non_finite(values_[p]);
+    }
+  };
+  core_.weight_program().evaluate(job, *core_.pool());
+  // Sources may go when the constructor returns.
+  staged_.tensors.clear();
+  values_.clear();
+  converted_.clear();
+}
+
+void Transaction::finish_report() {
+  const plan::Plan& plan = core_.plan();
+  const std::vector<bool> constants = core_.constants_of(slots_);
+  for (size_t c = 0; c < constants.size(); ++c) {
+    if (constants[c]) {
+      report_.updated.push_back(plan.constants[c].name);
+    } else {
+      ++report_.untouched;
+    }
+  }
+  for (size_t p = 0; p < given_.size(); ++p) {
+    if (given_[p]) report_.parameters.push_back(plan.parameters[p].name);
+    if (options_.non_finite == NonFinite::Report && non_finite_[p] > 0) {
+      report_.non_finite.emplace_back(plan.parameters[p].name, non_finite_[p]);
+    }
+  }
+  report_.dry_run = options_.dry_run;
+  report_.generation = base_ ? base_->generation : 0;
+  report_.unused = std::move(staged_.unused);
+  report_.bytes_in = staged_.bytes;
+  report_.total_ms = report_.stage_ms + report_.check_ms + report_.evaluate_ms;
+  report_.memory = variant_->memory();
+}
+
+// Called while nobody reads. Checks first: behind the first copy nothing can fail.
+std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
+  struct Copy {
+    std::byte* to;
+    const std::byte* from;
+    size_t bytes;
+  };
+  auto next = std::make_shared<engine::Bank>();
+  next->generation = variant_->next_generation();
+  next->parameters = bank_->parameters;
+  next->slots.reserve(slots_.size());
+  std::vector<Copy> copies;
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    if (!slots_[s]) continue;
+    // bank_ holds its own blocks for these slots: a second user is a fork or another transaction.
+    if (base_->slots[s].use_count() != 1) {
+      base::fail("refit", ErrorCode::State,
+                 core_.plan().constants[core_.slots().slots[s].constants[0]].name,
+                 ": its memory is shared with a fork and cannot be written in place");
+    }
+    copies.push_back({base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes});
+  }
+  for (const Copy& c : copies) {
+    constexpr int64_t kPiece = int64_t{1} << 18;
+    const auto bytes = static_cast<int64_t>(c.bytes);
+    base::parallel_for((bytes + kPiece - 1) / kPiece, 1, [&](int64_t begin, int64_t end) {
+      const int64_t from = begin * kPiece, to = std::min(end * kPiece, bytes);
+      std::memcpy(c.to + from, c.from + from, static_cast<size_t>(to - from));
+    });
+  }
+  next->slots = base_->slots;
+  return next;
+}
+
+RefitReport Transaction::publish() {
+  if (published_) base::fail("refit", ErrorCode::State, "this refit was published before");
+  if (options_.dry_run) base::fail("refit", ErrorCode::State, "a dry run has nothing to publish");
+  Stopwatch watch;
+  const auto superseded = [] {
+    base::fail("refit", ErrorCode::State,
+               "the engine got other weights since this refit was prepared");
+  };
+  if (options_.in_place && base_) {
+    using InPlace = engine::Publisher::InPlace;
+    const InPlace result = variant_->publisher().publish_in_place(base_, options_.wait_seconds,
+                                                                  [&] { return write_in_place(); });
+    if (result == InPlace::Superseded) superseded();
+    if (result == InPlace::TimedOut) {
+      base::fail("refit", ErrorCode::State, "running calls did not end within ",
+                 options_.wait_seconds, " s; is a Weights handle held?");
+    }
+  } else {
+    bank_->generation = variant_->next_generation();
+    if (base_ && !core_.shape_steps_read(slots_)) bank_->inherit_shape_values(*base_);
+    if (!variant_->publisher().try_publish(base_, bank_)) superseded();
+  }
+  published_ = true;
+  bank_ = nullptr;
+  base_ = nullptr;
+  report_.generation = variant_->publisher().current()->generation;
+  report_.publish_ms = watch.lap();
+  report_.total_ms += report_.publish_ms;
+  report_.gigabytes_per_second =
+      static_cast<double>(report_.bytes_in + report_.bytes_out) / (report_.total_ms * 1e6);
+  report_.memory = variant_->memory();
+  return report_;
+}
+
+}  // namespace regraft::refit

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/variant.h"
+#include "refit/problems.h"
+#include "refit/stage.h"
+#include "regraft/refit.h"
+
+namespace regraft::refit {
+
+enum class Purpose {
+  Build,  // The first weights of an engine.
+  Refit,
+};
+
+// One change of weights: stage -> check -> evaluate -> publish. The constructor does all but the
+// last into memory that nobody sees; when it throws, or the transaction is destroyed before
+// publish(), nothing has changed but that the generation before may have lost its memory. The
+// source is not used after the constructor. Not thread-safe.
+class Transaction {
+ public:
+  Transaction(std::shared_ptr<engine::Variant> variant, const WeightSource& source,
+              const RefitOptions& options, Purpose purpose);
+
+  const RefitReport& report() const { return report_; }
+  // Throws Error{"refit", State}: superseded, readers that do not leave, or (in place) constants
+  // whose memory is shared.
+  RefitReport publish();
+
+ private:
+  void check(Problems& problems);
+  void check_guards(Problems& problems);
+  void check_in_place(Problems& problems);
+  void evaluate();
+  void convert_sources();
+  void place_slots(engine::WeightJob& job);
+  void retain(size_t parameter);
+  void finish_report();
+  bool is_copy_of(size_t slot, size_t parameter) const;
+  TensorView value_of(size_t parameter) const;
+  std::shared_ptr<const engine::Bank> write_in_place();
+
+  std::shared_ptr<engine::Variant> variant_;
+  engine::Core& core_;
+  const RefitOptions options_;
+  const Purpose purpose_;
+  std::shared_ptr<const engine::Bank> base_;  // The weights in use; null before the first.
+  Staged staged_;
+  std::vector<bool> given_;         // By parameter.
+  std::vector<bool> slots_;         // That depend on them.
+  std::vector<TensorView> values_;  // By given parameter: row-major, declared dtype.
+  std::vector<std::shared_ptr<engine::Block>>
+      converted_;  // Its memory where it is not the source's.
+  std::vector<std::shared_ptr<engine::Block>> retained_;  // Copies to be made.
+  std::vector<uint64_t> non_finite_;
+  std::shared_ptr<engine::Bank> bank_;  // The new generation; in place: the values to copy.
+  RefitReport report_;
+  bool published_ = false;
+};
+
+}  // namespace regraft::refit
