@@ -17,7 +17,8 @@ void diagonal(TypeContext& context) {
   const SymInt rows = x.dims[axes[0]] - std::max<int64_t>(-offset, 0);
   const SymInt columns = x.dims[axes[1]] - std::max<int64_t>(offset, 0);
   const SymInt length = min(rows, columns);
-  dims.push_back(length.is_constant() ? max(length, 0) : length);
+  // A size is never negative, so only an offset can leave nothing.
+  dims.push_back(offset == 0 ? length : max(length, 0));
   context.out(x.dtype, dims);
 }
 
