@@ -53,8 +53,8 @@ void merge(ir::Graph& graph, const std::vector<ir::Node*>& linears) {
   for (ir::Node* node : linears) {
     const SymInt end = begin + node->output()->dims().back();
     Rewriter here(graph, first, node->origin());
-    parts.push_back(here.call("slice", {merged},
-                              {{"dim", SymInt(-1)}, {"start", begin}, {"end", end}}));
+    parts.push_back(
+        here.call("slice", {merged}, {{"dim", SymInt(-1)}, {"start", begin}, {"end", end}}));
     begin = end;
   }
   for (size_t i = 0; i < linears.size(); ++i)

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <charconv>
 #include <limits>
+#include <set>
 #include <utility>
 
 #include "ir/lexer.h"
@@ -12,7 +14,18 @@ class Parser {
  public:
   explicit Parser(std::string_view text) : lexer_(text), graph_(std::make_unique<Graph>()) {}
 
+  // What the parts the graph is made of refuse is an error of the text, here.
   std::unique_ptr<Graph> parse() {
+    try {
+      return graph();
+    } catch (const Error& error) {
+      if (error.stage() == "ir" || error.code() == ErrorCode::Internal) throw;
+      lexer_.fail(error.what());
+    }
+  }
+
+ private:
+  std::unique_ptr<Graph> graph() {
     if (lexer_.take("symbols")) symbols();
     if (lexer_.take("parameters")) parameters();
     if (lexer_.take("weights")) region(Region::Weight);
@@ -29,7 +42,6 @@ class Parser {
     return std::move(graph_);
   }
 
- private:
   int64_t integer() {
     const std::string_view text = lexer_.literal();
     if (text == "inf") return std::numeric_limits<int64_t>::max();
@@ -53,6 +65,10 @@ class Parser {
       symbol.max = integer();
       lexer_.expect("]");
       if (lexer_.take("at")) symbol.optimum = integer();
+      if (symbol.min < 0 || symbol.max < symbol.min) lexer_.fail("empty range of ", symbol.name);
+      for (const plan::Symbol& other : graph_->symbols()) {
+        if (other.name == symbol.name) lexer_.fail("two symbols named ", symbol.name);
+      }
       graph_->set_symbol(std::move(symbol));
       lexer_.take(",");
     }
@@ -96,23 +112,35 @@ class Parser {
   }
 
   void parameters() {
+    struct Declared {
+      TensorType type;
+      std::vector<std::string> aliases;
+    };
+    std::vector<std::pair<std::string, Declared>> declared;
+    std::set<std::string> names;
     lexer_.expect("{");
-    std::map<std::string, std::vector<std::string>> aliases;
-    std::vector<std::pair<std::string, TensorType>> order;
     while (!lexer_.take("}")) {
       lexer_.expect("@");
       std::string name = lexer_.name();
+      if (!names.insert(name).second) lexer_.fail("two parameters named '", name, "'");
       lexer_.expect(":");
       TensorType parameter_type = type();
-      if (lexer_.take("=")) {
-        lexer_.expect("@");
-        aliases[lexer_.name()].push_back(std::move(name));
-      } else {
-        order.emplace_back(std::move(name), std::move(parameter_type));
+      if (!lexer_.take("=")) {
+        declared.push_back({std::move(name), {std::move(parameter_type), {}}});
+        continue;
       }
+      lexer_.expect("@");
+      const std::string of = lexer_.name();
+      const auto at = std::find_if(declared.begin(), declared.end(),
+                                   [&](const auto& entry) { return entry.first == of; });
+      if (at == declared.end()) lexer_.fail("@", name, " is an alias of nothing: @", of);
+      if (!(at->second.type == parameter_type)) {
+        lexer_.fail("@", name, ": want the type of @", of, ", ", at->second.type.str());
+      }
+      at->second.aliases.push_back(std::move(name));
     }
-    for (auto& [name, parameter_type] : order) {
-      graph_->add_parameter(name, std::move(parameter_type), aliases[name]);
+    for (auto& [name, parameter] : declared) {
+      graph_->add_parameter(name, std::move(parameter.type), std::move(parameter.aliases));
     }
   }
 
@@ -157,6 +185,9 @@ class Parser {
       lexer_.fail(node->op().name, " gives ", node->outputs().size(), " results, not ",
                   results.size());
     }
+    // Out of the way first: one result may be called as another is now.
+    for (Value* value : node->outputs())
+      graph_->rename(value, "result.of.this.statement");
     for (size_t i = 0; i < results.size(); ++i) {
       Value* value = node->output(i);
       graph_->rename(value, results[i].name);

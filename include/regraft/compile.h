@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "regraft/engine.h"
+#include "regraft/program.h"
+
+namespace regraft {
+
+// A step of compilation that has just ended, for progress, timing and dumps.
+struct CompileEvent {
+  std::string_view stage;  // "lower", "partition", "compile" or "realise".
+  std::string_view pass;   // Empty for the stage as a whole, which comes after its passes.
+  double seconds = 0;
+  // What the step left, as text (IR, partition or plan). Made when called; valid during the event.
+  std::function<std::string()> text;
+};
+
+struct CompileOptions {
+  // One of backends().
+  std::string backend = "cpu";
+  // What the program is computed in where it says f32: F32, BF16 or F16. Inputs and outputs keep
+  // their declared dtypes, weights are folded in f32 and rounded once.
+  DType precision = DType::F32;
+  // Sizes to tune for, by symbol of the signature ("s0": 8).
+  std::map<std::string, int64_t> optimum;
+  // Passes to leave out; see pass_names(). For finding out which one is to blame.
+  std::vector<std::string> disabled_passes;
+  // The engine starts with the program's own weights. False: a stripped engine, which must be
+  // refitted before it runs.
+  bool weights = true;
+  // Texts to keep in the engine, by key (Engine::metadata). "settings", "in_spec" and "out_spec"
+  // are the compiler's own.
+  std::map<std::string, std::string> metadata;
+  // Name for messages and reports.
+  std::string name = "program";
+  EngineOptions engine;
+  // Called on the thread that compiles. What it throws ends the compilation.
+  std::function<void(const CompileEvent&)> on_event;
+};
+
+// Makes an engine of a program. Throws Error{"lowering" or "partitioning", Unsupported} that lists
+// every op without a kernel with its place in the model, Error{InvalidArgument} for options that do
+// not fit, and what Engine::load throws.
+Engine compile(const Program& program, const CompileOptions& options = {});
+
+// Which backend takes which node and why not, and which parameter feeds which constants through
+// which steps, as text. Works for programs that compile() refuses.
+std::string explain(const Program& program, const CompileOptions& options = {});
+
+// Backends of this build, and the passes of lowering and compilation in their order.
+std::vector<std::string> backends();
+std::vector<std::string> pass_names();
+
+}  // namespace regraft
