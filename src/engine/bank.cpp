@@ -17,6 +17,15 @@ std::shared_ptr<const Block> Bank::shape_values(
   return shapes_.back().second;
 }
 
+std::shared_ptr<Bank> Bank::copy() const {
+  auto other = std::make_shared<Bank>();
+  other->generation = generation;
+  other->slots = slots;
+  other->parameters = parameters;
+  other->inherit_shape_values(*this);
+  return other;
+}
+
 void Bank::inherit_shape_values(const Bank& from) {
   const std::lock_guard lock(from.mutex_);
   shapes_ = from.shapes_;

@@ -35,6 +35,8 @@ class Bank {
   std::shared_ptr<const Block> shape_values(
       uint64_t binding, size_t capacity,
       const std::function<std::shared_ptr<const Block>()>& compute) const;
+  // Another bank of the same weights, which shares all blocks.
+  std::shared_ptr<Bank> copy() const;
   // Takes over the shape values of a bank whose constants read by shape steps are the same.
   void inherit_shape_values(const Bank& from);
 

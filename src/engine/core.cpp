@@ -48,18 +48,26 @@ void Core::realise() {
     weight_program_ = std::make_unique<WeightProgram>(plan(), slots_.slots);
     bindings_ = std::make_unique<BindingCache>(plan(), slots_, options_.max_bindings);
     record(*bindings_->get(values));
+    copies_.assign(plan().parameters.size(), {});
+    for (size_t s = 0; s < slots_.slots.size(); ++s) {
+      const int32_t parameter = slots_.slots[s].copy_of;
+      if (parameter >= 0) copies_[parameter].push_back(static_cast<int32_t>(s));
+    }
+  };
+  const auto repeat = [&](const plan::Realised& given) {
+    choose_as(optimum, given);
+    finish();
+    want_tactics_of(given);
   };
   if (!options_.realised.empty()) {
-    choose_as(optimum, plan::parse_realised(options_.realised));
-    finish();
+    repeat(plan::parse_realised(options_.realised));
     return;
   }
   if (!image_.realised.empty()) {
     try {
       const plan::Realised given = plan::parse_realised(image_.realised);
       if (fits_here(given)) {
-        choose_as(optimum, given);
-        finish();
+        repeat(given);
         return;
       }
       base::log(LogLevel::Debug, "[engine] the file's choices are for another machine");
@@ -134,6 +142,20 @@ void Core::record(const Binding& optimum) {
   }
 }
 
+// Tactics are chosen by the backends' kernels; they repeat where machine and versions match.
+void Core::want_tactics_of(const plan::Realised& given) const {
+  std::map<std::pair<std::string_view, int64_t>, std::string_view> have;
+  for (const auto& tactic : realised_.tactics) {
+    have[{tactic.program, tactic.step}] = tactic.tactic;
+  }
+  for (const auto& tactic : given.tactics) {
+    const std::string_view mine = have[{tactic.program, tactic.step}];
+    if (mine == tactic.tactic) continue;
+    base::fail("engine", ErrorCode::Mismatch, "the realised plan wants '", tactic.tactic, "' for ",
+               tactic.program, " step ", tactic.step, ", this machine takes '", mine, "'");
+  }
+}
+
 TensorView Core::parameter_spec(size_t parameter) const {
   const TensorType& type = plan().buffers[plan().parameters[parameter].buffer].type;
   return {nullptr, type.dtype, eval(type.dims, {})};
@@ -176,9 +198,13 @@ std::unique_ptr<Scratch> Core::take_scratch() {
   return std::make_unique<Scratch>();
 }
 
-void Core::give_back(std::unique_ptr<Scratch> scratch) {
+void Core::give_back(std::unique_ptr<Scratch> scratch) noexcept {
   const std::lock_guard lock(scratch_mutex_);
-  scratch_.push_back(std::move(scratch));
+  try {
+    scratch_.push_back(std::move(scratch));
+  } catch (const std::bad_alloc&) {
+    // The list could not grow: the scratch is freed instead.
+  }
 }
 
 void Core::trim_scratch() {

@@ -45,9 +45,11 @@ class Core {
   // Constants whose slots are among these.
   std::vector<bool> constants_of(const std::vector<bool>& slots) const;
   bool shape_steps_read(const std::vector<bool>& slots) const;
+  // Slots that hold the parameter's bytes unchanged.
+  const std::vector<int32_t>& copies_of(size_t parameter) const { return copies_[parameter]; }
 
   std::unique_ptr<Scratch> take_scratch();
-  void give_back(std::unique_ptr<Scratch> scratch);
+  void give_back(std::unique_ptr<Scratch> scratch) noexcept;
   void trim_scratch();
   size_t idle_scratch_bytes() const;
 
@@ -55,6 +57,7 @@ class Core {
   void realise();
   void choose_freely(const Shaped& optimum);
   void choose_as(const Shaped& optimum, const plan::Realised& given);
+  void want_tactics_of(const plan::Realised& given) const;
   void record(const Binding& optimum);
 
   Image image_;
@@ -62,6 +65,7 @@ class Core {
   std::shared_ptr<BlockPool> pool_;
   SlotTable slots_;
   plan::Realised realised_;
+  std::vector<std::vector<int32_t>> copies_;  // By parameter.
   std::unique_ptr<WeightProgram> weight_program_;
   std::unique_ptr<BindingCache> bindings_;
   std::map<std::string, int32_t, std::less<>> parameter_index_;

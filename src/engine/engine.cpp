@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "base/fail.h"
+#include "engine/guard.h"
 #include "engine/image.h"
 #include "engine/variant.h"
 #include "refit/transaction.h"
@@ -34,23 +35,27 @@ const engine::Bank& bank_of(const Weights& weights, const engine::Core& core) {
 
 std::vector<Tensor> run_allocating(engine::Core& core, const engine::Bank& bank,
                                    const std::vector<TensorView>& inputs) {
-  const Loan scratch(core);
-  const engine::Binding& binding = scratch->bind(core, inputs);
-  std::vector<Tensor> outputs;
-  std::vector<MutableTensorView> views;
-  for (size_t i = 0; i < core.plan().outputs.size(); ++i) {
-    const DType dtype = core.plan().buffers[core.plan().outputs[i].buffer].type.dtype;
-    outputs.emplace_back(dtype, binding.output_dims()[i]);
-    views.push_back(outputs.back().mutable_view());
-  }
-  scratch->run(core, bank, inputs, views);
-  return outputs;
+  return engine::typed_errors("engine", [&] {
+    const Loan scratch(core);
+    const engine::Binding& binding = scratch->bind(core, inputs);
+    std::vector<Tensor> outputs;
+    std::vector<MutableTensorView> views;
+    for (size_t i = 0; i < core.plan().outputs.size(); ++i) {
+      const DType dtype = core.plan().buffers[core.plan().outputs[i].buffer].type.dtype;
+      outputs.emplace_back(dtype, binding.output_dims()[i]);
+      views.push_back(outputs.back().mutable_view());
+    }
+    scratch->run(core, bank, inputs, views);
+    return outputs;
+  });
 }
 
 void run_into(engine::Core& core, const engine::Bank& bank, engine::Scratch& scratch,
               std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs) {
-  scratch.bind(core, inputs);
-  scratch.run(core, bank, inputs, outputs);
+  engine::typed_errors("engine", [&] {
+    scratch.bind(core, inputs);
+    scratch.run(core, bank, inputs, outputs);
+  });
 }
 
 }  // namespace
@@ -58,14 +63,16 @@ void run_into(engine::Core& core, const engine::Bank& bank, engine::Scratch& scr
 namespace engine {
 
 Engine create(Image image, const EngineOptions& options) {
-  const std::shared_ptr<const WeightSource> weights = image.weights;
-  auto variant = std::make_shared<Variant>(std::make_shared<Core>(std::move(image), options));
-  if (weights) {
-    // Building is a refit of everything: one code path.
-    refit::Transaction build(variant, *weights, {}, refit::Purpose::Build);
-    build.publish();
-  }
-  return Engine(std::move(variant));
+  return typed_errors("engine", [&] {
+    const std::shared_ptr<const WeightSource> weights = image.weights;
+    auto variant = std::make_shared<Variant>(std::make_shared<Core>(std::move(image), options));
+    if (weights) {
+      // Building is a refit of everything: one code path.
+      refit::Transaction build(variant, *weights, {}, refit::Purpose::Build);
+      build.publish();
+    }
+    return Engine(std::move(variant));
+  });
 }
 
 }  // namespace engine
@@ -129,14 +136,18 @@ Session Engine::session() const { return {variant_, variant_->core().take_scratc
 
 RefitReport Engine::refit(const WeightSource& source, const RefitOptions& options) {
   const std::lock_guard lock(variant_->refit_mutex());
-  refit::Transaction transaction(variant_, source, options, refit::Purpose::Refit);
-  return options.dry_run ? transaction.report() : transaction.publish();
+  return engine::typed_errors("refit", [&] {
+    refit::Transaction transaction(variant_, source, options, refit::Purpose::Refit);
+    return options.dry_run ? transaction.report() : transaction.publish();
+  });
 }
 
 PreparedRefit Engine::prepare_refit(const WeightSource& source, const RefitOptions& options) {
   const std::lock_guard lock(variant_->refit_mutex());
-  return PreparedRefit(
-      std::make_unique<refit::Transaction>(variant_, source, options, refit::Purpose::Refit));
+  return engine::typed_errors("refit", [&] {
+    return PreparedRefit(
+        std::make_unique<refit::Transaction>(variant_, source, options, refit::Purpose::Refit));
+  });
 }
 
 uint64_t Engine::rollback() {
@@ -151,14 +162,15 @@ uint64_t Engine::rollback() {
 
 Weights Engine::weights() const { return Weights(std::make_shared<engine::Pin>(variant_)); }
 
-uint64_t Engine::generation() const {
-  const auto bank = variant_->publisher().current();
-  return bank ? bank->generation : 0;
-}
+uint64_t Engine::generation() const { return variant_->publisher().generation(); }
 
 Engine Engine::fork() const {
-  return Engine(
-      std::make_shared<engine::Variant>(variant_->shared_core(), variant_->publisher().current()));
+  const std::lock_guard lock(variant_->refit_mutex());
+  std::shared_ptr<const engine::Bank> shared;
+  variant_->publisher().look([&](const engine::Bank* bank, const engine::Bank*) {
+    if (bank != nullptr) shared = bank->copy();
+  });
+  return Engine(std::make_shared<engine::Variant>(variant_->shared_core(), std::move(shared)));
 }
 
 void Engine::trim() {

@@ -17,6 +17,9 @@ void save_immutable(const std::string& path, engine::Image image, const engine::
   if (!image.realised.empty()) {
     plan::Realised realised = core.realised();
     realised.plan = plan::fingerprint(image.plan);
+    std::erase_if(realised.tactics, [](const plan::Realised::Tactic& tactic) {
+      return tactic.program == "weight" || tactic.program == "pack";
+    });
     image.realised = to_text(realised);
   }
   std::vector<TensorView> values;

@@ -75,18 +75,25 @@ Signature Engine::signature() const {
 
 std::vector<ParameterInfo> Engine::parameters() const {
   const plan::Plan& plan = variant_->core().plan();
-  const auto bank = variant_->publisher().current();
   std::vector<ParameterInfo> infos;
-  for (size_t p = 0; p < plan.parameters.size(); ++p) {
-    const plan::Parameter& parameter = plan.parameters[p];
-    infos.push_back({spec_of(parameter.name, plan.buffers[parameter.buffer].type),
-                     parameter.aliases, bank && bank->parameters[p].view.data != nullptr});
+  for (const plan::Parameter& parameter : plan.parameters) {
+    infos.push_back(
+        {spec_of(parameter.name, plan.buffers[parameter.buffer].type), parameter.aliases, false});
   }
+  variant_->publisher().look([&](const engine::Bank* bank, const engine::Bank*) {
+    for (size_t p = 0; bank != nullptr && p < infos.size(); ++p) {
+      infos[p].retained = bank->parameters[p].view.data != nullptr;
+    }
+  });
   return infos;
 }
 
 std::vector<ConstantInfo> Engine::constants() const {
-  return constants_of(variant_->core(), variant_->publisher().current().get());
+  std::vector<ConstantInfo> infos;
+  variant_->publisher().look([&](const engine::Bank* bank, const engine::Bank*) {
+    infos = constants_of(variant_->core(), bank);
+  });
+  return infos;
 }
 
 std::vector<ConstantInfo> Engine::constants(const Weights& weights) const {

@@ -17,14 +17,20 @@ void Publisher::leave() {
   if (--readers_ == 0 && waiting_writers_ > 0) nobody_reads_.notify_all();
 }
 
-std::shared_ptr<const Bank> Publisher::current() const {
+std::shared_ptr<const Bank> Publisher::base() const {
   const std::lock_guard lock(mutex_);
   return current_;
 }
 
-std::shared_ptr<const Bank> Publisher::previous() const {
+void Publisher::look(
+    const std::function<void(const Bank* current, const Bank* previous)>& f) const {
   const std::lock_guard lock(mutex_);
-  return previous_;
+  f(current_.get(), previous_.get());
+}
+
+uint64_t Publisher::generation() const {
+  const std::lock_guard lock(mutex_);
+  return current_ ? current_->generation : 0;
 }
 
 bool Publisher::try_publish(const std::shared_ptr<const Bank>& base,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -19,8 +20,12 @@ class Publisher {
   std::shared_ptr<const Bank> enter();
   void leave();
 
-  std::shared_ptr<const Bank> current() const;
-  std::shared_ptr<const Bank> previous() const;
+  // The bank in use, for a refit to start from. Who keeps it keeps its blocks from being written in
+  // place: others enter() or look().
+  std::shared_ptr<const Bank> base() const;
+  // Calls `f` with the banks (null: none) while nobody can publish; it must be quick.
+  void look(const std::function<void(const Bank* current, const Bank* previous)>& f) const;
+  uint64_t generation() const;  // 0: no bank.
 
   // Makes `bank` the one in use if `base` still is; the old one becomes previous().
   bool try_publish(const std::shared_ptr<const Bank>& base, std::shared_ptr<const Bank> bank);

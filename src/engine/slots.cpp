@@ -26,7 +26,8 @@ class Builder {
     const auto key = std::make_tuple(c.source, buffer.dtype, packing.id, backend);
     const auto [at, inserted] = known_.try_emplace(key, static_cast<int32_t>(table.slots.size()));
     if (inserted) {
-      table.slots.push_back({c.source, buffer.dtype, buffer.dims, packing, backend, {}});
+      table.slots.push_back({c.source, buffer.dtype, buffer.dims, packing, backend, {}, -1});
+      table.slots.back().copy_of = copied_parameter(table.slots.back());
     }
     Slot& slot = table.slots[at->second];
     if (slot.packing.bytes != packing.bytes) {
@@ -46,6 +47,17 @@ class Builder {
   SlotTable table;
 
  private:
+  // The parameter that the slot's bytes are those of, or -1.
+  int32_t copied_parameter(const Slot& slot) const {
+    const plan::Buffer& source = plan_.buffers[slot.source];
+    const plan::Storage& storage = plan_.storages[source.storage];
+    if (!slot.packing.is_plain() || storage.kind != plan::StorageKind::Parameter) return -1;
+    const plan::Parameter& parameter = plan_.parameters[storage.index];
+    const bool same = source.type == plan_.buffers[parameter.buffer].type &&
+                      source.type.dtype == slot.dtype && plan::is_whole(source, storage);
+    return same ? storage.index : -1;
+  }
+
   const plan::Plan& plan_;
   const Shaped& shaped_;
   std::map<std::tuple<int32_t, DType, std::string, std::string>, int32_t> known_;

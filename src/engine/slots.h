@@ -20,6 +20,7 @@ struct Slot {
   backends::Packing packing;
   std::string backend;             // Whose packing it is; empty for plain.
   std::vector<int32_t> constants;  // Which constants it holds.
+  int32_t copy_of = -1;            // The parameter whose bytes it holds unchanged.
 };
 
 // Which slot each constant operand reads.

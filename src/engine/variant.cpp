@@ -21,11 +21,10 @@ uint64_t Variant::next_generation() {
 
 MemoryReport Variant::memory() const {
   MemoryReport report;
-  const auto current = publisher_.current(), previous = publisher_.previous();
   std::set<const void*> seen;
   const auto add_slots = [&](const Bank& bank, size_t& owned) {
     for (const auto& block : bank.slots) {
-      if (!seen.insert(block.get()).second) continue;
+      if (!seen.insert(block->data).second) continue;
       (block->writable != nullptr ? owned : report.mapped) += block->bytes;
     }
   };
@@ -36,17 +35,26 @@ MemoryReport Variant::memory() const {
       (value.is_mapped ? report.mapped : owned) += value.view.bytes();
     }
   };
-  if (current) {
-    add_slots(*current, report.constants);
-    add_parameters(*current, report.retained);
-  }
-  if (previous) {
-    add_slots(*previous, report.previous);
-    add_parameters(*previous, report.previous);
-  }
+  publisher_.look([&](const Bank* current, const Bank* previous) {
+    if (current != nullptr) {
+      add_slots(*current, report.constants);
+      add_parameters(*current, report.retained);
+    }
+    if (previous != nullptr) {
+      add_slots(*previous, report.previous);
+      add_parameters(*previous, report.previous);
+    }
+  });
   report.spare = core_->pool()->spare_bytes();
   report.sessions = core_->idle_scratch_bytes();
   return report;
+}
+
+// Lets go of the bank first: a write in place behind the last leave() must not find its blocks
+// still held.
+Reader::~Reader() {
+  bank_ = nullptr;
+  variant_.publisher().leave();
 }
 
 Reader::Reader(Variant& variant) : variant_(variant), bank_(variant.publisher().enter()) {

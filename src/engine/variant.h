@@ -37,7 +37,7 @@ class Reader {
  public:
   // Throws Error{"engine", State} when the variant has no weights yet.
   explicit Reader(Variant& variant);
-  ~Reader() { variant_.publisher().leave(); }
+  ~Reader();
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
   const std::shared_ptr<const Bank>& bank() const { return bank_; }

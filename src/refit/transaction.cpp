@@ -39,7 +39,7 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightS
       core_(variant_->core()),
       options_(options),
       purpose_(purpose),
-      base_(variant_->publisher().current()) {
+      base_(variant_->publisher().base()) {
   if (purpose_ == Purpose::Refit && core_.image().immutable) {
     base::fail("refit", ErrorCode::State, "engine '", core_.image().name,
                "' was saved with immutable weights: it cannot be refitted");
@@ -114,17 +114,6 @@ void Transaction::check_in_place(Problems& problems) {
   }
 }
 
-// The slot holds the parameter's own bytes.
-bool Transaction::is_copy_of(size_t slot, size_t parameter) const {
-  const engine::Slot& s = core_.slots().slots[slot];
-  const plan::Buffer& source = core_.plan().buffers[s.source];
-  const plan::Storage& storage = core_.plan().storages[source.storage];
-  return s.packing.is_plain() && storage.kind == plan::StorageKind::Parameter &&
-         storage.index == static_cast<int32_t>(parameter) && source.type.dtype == s.dtype &&
-         source.type == core_.plan().buffers[core_.plan().parameters[parameter].buffer].type &&
-         plan::is_whole(source, storage);
-}
-
 TensorView Transaction::value_of(size_t parameter) const {
   return given_[parameter] ? values_[parameter]
          : base_           ? base_->parameters[parameter].view
@@ -161,12 +150,11 @@ void Transaction::place_slots(engine::WeightJob& job) {
       job.present[s] = base_->slots[s]->data;
       continue;
     }
-    const auto& from = core_.weight_program().parameters_of(s);
-    if (core_.options().adopt && !options_.in_place && from.size() == 1 && given_[from[0]] &&
-        is_copy_of(s, static_cast<size_t>(from[0])) && !converted_[from[0]] &&
-        staged_.tensors[from[0]]->stable && is_aligned(values_[from[0]].data, kConstantAlignment)) {
-      bank_->slots[s] = engine::BlockPool::borrow(values_[from[0]].data, slots[s].packing.bytes,
-                                                  staged_.tensors[from[0]]->owner);
+    const int32_t p = slots[s].copy_of;
+    if (p >= 0 && core_.options().adopt && !options_.in_place && !converted_[p] &&
+        staged_.tensors[p]->stable && is_aligned(values_[p].data, kConstantAlignment)) {
+      bank_->slots[s] = engine::BlockPool::borrow(values_[p].data, slots[s].packing.bytes,
+                                                  staged_.tensors[p]->owner);
       job.present[s] = bank_->slots[s]->data;
       continue;
     }
@@ -185,8 +173,8 @@ void Transaction::retain(size_t p) {
   if (policy == Retain::None) return;
   kept.view = values_[p];
   const bool in_file = !converted_[p] && staged_.tensors[p]->stable;
-  for (size_t s = 0; s < slots_.size(); ++s) {
-    if (!slots_[s] || !is_copy_of(s, p) || bank_->slots[s]->writable == nullptr) continue;
+  for (const int32_t s : core_.copies_of(p)) {
+    if (bank_->slots[s]->writable == nullptr) continue;
     // In place, the values move into the memory of the base's slot.
     kept.view.data = options_.in_place && base_ ? base_->slots[s]->data : bank_->slots[s]->data;
     kept.is_constant = true;
@@ -286,7 +274,8 @@ std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
     if (base_->slots[s].use_count() != 1) {
       base::fail("refit", ErrorCode::State,
                  core_.plan().constants[core_.slots().slots[s].constants[0]].name,
-                 ": its memory is shared with a fork and cannot be written in place");
+                 ": its memory is shared with a fork or a prepared refit and cannot be written in "
+                 "place");
     }
     copies.push_back({base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes});
   }
@@ -327,7 +316,7 @@ RefitReport Transaction::publish() {
   published_ = true;
   bank_ = nullptr;
   base_ = nullptr;
-  report_.generation = variant_->publisher().current()->generation;
+  report_.generation = variant_->publisher().generation();
   report_.publish_ms = watch.lap();
   report_.total_ms += report_.publish_ms;
   report_.gigabytes_per_second =

@@ -38,7 +38,6 @@ class Transaction {
   void place_slots(engine::WeightJob& job);
   void retain(size_t parameter);
   void finish_report();
-  bool is_copy_of(size_t slot, size_t parameter) const;
   TensorView value_of(size_t parameter) const;
   std::shared_ptr<const engine::Bank> write_in_place();
 
