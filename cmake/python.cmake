@@ -36,4 +36,6 @@ if(NOT REGRAFT_SANITIZE)
 endif()
 
 install(TARGETS _regraft regraft_runtime regraft_compiler LIBRARY DESTINATION regraft)
-install(FILES $<TARGET_SONAME_FILE:simdjson::simdjson> DESTINATION regraft)
+# The file under its soname: a wheel cannot hold the symbolic link.
+install(FILES $<TARGET_FILE:simdjson::simdjson> DESTINATION regraft
+        RENAME $<TARGET_SONAME_FILE_NAME:simdjson::simdjson>)
