@@ -46,8 +46,10 @@ class ReferenceKernel final : public backends::Kernel {
   void run(const backends::KernelArguments& arguments) const override {
     std::vector<TensorView> inputs = inputs_;
     std::vector<MutableTensorView> outputs = outputs_;
-    for (size_t i = 0; i < inputs.size(); ++i) inputs[i].data = arguments.inputs[i];
-    for (size_t i = 0; i < outputs.size(); ++i) outputs[i].data = arguments.outputs[i];
+    for (size_t i = 0; i < inputs.size(); ++i)
+      inputs[i].data = arguments.inputs[i];
+    for (size_t i = 0; i < outputs.size(); ++i)
+      outputs[i].data = arguments.outputs[i];
     function_(Call(inputs, outputs, attributes_));
   }
   std::string tactic() const override { return "reference"; }
@@ -63,8 +65,7 @@ class ReferenceBackend final : public backends::RunBackend {
  public:
   std::string_view name() const override { return "reference"; }
 
-  std::unique_ptr<backends::Kernel> prepare(
-      const backends::KernelRequest& request) const override {
+  std::unique_ptr<backends::Kernel> prepare(const backends::KernelRequest& request) const override {
     const std::string_view kernel = request.step.kernel;
     const std::string_view op = kernel.substr(kernel.find('.') + 1);
     const KernelFunction function = find_kernel(op);
