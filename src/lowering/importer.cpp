@@ -209,9 +209,33 @@ void Importer::bind(const ExportedGraph& graph, const std::string& name, Binding
       }
     }
     const ir::Node* producer = ref->value->producer();
-    if (producer != nullptr && producer->origin().node.empty()) graph_->rename(ref->value, name);
+    if (producer != nullptr && producer->origin().node.empty()) {
+      specialise(*ref);
+      graph_->rename(ref->value, name);
+    }
   }
   environment_[name] = std::move(binding);
+}
+
+// Where the program knows a size that inference does not (min(1,s0) of a slice is 1, as s0 is at
+// least 2), the value gets it by a reshape: a symbolic size could not broadcast.
+void Importer::specialise(Ref& ref) {
+  if (ref.meta == nullptr) return;
+  const SymDims from = ref.value->dims();
+  SymDims dims = from;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    const program::StatedSize& size = ref.meta->sizes[i];
+    if (size && size->is_constant()) dims[i] = *size;
+  }
+  if (dims == from) return;
+  const bool is_whole = ref.memory->value == ref.value;
+  const ir::Node* node = graph_->add("reshape", {ref.value}, {{"dims", dims}});
+  ref.value = node->output();
+  if (is_whole) {
+    ref.memory->value = ref.value;
+  } else {
+    ref.steps.push_back({"reshape", node->attributes(), from});
+  }
 }
 
 TensorType Importer::stated_type(const ExportedGraph& graph, const std::string& name) const {

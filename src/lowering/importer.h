@@ -53,6 +53,7 @@ class Importer {
   void bind_results(const program::ExportedGraph& graph, const program::ExportedNode& node,
                     std::vector<Binding>& results);
   void bind(const program::ExportedGraph& graph, const std::string& name, Binding binding);
+  void specialise(Ref& ref);
   Binding binding_of(const program::ArgumentValue& value);
   TensorType stated_type(const program::ExportedGraph& graph, const std::string& name) const;
 

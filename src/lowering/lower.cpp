@@ -18,6 +18,12 @@ struct Pass {
 
 constexpr Pass kPipeline[] = {
     {"simplify", passes::simplify},
+    {"fold-scalars", passes::fold_scalars},
+    {"fuse-linear", passes::fuse_linear},        // Gives attention its batch dimensions back.
+    {"fuse-attention", passes::fuse_attention},  // Masks are choices of numbers by now.
+    {"fuse-activations", passes::fuse_activations},
+    {"fuse-norms", passes::fuse_norms},
+    {"clean-up", passes::simplify},  // Views that met because of the fusions.
 };
 
 std::string pass_list() {

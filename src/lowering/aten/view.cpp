@@ -193,6 +193,17 @@ void expand_to(Call& call, SymDims dims) {
 void expand(Call& call) { expand_to(call, call.sizes("size")); }
 void expand_as(Call& call) { expand_to(call, call.tensor("other")->dims()); }
 
+// Whether the strides are those of a row-major tensor of these sizes.
+bool is_row_major(const SymDims& dims, const SymDims& strides) {
+  SymInt expected = 1;
+  for (size_t i = dims.size(); i-- > 0;) {
+    if (dims[i] == SymInt(1)) continue;
+    if (!(strides[i] == expected)) return false;
+    expected = expected * dims[i];
+  }
+  return true;
+}
+
 void as_strided(Call& call) {
   // Strides of the exported tensor, not of the row-major value that stands for it.
   Ref& self = call.ref("self");
@@ -201,11 +212,14 @@ void as_strided(Call& call) {
   if (!contiguous || !*contiguous || !self.steps.empty()) {
     call.unsupported("of a tensor that is not known to be row-major");
   }
-  call.tensor("self");
+  const ir::Value* x = call.tensor("self");
+  const SymDims dims = call.sizes("size"), strides = call.sizes("stride", dims.size());
   const SymInt offset = call.is_none("storage_offset") ? SymInt(0) : call.size("storage_offset");
-  call.result(call.view(
-      self, "as_strided",
-      {{"dims", call.sizes("size")}, {"strides", call.sizes("stride")}, {"offset", offset}}));
+  if (offset == SymInt(0) && numel(dims) == numel(x->dims()) && is_row_major(dims, strides)) {
+    return call.result(reshape_view(call, self, dims));
+  }
+  call.result(
+      call.view(self, "as_strided", {{"dims", dims}, {"strides", strides}, {"offset", offset}}));
 }
 
 void diagonal(Call& call) {
