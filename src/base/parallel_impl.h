@@ -4,6 +4,8 @@
 #include <exception>
 #include <mutex>
 
+#include "base/parallel.h"
+
 namespace regraft::base {
 
 namespace detail {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/fail.h"
 #include "base/mapped_file.h"
@@ -28,11 +28,17 @@ constexpr DTypeName kDTypeNames[] = {
 };
 
 // The header: a Python dict literal with exactly the keys descr, fortran_order and shape.
+struct Header {
+  std::string descr;
+  bool fortran_order = false;
+  Dims shape;
+};
+
 class HeaderParser {
  public:
   HeaderParser(std::string_view text, const std::string& where) : text_(text), where_(where) {}
 
-  void parse() {
+  Header parse() {
     want('{');
     while (!take('}')) {
       member();
@@ -42,12 +48,9 @@ class HeaderParser {
     }
     skip_space();
     if (at_ != text_.size()) fail("the end of the header");
-    if (!descr || !fortran_order || !shape) fail("the keys descr, fortran_order and shape");
+    if (!has_descr_ || !has_order_ || !has_shape_) fail("the keys descr, fortran_order and shape");
+    return std::move(header_);
   }
-
-  std::optional<std::string> descr;
-  std::optional<bool> fortran_order;
-  std::optional<Dims> shape;
 
  private:
   [[noreturn]] void fail(std::string_view want) const {
@@ -74,16 +77,16 @@ class HeaderParser {
   void member() {
     const std::string key = string();
     want(':');
-    if (key == "descr" && !descr) {
+    if (key == "descr" && !std::exchange(has_descr_, true)) {
       skip_space();
       if (at_ < text_.size() && text_[at_] == '[') {
         base::fail("sources", ErrorCode::Unsupported, where_, ": structured .npy arrays");
       }
-      descr = string();
-    } else if (key == "fortran_order" && !fortran_order) {
-      fortran_order = boolean();
-    } else if (key == "shape" && !shape) {
-      shape = tuple();
+      header_.descr = string();
+    } else if (key == "fortran_order" && !std::exchange(has_order_, true)) {
+      header_.fortran_order = boolean();
+    } else if (key == "shape" && !std::exchange(has_shape_, true)) {
+      header_.shape = tuple();
     } else {
       fail("each of the keys descr, fortran_order and shape once");
     }
@@ -137,6 +140,8 @@ class HeaderParser {
   std::string_view text_;
   const std::string& where_;
   size_t at_ = 0;
+  Header header_;
+  bool has_descr_ = false, has_order_ = false, has_shape_ = false;
 };
 
 DType dtype_of(const std::string& descr, const std::string& where) {
@@ -179,18 +184,17 @@ SourceTensor parse_npy(const Record& file, const std::string& where) {
     fail(ErrorCode::Corrupt, "want a header of ", length, " bytes, have ", size - prefix,
          " (at most ", kMaxHeaderBytes, ")");
   }
-  HeaderParser header(file.text().substr(prefix, length), where);
-  header.parse();
-  const DType dtype = dtype_of(*header.descr, where);
-  const Dims& dims = *header.shape;
+  const Header header = HeaderParser(file.text().substr(prefix, length), where).parse();
+  const DType dtype = dtype_of(header.descr, where);
+  const Dims& dims = header.shape;
   const uint64_t have = size - prefix - length;
   const auto bytes = try_byte_count(dtype, dims);
   if (!bytes || *bytes != have) {
     fail(ErrorCode::Corrupt, name(dtype), to_string(dims), " does not take ", have, " bytes");
   }
   return tensor_over(file, prefix + length, dtype, dims,
-                     *header.fortran_order ? fortran_strides(dims) : contiguous_strides(dims),
-                     where, "data");
+                     header.fortran_order ? fortran_strides(dims) : contiguous_strides(dims), where,
+                     "data");
 }
 
 SourceTensor read_npy(const std::string& path) {

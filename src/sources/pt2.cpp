@@ -205,7 +205,7 @@ void Pt2Archive::check_sizes() const {
   uint64_t left = kFree + kRatio * stored;
   for (const auto& [model_name, model] : models_) {
     for (const Pt2Tensor& tensor : model.tensors) {
-      const uint64_t bytes = *try_byte_count(tensor.dtype, tensor.dims);
+      const uint64_t bytes = try_byte_count(tensor.dtype, tensor.dims).value_or(0);
       if (!tensor.has_bytes()) continue;
       if (bytes > left) {
         fail(ErrorCode::OutOfMemory, printable(tensor.name), ": ", bytes,
@@ -242,6 +242,7 @@ Record Pt2Archive::payload(size_t index) const {
 
 std::vector<std::string> Pt2Archive::models() const {
   std::vector<std::string> names;
+  names.reserve(models_.size());
   for (const auto& [name, model] : models_)
     names.push_back(name);
   return names;
@@ -312,6 +313,7 @@ std::shared_ptr<const WeightSource> make_pt2_source(std::shared_ptr<const Pt2Arc
   }
   const Pt2Model& model = archive->model(has_default ? "model" : models.front());
   std::vector<std::string> names;
+  names.reserve(model.tensors.size());
   for (const Pt2Tensor& tensor : model.tensors)
     names.push_back(tensor.name);
   return std::make_shared<Pt2Source>(std::move(archive), model, std::move(names));

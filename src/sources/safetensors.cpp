@@ -202,6 +202,7 @@ std::string header_text(const std::vector<const NamedView*>& order,
   std::vector<std::string> members;
   if (!metadata.empty()) {
     std::vector<std::string> pairs;
+    pairs.reserve(metadata.size());
     for (const auto& [key, value] : metadata) {
       pairs.push_back(json_quoted(key) + ":" + json_quoted(value));
     }
@@ -211,9 +212,9 @@ std::string header_text(const std::vector<const NamedView*>& order,
   for (const NamedView* entry : order) {
     const auto& [name, view] = *entry;
     const size_t end = at + view.bytes();
-    members.push_back(base::cat(json_quoted(name), ":{\"dtype\":\"", *try_dtype_name(view.dtype),
-                                "\",\"shape\":", to_string(view.dims), ",\"data_offsets\":[", at,
-                                ",", end, "]}"));
+    members.push_back(base::cat(
+        json_quoted(name), ":{\"dtype\":\"", try_dtype_name(view.dtype).value_or(""),
+        "\",\"shape\":", to_string(view.dims), ",\"data_offsets\":[", at, ",", end, "]}"));
     at = end;
   }
   std::string text = "{" + base::join(members, ",") + "}";

@@ -46,9 +46,10 @@ class MemorySource : public NamedSource {
                  view.spec(), " with strides ", to_string(view.strides));
     };
     if (view.strides.size() != view.dims.size()) fail("one stride for each dimension");
-    const auto bytes = try_byte_count(view.dtype, view.dims);
-    if (!bytes || !try_element_span(view.dims, view.strides)) fail("sizes and strides >= 0");
-    if (*bytes > 0 && view.data == nullptr) fail("data");
+    if (!try_byte_count(view.dtype, view.dims) || !try_element_span(view.dims, view.strides)) {
+      fail("sizes and strides >= 0");
+    }
+    if (view.count() > 0 && view.data == nullptr) fail("data");
     if (!is_aligned(view.data, alignment(view.dtype))) fail("aligned data");
   }
 
@@ -63,7 +64,7 @@ std::string_view explain(std::string_view head) {
   if (head.starts_with("\x80\x02")) {
     return "this is a pickle; load it in PyTorch and save it as .safetensors";
   }
-  if (head.starts_with("{")) {
+  if (head.starts_with('{')) {
     return "this is JSON; of a sharded checkpoint, open the .safetensors files it lists";
   }
   return "neither a .safetensors nor a .pt2 file";

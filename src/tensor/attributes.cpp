@@ -29,6 +29,7 @@ struct Print {
   std::string operator()(const SymDims& value) const { return to_string(value); }
   std::string operator()(const std::vector<double>& value) const {
     std::vector<std::string> parts;
+    parts.reserve(value.size());
     for (const double x : value)
       parts.push_back(base::float_text(x));
     return "[" + base::join(parts, ",") + "]";

@@ -195,8 +195,10 @@ std::string SymInt::str() const {
     }
     if (!text.empty()) text += sign(term.coefficient);
     std::string factors;
-    for (const auto& factor : term.factors)
-      factors += (factors.empty() ? "" : "*") + factor->text;
+    for (const auto& factor : term.factors) {
+      if (!factors.empty()) factors += '*';
+      factors += factor->text;
+    }
     // A positive coefficient stands last ("s0*16"); a negative one leads, to parse as one term.
     if (term.coefficient == 1) {
       text += factors;
@@ -304,7 +306,7 @@ bool operator==(const SymInt& a, const SymInt& b) {
 // Long division of polynomials, given up at the first term that leaves a remainder.
 bool SymInt::try_exact_division(const SymInt& by, SymInt& quotient) const {
   const Terms divisor = to_terms(by);
-  const Term lead = divisor.leading();
+  const Term& lead = divisor.leading();
   Terms rest = to_terms(*this), out;
   for (size_t step = 0; !rest.empty(); ++step) {
     const Term term = rest.leading();
