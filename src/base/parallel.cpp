@@ -85,6 +85,8 @@ void run_team(int threads, void (*body)(void*, int), void* context) {
 
 #endif
 
+}  // namespace detail
+
 #if defined(__x86_64__)
 
 constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
@@ -108,5 +110,4 @@ KeepDenormals::~KeepDenormals() = default;
 
 #endif
 
-}  // namespace detail
 }  // namespace regraft::base
