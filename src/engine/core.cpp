@@ -27,7 +27,6 @@ Core::Core(Image image, const EngineOptions& options)
     : image_(std::move(image)),
       options_(options),
       pool_(std::make_shared<BlockPool>(options.memory_limit, options.spare)) {
-  image_.weights = nullptr;
   plan::verify(image_.plan);
   for (size_t p = 0; p < plan().parameters.size(); ++p) {
     const plan::Parameter& parameter = plan().parameters[p];
@@ -36,7 +35,29 @@ Core::Core(Image image, const EngineOptions& options)
       parameter_index_[alias] = static_cast<int32_t>(p);
     }
   }
+  keep_initial_values();
+  image_.weights = nullptr;
   realise();
+}
+
+void Core::keep_initial_values() {
+  initial_values_.resize(plan().parameters.size());
+  if (!image_.stripped || !image_.weights) return;
+  for (const std::string& name : image_.weights->names()) {
+    const int32_t p = find_parameter(name);
+    if (p < 0 || !plan().parameters[p].optional) continue;
+    const TensorView want = parameter_spec(static_cast<size_t>(p));
+    SourceTensor tensor = image_.weights->read(name);
+    if (tensor.view.dims != want.dims || tensor.view.dtype != want.dtype) {
+      base::fail("engine", ErrorCode::Mismatch, name, ": want ", want.spec(), ", have ",
+                 tensor.view.spec());
+    }
+    if (!tensor.stable) {
+      auto copy = std::make_shared<Tensor>(Tensor::copy_of(tensor.view));
+      tensor = {copy->view(), copy, true};
+    }
+    initial_values_[p] = std::move(tensor);
+  }
 }
 
 Core::~Core() = default;

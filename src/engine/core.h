@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,7 @@ class Scratch;
 // here depends on weight values. Thread-safe.
 class Core {
  public:
-  // Throws as engine::create; does not look at image.weights.
+  // Throws as engine::create; does not build weights.
   Core(Image image, const EngineOptions& options);
   ~Core();
   Core(const Core&) = delete;
@@ -38,6 +39,10 @@ class Core {
   const std::shared_ptr<BlockPool>& pool() const { return pool_; }
   BindingCache& bindings() { return *bindings_; }
 
+  // The value of an optional parameter that a stripped engine came with.
+  const std::optional<SourceTensor>& initial_value(size_t parameter) const {
+    return initial_values_[parameter];
+  }
   // dtype and dims of a parameter.
   TensorView parameter_spec(size_t parameter) const;
   // The parameter of a name or alias, or -1.
@@ -54,6 +59,7 @@ class Core {
   size_t idle_scratch_bytes() const;
 
  private:
+  void keep_initial_values();
   void realise();
   void choose_freely(const Shaped& optimum);
   void choose_as(const Shaped& optimum, const plan::Realised& given);
@@ -65,7 +71,8 @@ class Core {
   std::shared_ptr<BlockPool> pool_;
   SlotTable slots_;
   plan::Realised realised_;
-  std::vector<std::vector<int32_t>> copies_;  // By parameter.
+  std::vector<std::optional<SourceTensor>> initial_values_;  // By parameter.
+  std::vector<std::vector<int32_t>> copies_;                 // By parameter.
   std::unique_ptr<WeightProgram> weight_program_;
   std::unique_ptr<BindingCache> bindings_;
   std::map<std::string, int32_t, std::less<>> parameter_index_;

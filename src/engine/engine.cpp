@@ -64,7 +64,7 @@ namespace engine {
 
 Engine create(Image image, const EngineOptions& options) {
   return typed_errors("engine", [&] {
-    const std::shared_ptr<const WeightSource> weights = image.weights;
+    const std::shared_ptr<const WeightSource> weights = image.stripped ? nullptr : image.weights;
     auto variant = std::make_shared<Variant>(std::make_shared<Core>(std::move(image), options));
     if (weights) {
       // Building is a refit of everything: one code path.

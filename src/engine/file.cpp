@@ -30,6 +30,26 @@ void save_immutable(const std::string& path, engine::Image image, const engine::
   engine_file::write(path, image, values);
 }
 
+// Without weights, but for the optional parameters: no checkpoint brings those.
+void save_stripped(const std::string& path, engine::Image image, engine::Variant& variant) {
+  const engine::Core& core = variant.core();
+  std::vector<TensorView> values;
+  for (size_t p = 0; p < core.plan().parameters.size(); ++p) {
+    const auto& initial = core.initial_value(p);
+    values.push_back(initial ? initial->view : core.parameter_spec(p));
+  }
+  image.stripped = true;
+  if (variant.publisher().generation() == 0) {
+    engine_file::write(path, image, values);
+    return;
+  }
+  const engine::Reader reader(variant);
+  for (size_t p = 0; p < values.size(); ++p) {
+    if (core.plan().parameters[p].optional) values[p] = reader.bank()->parameters[p].view;
+  }
+  engine_file::write(path, image, values);
+}
+
 }  // namespace
 
 Engine Engine::load(const std::string& path, const EngineOptions& options) {
@@ -39,13 +59,14 @@ Engine Engine::load(const std::string& path, const EngineOptions& options) {
 void Engine::save(const std::string& path, const SaveOptions& options) const {
   const engine::Core& core = variant_->core();
   engine::Image image = core.image();
+  image.stripped = false;
   image.realised = options.realised ? to_text(core.realised()) : "";
   if (options.form == SaveForm::Stripped) {
     if (image.immutable) {
       base::fail("engine", ErrorCode::State,
                  "an engine with immutable weights cannot be refitted: it cannot be stripped");
     }
-    engine_file::write(path, image, {});
+    save_stripped(path, std::move(image), *variant_);
     return;
   }
   const engine::Reader reader(*variant_);  // Keeps the weights as they are while they are written.

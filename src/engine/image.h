@@ -20,9 +20,11 @@ struct Image {
   std::map<std::string, std::string> metadata;
   // Parameters of the program that the plan does not read: a refit takes their names for known.
   std::vector<std::string> unused_parameters;
-  // Every parameter of the plan, by canonical name or alias, in its declared dtype and dims. Null:
-  // a stripped engine.
+  // Every parameter of the plan, by canonical name or alias, in its declared dtype and dims. Of a
+  // stripped engine: optional parameters at most, or null.
   std::shared_ptr<const WeightSource> weights;
+  // The engine has no weights before its first refit.
+  bool stripped = false;
   // The parameters are the final constants of another plan: refits are refused.
   bool immutable = false;
   // Choices made on some machine (plan::Realised as text); used where the machine matches.

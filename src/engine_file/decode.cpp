@@ -25,6 +25,7 @@ class Decoder {
     if (manifest.form() > static_cast<uint8_t>(Form::Immutable)) corrupt("unknown form");
     out.form = static_cast<Form>(manifest.form());
     out.image.immutable = out.form == Form::Immutable;
+    out.image.stripped = out.form == Form::Stripped;
     out.image.name = text(manifest.name());
     out.image.realised = text(manifest.realised());
     out.image.unused_parameters = texts(manifest.unused_parameters());
@@ -169,7 +170,8 @@ class Decoder {
                              b.storage()});
     });
     each(in.parameters(), [&](const fbs::Parameter& p) {
-      out.parameters.push_back({text(p.name()), texts(p.aliases()), p.buffer(), p.index_bound()});
+      out.parameters.push_back(
+          {text(p.name()), texts(p.aliases()), p.buffer(), p.index_bound(), p.optional()});
     });
     each(in.constants(), [&](const fbs::Constant& c) {
       out.constants.push_back({text(c.name()), c.source(), c.buffer()});

@@ -113,7 +113,8 @@ class Encoder {
     for (const plan::Parameter& p : plan.parameters) {
       const String name = builder_.CreateString(p.name);
       const auto aliases = builder_.CreateVectorOfStrings(p.aliases);
-      parameters.push_back(fbs::CreateParameter(builder_, name, aliases, p.buffer, p.index_bound));
+      parameters.push_back(
+          fbs::CreateParameter(builder_, name, aliases, p.buffer, p.index_bound, p.optional));
     }
     Offsets<fbs::Constant> constants;
     for (const plan::Constant& c : plan.constants) {

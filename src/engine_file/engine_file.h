@@ -15,7 +15,8 @@ namespace regraft::engine_file {
 // compression, editing a file, holding anything executable.
 
 // Writes an engine. `values` holds one row-major tensor for each parameter of image.plan, in its
-// declared type; none when stripped. image.weights is not used. Throws Error{Io}.
+// declared type; when image.stripped, a view of null data where there is none. image.weights is not
+// used. Throws Error{Io}.
 void write(const std::string& path, const engine::Image& image,
            const std::vector<TensorView>& values);
 

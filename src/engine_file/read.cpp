@@ -103,6 +103,7 @@ std::shared_ptr<FileSource> make_file_source(const Manifest& manifest,
     const SectionRange& section = manifest.sections[p];
     const TensorType& type = plan.buffers[plan.parameters[p].buffer].type;
     TensorView view(nullptr, type.dtype, eval(type.dims, {}));
+    if (manifest.form == Form::Stripped && section.bytes == 0) continue;
     if (section.bytes != view.bytes() || section.offset > data.size() ||
         section.bytes > data.size() - section.offset || section.offset % kSectionAlignment != 0) {
       corrupt(description, "the section of '", plan.parameters[p].name,
@@ -124,12 +125,8 @@ engine::Image parse(std::span<const std::byte> bytes, std::shared_ptr<const void
     corrupt(description, "the manifest does not match its checksum");
   }
   Manifest manifest = decode_manifest(manifest_bytes);
-  if (manifest.form == Form::Stripped) {
-    if (!manifest.sections.empty()) corrupt(description, "a stripped engine with tensors");
-  } else {
-    manifest.image.weights = make_file_source(manifest, bytes.subspan(header.data_offset),
-                                              std::move(owner), description);
-  }
+  manifest.image.weights =
+      make_file_source(manifest, bytes.subspan(header.data_offset), std::move(owner), description);
   return std::move(manifest.image);
 }
 

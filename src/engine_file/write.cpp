@@ -19,21 +19,21 @@ uint64_t round_up(uint64_t value, uint64_t alignment) {
 
 void write(const std::string& path, const engine::Image& image,
            const std::vector<TensorView>& values) {
-  if (!values.empty() && values.size() != image.plan.parameters.size()) {
+  if (values.size() != image.plan.parameters.size()) {
     base::fail("engine_file", ErrorCode::Internal, "want ", image.plan.parameters.size(),
                " values, have ", values.size());
   }
   std::vector<SectionRange> sections;
   uint64_t at = 0;
   for (const TensorView& value : values) {
-    const uint64_t bytes = value.bytes();
-    at = round_up(at, alignment_of(bytes));
-    sections.push_back({at, bytes, base::hash64(value.data, bytes)});
+    const uint64_t bytes = value.data == nullptr ? 0 : value.bytes();
+    if (bytes > 0) at = round_up(at, alignment_of(bytes));
+    sections.push_back({bytes > 0 ? at : 0, bytes, base::hash64(value.data, bytes)});
     at += bytes;
   }
-  const Form form = image.immutable                                    ? Form::Immutable
-                    : values.empty() && !image.plan.parameters.empty() ? Form::Stripped
-                                                                       : Form::Embedded;
+  const Form form = image.immutable  ? Form::Immutable
+                    : image.stripped ? Form::Stripped
+                                     : Form::Embedded;
   const flatbuffers::DetachedBuffer manifest = encode_manifest(image, form, sections);
 
   Header header{};
@@ -43,16 +43,18 @@ void write(const std::string& path, const engine::Image& image,
   header.manifest_bytes = manifest.size();
   header.manifest_checksum = base::hash64(manifest.data(), manifest.size());
   const uint64_t manifest_end = sizeof(Header) + manifest.size();
-  // A file without sections ends with its manifest.
-  header.data_offset = values.empty() ? manifest_end : round_up(manifest_end, kPage);
+  // A file without data ends with its manifest.
+  header.data_offset = at == 0 ? manifest_end : round_up(manifest_end, kPage);
   header.file_bytes = header.data_offset + at;
   header.checksum = base::hash64(&header, offsetof(Header, checksum));
 
   base::AtomicFile file(path);
   file.append(&header, sizeof header);
   file.append(manifest.data(), manifest.size());
+  if (at > 0) file.pad_to(kPage);
   for (size_t i = 0; i < values.size(); ++i) {
-    file.pad_to(i == 0 ? kPage : alignment_of(sections[i].bytes));
+    if (sections[i].bytes == 0) continue;
+    file.pad_to(alignment_of(sections[i].bytes));
     file.append(values[i].data, sections[i].bytes);
   }
   file.commit();

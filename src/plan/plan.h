@@ -71,6 +71,9 @@ struct Parameter {
   // The values are used as indices and must lie in [0, bound): checked by every refit. -1: no
   // guard.
   int64_t index_bound = -1;
+  // Not part of a checkpoint (buffers that are not persistent, tensors lifted out of the code): a
+  // refit that does not bring it keeps its value.
+  bool optional = false;
 };
 
 // A constant: what the weight program hands to the compute program. `source` (a Weight or

@@ -74,10 +74,11 @@ std::string to_string(const Plan& plan) {
     out += base::cat("input ", port.name, ": ", plan.buffers[port.buffer].type.str(), "\n");
   }
   for (const Parameter& parameter : plan.parameters) {
-    out += base::cat(
-        "parameter ", parameter.name, ": ", plan.buffers[parameter.buffer].type.str(),
-        parameter.aliases.empty() ? "" : " = " + base::join(parameter.aliases, " = "),
-        parameter.index_bound < 0 ? "" : base::cat(" in 0..", parameter.index_bound - 1), "\n");
+    out +=
+        base::cat("parameter ", parameter.name, ": ", plan.buffers[parameter.buffer].type.str(),
+                  parameter.aliases.empty() ? "" : " = " + base::join(parameter.aliases, " = "),
+                  parameter.index_bound < 0 ? "" : base::cat(" in 0..", parameter.index_bound - 1),
+                  parameter.optional ? " optional" : "", "\n");
   }
   append_steps(plan, "weight steps", plan.weight_steps, out);
   for (const Constant& constant : plan.constants) {

@@ -26,10 +26,11 @@ bool same_bytes(const TensorView& a, const TensorView& b) {
 class Stager {
  public:
   Stager(const engine::Core& core, const WeightSource& source, const RefitOptions& options,
-         Problems& problems)
+         bool first, Problems& problems)
       : core_(core),
         source_(source),
         options_(options),
+        first_(first),
         problems_(problems),
         names_(core.plan().parameters.size()) {}
 
@@ -38,7 +39,12 @@ class Stager {
     staged_.tensors.resize(names_.size());
     for (size_t p = 0; p < names_.size(); ++p) {
       if (names_[p].empty()) {
-        if (!options_.partial) report_missing(p);
+        const bool known = parameter(p).optional && (!first_ || core_.initial_value(p));
+        if (known && first_) {
+          staged_.tensors[p] = core_.initial_value(p);
+        } else if (!known && !options_.partial) {
+          report_missing(p);
+        }
         continue;
       }
       bool fits = true;
@@ -143,6 +149,7 @@ class Stager {
   const engine::Core& core_;
   const WeightSource& source_;
   const RefitOptions& options_;
+  const bool first_;
   Problems& problems_;
   std::vector<std::vector<std::string>> names_;  // By parameter: its names in the source.
   std::vector<std::string> unexpected_;
@@ -153,8 +160,8 @@ class Stager {
 }  // namespace
 
 Staged stage(const engine::Core& core, const WeightSource& source, const RefitOptions& options,
-             Problems& problems) {
-  return Stager(core, source, options, problems).run();
+             bool first, Problems& problems) {
+  return Stager(core, source, options, first, problems).run();
 }
 
 }  // namespace regraft::refit

@@ -18,9 +18,10 @@ struct Staged {
   uint64_t bytes = 0;
 };
 
-// Matches names (aliases and ties included), checks dims and dtypes, opens every tensor. Reports
+// Matches names (aliases and ties included), checks dims and dtypes, opens every tensor. Before the
+// `first` weights, optional parameters that the source lacks come from the engine file. Reports
 // every offender to `problems`; the result is complete only if there are none.
 Staged stage(const engine::Core& core, const WeightSource& source, const RefitOptions& options,
-             Problems& problems);
+             bool first, Problems& problems);
 
 }  // namespace regraft::refit

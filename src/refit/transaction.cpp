@@ -46,7 +46,7 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightS
   }
   Stopwatch watch;
   Problems problems(purpose_ == Purpose::Build ? "engine" : "refit");
-  staged_ = stage(core_, source, options_, problems);
+  staged_ = stage(core_, source, options_, base_ == nullptr, problems);
   report_.stage_ms = watch.lap();
   given_.resize(staged_.tensors.size());
   for (size_t p = 0; p < given_.size(); ++p)
@@ -70,7 +70,8 @@ void Transaction::check(Problems& problems) {
   for (size_t p = 0; p < reads.size(); ++p) {
     if (!reads[p] || given_[p]) continue;
     if (base_ && base_->parameters[p].view.data != nullptr) continue;
-    if (!options_.partial) continue;  // Reported as missing.
+    if (!options_.partial && (!base_ || !core_.plan().parameters[p].optional))
+      continue;  // Reported.
     problems.add(ErrorCode::State, core_.plan().parameters[p].name, ": want ",
                  core_.parameter_spec(p).spec(),
                  base_ ? ": other values given are used together with it, and it was not retained"
@@ -169,8 +170,12 @@ void Transaction::place_slots(engine::WeightJob& job) {
 void Transaction::retain(size_t p) {
   engine::ParameterValue& kept = bank_->parameters[p];
   kept = {};
-  const Retain policy = core_.options().retain;
-  if (policy == Retain::None) return;
+  Retain policy = core_.options().retain;
+  if (policy == Retain::None) {
+    // No checkpoint will bring an optional parameter again.
+    if (!core_.plan().parameters[p].optional) return;
+    policy = Retain::Auto;
+  }
   kept.view = values_[p];
   const bool in_file = !converted_[p] && staged_.tensors[p]->stable;
   for (const int32_t s : core_.copies_of(p)) {

@@ -96,6 +96,7 @@ Engine make_engine(plan::Plan plan, std::shared_ptr<const WeightSource> weights,
   engine::Image image;
   image.plan = std::move(plan);
   image.name = "test";
+  image.stripped = weights == nullptr;
   image.weights = std::move(weights);
   return engine::create(std::move(image), options);
 }
