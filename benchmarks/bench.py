@@ -58,7 +58,9 @@ def interleave(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def inference_row(name: str, precision: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
+def inference_row(
+    name: str, precision: str, batch: int, args: argparse.Namespace
+) -> dict[str, Any]:
     model = zoo.build(name, 0)
     inputs = zoo.example_inputs(name, batch, seed=3)
     program = zoo.export_model(model, zoo.example_inputs(name), "raw", zoo.dynamic_shapes(name))
@@ -151,7 +153,9 @@ def show(title: str, rows: list[dict[str, Any]], console: Console) -> None:
     for key in keys:
         table.add_column(key, justify="left" if isinstance(rows[0][key], str) else "right")
     for row in rows:
-        table.add_row(*(f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in keys))
+        table.add_row(
+            *(f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in keys)
+        )
     console.print(table)
 
 
@@ -172,10 +176,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def machine() -> dict[str, Any]:
-    cpu = next(
-        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), "?"
-    )
-    flags = next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "?")
+    flags = next((line for line in lines if line.startswith("flags")), "")
     return {
         "cpu": cpu,
         "isa": [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags.split()],

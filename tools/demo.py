@@ -1,5 +1,5 @@
-"""Compiles a randomly initialised ResNet-18, saves, loads and refits it; checks every output against
-PyTorch; then does the same through the command line. `make demo` runs it."""
+"""Compiles a randomly initialised ResNet-18, saves, loads and refits it; checks every output
+against PyTorch; then does the same through the command line. `make demo` runs it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,11 @@ def python_demo(folder: Path, x: torch.Tensor, models: list[torch.nn.Module]) ->
         ["save", f"{save_ms:.1f}", ""],
         ["load", f"{load_ms:.1f}", ""],
         ["inference", f"{median_ms(lambda: engine(x)):.2f}", f"PyTorch eager {eager_ms:.2f} ms"],
-        ["refit", f"{refit_ms:.2f}", f"{speed:.1f} GB/s, {build_ms / refit_ms:.0f}x faster than build"],
+        [
+            "refit",
+            f"{refit_ms:.2f}",
+            f"{speed:.1f} GB/s, {build_ms / refit_ms:.0f}x faster than build",
+        ],
     ]
 
 
@@ -90,7 +94,11 @@ def cli_demo(folder: Path, x: torch.Tensor, models: list[torch.nn.Module]) -> li
             raise SystemExit(f"regraft {verb} failed:\n{run.stderr}")
         rows.append([f"regraft {verb}", "", " ".join(arguments)])
     for file, model in (("a.npy", first), ("b.npy", second)):
-        check(f"command line, {file}", torch.from_numpy(np.load(folder / file)), zoo.run(model, (x,))[0])
+        check(
+            f"command line, {file}",
+            torch.from_numpy(np.load(folder / file)),
+            zoo.run(model, (x,))[0],
+        )
     return rows
 
 

@@ -1,10 +1,10 @@
 """Regraft: compile a trained PyTorch program, then replace its weights in milliseconds.
 
-    engine = regraft.compile(model, (x,))
-    y = engine(x)
-    report = engine.refit(other.state_dict())
-    engine.save("model.rgf")
-    engine = regraft.load("model.rgf")
+engine = regraft.compile(model, (x,))
+y = engine(x)
+report = engine.refit(other.state_dict())
+engine.save("model.rgf")
+engine = regraft.load("model.rgf")
 """
 
 from regraft._compile import compile, explain

@@ -32,9 +32,7 @@ class CallSpec:
         kwargs = self._in_order(kwargs)
         leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
         if spec != self._in_spec:
-            raise MismatchError(
-                f"[engine] inputs: want the structure {self._in_spec}, have {spec}"
-            )
+            raise MismatchError(f"[engine] inputs: want the structure {self._in_spec}, have {spec}")
         tensors = [leaves[i] for i in self._tensor_leaves]
         for index, tensor in zip(self._tensor_leaves, tensors, strict=True):
             if not isinstance(tensor, torch.Tensor):

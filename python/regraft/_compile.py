@@ -108,9 +108,7 @@ def _program(
                 "[program] the module is in training mode; call model.eval() before compiling"
             )
         with torch.no_grad():
-            model = torch.export.export(
-                model, args, kwargs or None, dynamic_shapes=dynamic_shapes
-            )
+            model = torch.export.export(model, args, kwargs or None, dynamic_shapes=dynamic_shapes)
     elif not isinstance(model, ExportedProgram):
         raise TypeError(
             "want a torch.nn.Module, an ExportedProgram or the path of a .pt2 file, have "

@@ -244,7 +244,8 @@ def _inputs(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     for i, tensor in enumerate(tensors):
         if tensor.requires_grad and torch.is_grad_enabled():
             raise StateError(
-                f"[engine] input {i} requires grad: engines do inference; call under torch.no_grad()"
+                f"[engine] input {i} requires grad: engines do inference; call the engine under "
+                "torch.no_grad()"
             )
         if tensor.device.type != "cpu":
             raise ValueError(f"[engine] input {i}: want host memory, have {tensor.device}")

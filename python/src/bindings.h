@@ -1,19 +1,20 @@
 #pragma once
 
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/function.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
-
-#include <memory>
-#include <string>
-#include <tuple>
-#include <vector>
 
 #include "regraft/tensor.h"
 #include "regraft/weight_source.h"

@@ -11,7 +11,8 @@ using Arrays = std::vector<nb::ndarray<nb::ro>>;
 std::vector<TensorView> to_views(const Arrays& arrays) {
   std::vector<TensorView> views;
   views.reserve(arrays.size());
-  for (const auto& array : arrays) views.push_back(to_view(array));
+  for (const auto& array : arrays)
+    views.push_back(to_view(array));
   return views;
 }
 
@@ -23,7 +24,8 @@ nb::list run(const Engine& engine, const Weights* weights, const Arrays& arrays)
     outputs = weights == nullptr ? engine.run(inputs) : engine.run(*weights, inputs);
   }
   nb::list list;
-  for (const Tensor& output : outputs) list.append(to_torch(output));
+  for (const Tensor& output : outputs)
+    list.append(to_torch(output));
   return list;
 }
 
@@ -146,17 +148,15 @@ void bind_engine_class(nb::module_& module) {
   nb::class_<Engine>(module, "Engine")
       .def_static("load", &Engine::load, nb::arg("path"), nb::arg("options"),
                   nb::call_guard<nb::gil_scoped_release>())
-      .def("run", [](const Engine& engine, const Arrays& inputs) {
-        return run(engine, nullptr, inputs);
-      })
-      .def("run_with", [](const Engine& engine, const Weights& weights, const Arrays& inputs) {
-        return run(engine, &weights, inputs);
-      })
+      .def("run",
+           [](const Engine& engine, const Arrays& inputs) { return run(engine, nullptr, inputs); })
+      .def("run_with", [](const Engine& engine, const Weights& weights,
+                          const Arrays& inputs) { return run(engine, &weights, inputs); })
       .def("refit_source", &refit, nb::arg("source"), nb::arg("options"))
-      .def("refit_rows", [](Engine& engine, const std::vector<Row>& rows,
-                            const RefitOptions& options) {
-        return refit(engine, *to_source(rows), options);
-      })
+      .def("refit_rows",
+           [](Engine& engine, const std::vector<Row>& rows, const RefitOptions& options) {
+             return refit(engine, *to_source(rows), options);
+           })
       .def("rollback", &Engine::rollback, nb::call_guard<nb::gil_scoped_release>())
       .def("weights", &Engine::weights)
       .def_prop_ro("generation", &Engine::generation)
@@ -169,13 +169,13 @@ void bind_engine_class(nb::module_& module) {
       .def("signature", &Engine::signature)
       .def("parameters", &Engine::parameters)
       .def("constants", [](const Engine& engine) { return engine.constants(); })
-      .def("parameter", [](const Engine& engine, const std::string& name) {
-        const SourceTensor tensor = engine.parameter(name);
-        return to_torch(tensor.view, tensor.owner);
-      })
-      .def("metadata", [](const Engine& engine, const std::string& key) {
-        return engine.metadata(key);
-      })
+      .def("parameter",
+           [](const Engine& engine, const std::string& name) {
+             const SourceTensor tensor = engine.parameter(name);
+             return to_torch(tensor.view, tensor.owner);
+           })
+      .def("metadata",
+           [](const Engine& engine, const std::string& key) { return engine.metadata(key); })
       .def("memory", &Engine::memory)
       .def("refit_map", &Engine::refit_map)
       .def("steps", &Engine::steps)

@@ -6,7 +6,6 @@
 namespace regraft::python {
 namespace {
 
-
 CompileOptions make_options(const nb::dict& given) {
   CompileOptions options;
   for (const auto& [key_handle, value] : given) {
@@ -64,13 +63,13 @@ void bind_program(nb::module_& module) {
                    [](const ProgramTensor& tensor) { return std::string(name(tensor.dtype)); })
       .def_ro("dims", &ProgramTensor::dims);
   nb::class_<Program>(module, "Program")
-      .def_static("read", &Program::read, nb::arg("path"),
-                  nb::call_guard<nb::gil_scoped_release>())
-      .def_static("from_json",
-                  [](const nb::bytes& json, const std::vector<Row>& rows) {
-                    return Program::from_json({json.c_str(), json.size()}, to_source(rows));
-                  },
-                  nb::arg("json"), nb::arg("rows"))
+      .def_static("read", &Program::read, nb::arg("path"), nb::call_guard<nb::gil_scoped_release>())
+      .def_static(
+          "from_json",
+          [](const nb::bytes& json, const std::vector<Row>& rows) {
+            return Program::from_json({json.c_str(), json.size()}, to_source(rows));
+          },
+          nb::arg("json"), nb::arg("rows"))
       .def("inputs", &Program::inputs)
       .def("outputs", &Program::outputs)
       .def_prop_ro("in_spec", &Program::in_spec)

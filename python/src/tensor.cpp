@@ -61,8 +61,8 @@ nb::object to_torch(const TensorView& view, std::shared_ptr<const void> owner) {
   });
   const std::vector<size_t> shape(view.dims.begin(), view.dims.end());
   const DLPackType type = kTypes[static_cast<size_t>(view.dtype)];
-  return nb::cast(nb::ndarray<nb::pytorch>(const_cast<void*>(view.data), shape.size(),
-                                           shape.data(), capsule, view.strides.data(),
+  return nb::cast(nb::ndarray<nb::pytorch>(const_cast<void*>(view.data), shape.size(), shape.data(),
+                                           capsule, view.strides.data(),
                                            nb::dlpack::dtype{type.code, type.bits, 1}));
 }
 
@@ -80,9 +80,9 @@ std::shared_ptr<const WeightSource> to_source(const std::vector<Row>& rows) {
       base::fail("python", ErrorCode::Unsupported, name, ": dtype ", dtype_name,
                  " is not supported");
     }
-    tensors.emplace_back(
-        name, SourceTensor{TensorView(reinterpret_cast<const void*>(address), *dtype, dims, strides),
-                           nullptr, false});
+    tensors.emplace_back(name, SourceTensor{TensorView(reinterpret_cast<const void*>(address),
+                                                       *dtype, dims, strides),
+                                            nullptr, false});
   }
   return make_source(std::move(tensors));
 }

@@ -6,6 +6,7 @@ Only the packages' data files are read; the networks are our own.
 from __future__ import annotations
 
 import argparse
+import itertools
 import struct
 from importlib.metadata import distribution
 from pathlib import Path
@@ -61,13 +62,12 @@ def classifier_input(image: Image.Image) -> Tensor:
 
 
 class UpConv7(nn.Module):
-    """Seven layers, 2x: f32[N,3,H,W] in [0,1], padded by 7 on each side, gives f32[N,3,2H-28,2W-28]."""
+    """Seven layers: f32[N,3,H,W] in [0,1], padded by 7 on each side, gives f32[N,3,2H-28,2W-28]."""
 
     def __init__(self) -> None:
         super().__init__()
         widths = [3, 16, 32, 64, 128, 128, 256]
-        pairs = zip(widths, widths[1:], strict=False)
-        self.conv = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in pairs)
+        self.conv = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in itertools.pairwise(widths))
         self.up = nn.ConvTranspose2d(256, 3, 4, 2, 3)
 
     def forward(self, x: Tensor) -> Tensor:

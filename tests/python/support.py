@@ -7,9 +7,10 @@ import functools
 from dataclasses import dataclass
 
 import torch
-from models import zoo
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+
+from models import zoo
 
 # Relative L2 error to PyTorch f32. Sums in another order differ by about eps * sqrt(terms) per
 # layer; networks of 50 and more layers with random weights amplify that beyond 1e-5.

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import regraft
-import support
 import torch
-from models import pretrained
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+import regraft
+import support
+from models import pretrained
 
 PRECISIONS = ["f32", "bf16"]
 Refitted = Callable[[nn.Module, Tensor, dict[str, Tensor], Tensor], Tensor]
@@ -51,8 +52,14 @@ def _by_cli(precision: str, folder: Path, cli: Path) -> Refitted:
 
 
 @pytest.fixture(params=["python", "cli"])
-def refitted(request: pytest.FixtureRequest, tmp_path: Path, command_line: Path, precision: str) -> Refitted:
-    return _by_python(precision) if request.param == "python" else _by_cli(precision, tmp_path, command_line)
+def refitted(
+    request: pytest.FixtureRequest, tmp_path: Path, command_line: Path, precision: str
+) -> Refitted:
+    return (
+        _by_python(precision)
+        if request.param == "python"
+        else _by_cli(precision, tmp_path, command_line)
+    )
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

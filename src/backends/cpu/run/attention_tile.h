@@ -26,8 +26,8 @@ struct AttentionTile {
   int64_t value_lanes;         // value_features rounded up to kLanes.
   const void* mask;            // Null, bool or float [queries][keys] with the strides below.
   int64_t mask_row, mask_column;
-  int mask_kind;       // 0 none, 1 bool, 2 f32, 3 bf16
-  int64_t first_row;   // Row of the first query in the whole sequence, for the causal limit.
+  int mask_kind;      // 0 none, 1 bool, 2 f32, 3 bf16
+  int64_t first_row;  // Row of the first query in the whole sequence, for the causal limit.
   bool causal;
   float scale;
   void* out;
@@ -50,8 +50,8 @@ REGRAFT_INLINE void multiply_tile(const float* a, int64_t a_row, const float* b,
   Lanes sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] = accumulate ? *reinterpret_cast<const Lanes*>(c + r * c_row + v * kLanes)
-                              : Lanes{};
+      sums[r][v] =
+          accumulate ? *reinterpret_cast<const Lanes*>(c + r * c_row + v * kLanes) : Lanes{};
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
@@ -61,7 +61,8 @@ REGRAFT_INLINE void multiply_tile(const float* a, int64_t a_row, const float* b,
     }
     for (int r = 0; r < kRows; ++r) {
       const float x = a[r * a_row + k];
-      for (int v = 0; v < kVectors; ++v) sums[r][v] += x * columns[v];
+      for (int v = 0; v < kVectors; ++v)
+        sums[r][v] += x * columns[v];
     }
   }
   for (int r = 0; r < kRows; ++r) {
@@ -114,16 +115,20 @@ REGRAFT_INLINE void mask_scores(const AttentionTile& t, float* scores, int64_t r
   constexpr float kNone = -std::numeric_limits<float>::infinity();
   if (t.mask_kind == 2 && t.mask_column == 1) {
     const float* mask = static_cast<const float*>(t.mask) + row * t.mask_row + first;
-    for (int64_t j = 0; j < columns; ++j) scores[j] += mask[j];
+    for (int64_t j = 0; j < columns; ++j)
+      scores[j] += mask[j];
   } else if (t.mask_kind == 1 && t.mask_column == 1) {
     const bool* mask = static_cast<const bool*>(t.mask) + row * t.mask_row + first;
-    for (int64_t j = 0; j < columns; ++j) scores[j] = mask[j] ? scores[j] : kNone;
+    for (int64_t j = 0; j < columns; ++j)
+      scores[j] = mask[j] ? scores[j] : kNone;
   } else if (t.mask_kind != 0) {
-    for (int64_t j = 0; j < columns; ++j) scores[j] += mask_value(t, row, first + j);
+    for (int64_t j = 0; j < columns; ++j)
+      scores[j] += mask_value(t, row, first + j);
   }
   if (t.causal) {
     const int64_t visible = std::max<int64_t>(t.first_row + row + 1 - first, 0);
-    for (int64_t j = visible; j < columns; ++j) scores[j] = kNone;
+    for (int64_t j = visible; j < columns; ++j)
+      scores[j] = kNone;
   }
 }
 
@@ -143,15 +148,18 @@ REGRAFT_INLINE float exponentiate(float* scores, int64_t columns, int64_t padded
     scores[j + l] = e;
     sums[l] += e;
   }
-  for (int64_t k = columns; k < padded; ++k) scores[k] = 0.0f;
+  for (int64_t k = columns; k < padded; ++k)
+    scores[k] = 0.0f;
   float sum = 0.0f;
-  for (int64_t l = 0; l < kLanes; ++l) sum += sums[l];
+  for (int64_t l = 0; l < kLanes; ++l)
+    sum += sums[l];
   return sum;
 }
 
 REGRAFT_INLINE float maximum_of(const float* scores, int64_t columns, float start) {
   float best[kLanes];
-  for (int64_t l = 0; l < kLanes; ++l) best[l] = start;
+  for (int64_t l = 0; l < kLanes; ++l)
+    best[l] = start;
   int64_t j = 0;
   for (; j + kLanes <= columns; j += kLanes) {
     for (int64_t l = 0; l < kLanes; ++l) {
@@ -162,7 +170,8 @@ REGRAFT_INLINE float maximum_of(const float* scores, int64_t columns, float star
     best[l] = scores[j + l] > best[l] ? scores[j + l] : best[l];
   }
   float out = best[0];
-  for (int64_t l = 1; l < kLanes; ++l) out = best[l] > out ? best[l] : out;
+  for (int64_t l = 1; l < kLanes; ++l)
+    out = best[l] > out ? best[l] : out;
   return out;
 }
 
@@ -171,7 +180,8 @@ REGRAFT_INLINE void absorb_row(const AttentionTile& t, float* scores, int64_t ro
                                int64_t columns, int64_t padded, float* accumulated, float& maximum,
                                float& sum) {
   constexpr float kNone = -std::numeric_limits<float>::infinity();
-  for (int64_t j = 0; j < padded; ++j) scores[j] *= t.scale;
+  for (int64_t j = 0; j < padded; ++j)
+    scores[j] *= t.scale;
   mask_scores(t, scores, row, first, columns);
   const float next = maximum_of(scores, columns, maximum);
   // A row without a visible key so far: its weights are all zero, not 0/0.
@@ -179,7 +189,8 @@ REGRAFT_INLINE void absorb_row(const AttentionTile& t, float* scores, int64_t ro
   const float block_sum = exponentiate(scores, columns, padded, shift);
   const float rescale = maximum == kNone ? 0.0f : fast_exp(maximum - shift);
   sum = sum * rescale + block_sum;
-  for (int64_t j = 0; j < t.value_lanes; ++j) accumulated[j] *= rescale;
+  for (int64_t j = 0; j < t.value_lanes; ++j)
+    accumulated[j] *= rescale;
   maximum = next;
 }
 
@@ -193,13 +204,13 @@ struct Attend {
     float* sums = maxima + kQueryBlock;
     for (int64_t r = 0; r < t.queries; ++r) {
       const T* row = static_cast<const T*>(t.query) + r * t.query_row;
-      for (int64_t k = 0; k < t.features; ++k) queries[r * t.features + k] = load_float(row[k]);
+      for (int64_t k = 0; k < t.features; ++k)
+        queries[r * t.features + k] = load_float(row[k]);
       maxima[r] = -std::numeric_limits<float>::infinity();
       sums[r] = 0.0f;
     }
     std::fill(accumulated, accumulated + t.queries * t.value_lanes, 0.0f);
-    const int64_t limit =
-        t.causal ? std::min(t.keys, t.first_row + t.queries) : t.keys;
+    const int64_t limit = t.causal ? std::min(t.keys, t.first_row + t.queries) : t.keys;
     for (int64_t first = 0; first < limit; first += kKeyBlock) {
       const int64_t columns = std::min(kKeyBlock, limit - first);
       const int64_t padded = round_up(columns, kLanes);
@@ -217,7 +228,8 @@ struct Attend {
       const float inverse = sums[r] == 0.0f ? 0.0f : 1.0f / sums[r];
       T* row = static_cast<T*>(t.out) + r * t.out_row;
       const float* from = accumulated + r * t.value_lanes;
-      for (int64_t j = 0; j < t.value_features; ++j) store_float(row + j, from[j] * inverse);
+      for (int64_t j = 0; j < t.value_features; ++j)
+        store_float(row + j, from[j] * inverse);
     }
   }
 };
@@ -232,11 +244,13 @@ struct PackKeys {
       float* block = to + first * features;
       for (int64_t j = 0; j < columns; ++j) {
         const T* key = static_cast<const T*>(from) + (first + j) * row;
-        for (int64_t k = 0; k < features; ++k) block[k * kKeyBlock + j] = load_float(key[k]);
+        for (int64_t k = 0; k < features; ++k)
+          block[k * kKeyBlock + j] = load_float(key[k]);
       }
       const int64_t padded = round_up(columns, kLanes);
       for (int64_t k = 0; k < features; ++k) {
-        for (int64_t j = columns; j < padded; ++j) block[k * kKeyBlock + j] = 0.0f;
+        for (int64_t j = columns; j < padded; ++j)
+          block[k * kKeyBlock + j] = 0.0f;
       }
     }
   }
@@ -249,8 +263,10 @@ struct PackValues {
     const int64_t lanes = round_up(features, kLanes);
     for (int64_t j = 0; j < keys; ++j) {
       const T* value = static_cast<const T*>(from) + j * row;
-      for (int64_t k = 0; k < features; ++k) to[j * lanes + k] = load_float(value[k]);
-      for (int64_t k = features; k < lanes; ++k) to[j * lanes + k] = 0.0f;
+      for (int64_t k = 0; k < features; ++k)
+        to[j * lanes + k] = load_float(value[k]);
+      for (int64_t k = features; k < lanes; ++k)
+        to[j * lanes + k] = 0.0f;
     }
   }
 };

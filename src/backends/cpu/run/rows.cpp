@@ -15,7 +15,8 @@ bool Rows::fits(const Operand& operand, size_t inner) {
 Rows::Rows(const Operand& operand, size_t inner) {
   const size_t rank = operand.dims.size();
   length_ = 1;
-  for (size_t d = rank - inner; d < rank; ++d) length_ *= operand.dims[d];
+  for (size_t d = rank - inner; d < rank; ++d)
+    length_ *= operand.dims[d];
   count_ = 1;
   // Neighbouring outer dimensions that step evenly are one.
   for (size_t d = 0; d + inner < rank; ++d) {

@@ -9,8 +9,9 @@
 namespace regraft::cpu {
 
 // Branch-free f32 functions for loops that the compiler vectorises; always inlined into the body
-// that isa.h compiles per instruction set. Polynomials are interpolations at Chebyshev nodes; errors
-// were measured against f64 over all of the stated range (tests/backends/cpu/vector_math_test.cpp).
+// that isa.h compiles per instruction set. Polynomials are interpolations at Chebyshev nodes;
+// errors were measured against f64 over all of the stated range
+// (tests/backends/cpu/vector_math_test.cpp).
 
 // e^x. 2 ulp; 0 below -87.3 (no subnormal results), infinity above 88.7; NaN stays NaN.
 REGRAFT_INLINE float fast_exp(float x) {

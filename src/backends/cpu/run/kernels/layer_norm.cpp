@@ -25,11 +25,14 @@ REGRAFT_INLINE float lane_sum(int64_t count, F f) {
   float sums[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t l = 0; l < kLanes; ++l) sums[l] += f(i + l);
+    for (int64_t l = 0; l < kLanes; ++l)
+      sums[l] += f(i + l);
   }
-  for (int64_t l = 0; i + l < count; ++l) sums[l] += f(i + l);
+  for (int64_t l = 0; i + l < count; ++l)
+    sums[l] += f(i + l);
   float sum = 0.0f;
-  for (int64_t l = 0; l < kLanes; ++l) sum += sums[l];
+  for (int64_t l = 0; l < kLanes; ++l)
+    sum += sums[l];
   return sum;
 }
 
@@ -42,8 +45,8 @@ REGRAFT_INLINE void apply(const NormRow& row, float mean, float scale) {
   T* out = static_cast<T*>(row.out);
   if (weight != nullptr && bias != nullptr) {
     for (int64_t i = 0; i < row.length; ++i) {
-      store_float(out + i, (load_float(x[i]) - mean) * scale * load_float(weight[i]) +
-                               load_float(bias[i]));
+      store_float(out + i,
+                  (load_float(x[i]) - mean) * scale * load_float(weight[i]) + load_float(bias[i]));
     }
   } else if (weight != nullptr) {
     for (int64_t i = 0; i < row.length; ++i) {
@@ -63,10 +66,12 @@ struct LayerNormRow {
     const T* x = static_cast<const T*>(row.x);
     const auto n = static_cast<float>(row.length);
     const float mean = lane_sum(row.length, [&](int64_t i) { return load_float(x[i]); }) / n;
-    const float variance = lane_sum(row.length, [&](int64_t i) {
-      const float d = load_float(x[i]) - mean;
-      return d * d;
-    }) / n;
+    const float variance = lane_sum(row.length,
+                                    [&](int64_t i) {
+                                      const float d = load_float(x[i]) - mean;
+                                      return d * d;
+                                    }) /
+                           n;
     apply<T, W>(row, mean, 1.0f / __builtin_sqrtf(variance + row.epsilon));
   }
 };
@@ -75,10 +80,12 @@ template <typename T, typename W>
 struct RmsNormRow {
   REGRAFT_INLINE static void run(const NormRow& row) {
     const T* x = static_cast<const T*>(row.x);
-    const float mean_square = lane_sum(row.length, [&](int64_t i) {
-      const float v = load_float(x[i]);
-      return v * v;
-    }) / static_cast<float>(row.length);
+    const float mean_square = lane_sum(row.length,
+                                       [&](int64_t i) {
+                                         const float v = load_float(x[i]);
+                                         return v * v;
+                                       }) /
+                              static_cast<float>(row.length);
     apply<T, W>(row, 0.0f, 1.0f / __builtin_sqrtf(mean_square + row.epsilon));
   }
 };
@@ -162,13 +169,12 @@ std::unique_ptr<Kernel> prepare_rms_norm(const KernelRequest& request) {
   check(request);
   const DType dtype = request.inputs[0].dtype;
   // As PyTorch: the spacing of the dtype at 1.
-  const float fallback =
-      dtype == DType::F32 ? std::numeric_limits<float>::epsilon() : 0x1p-7f;
+  const float fallback = dtype == DType::F32 ? std::numeric_limits<float>::epsilon() : 0x1p-7f;
   const float epsilon = request.attributes.is_none("eps")
                             ? fallback
                             : static_cast<float>(request.attributes.number("eps"));
-  return std::make_unique<RowNorm>(
-      request, select_types<RmsNormRow>(dtype, weight_type(request)), epsilon);
+  return std::make_unique<RowNorm>(request, select_types<RmsNormRow>(dtype, weight_type(request)),
+                                   epsilon);
 }
 
 constexpr KernelDef kKernels[] = {{"layer_norm", prepare_layer_norm},

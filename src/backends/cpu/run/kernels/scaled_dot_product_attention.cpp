@@ -73,7 +73,8 @@ class Attention final : public Kernel {
       for (int64_t slot = begin; slot < end; ++slot) {
         float* scratch = static_cast<float*>(arguments.workspace) + slot * slot_floats();
         int64_t packed = -1;
-        for (int64_t t = heads * parts * slot / slots; t < heads * parts * (slot + 1) / slots; ++t) {
+        for (int64_t t = heads * parts * slot / slots; t < heads * parts * (slot + 1) / slots;
+             ++t) {
           const int64_t head = t / parts;
           if (packed < 0 || !shares_keys(packed, head)) pack(arguments, head, scratch);
           packed = head;
@@ -118,8 +119,8 @@ class Attention final : public Kernel {
       tile.queries = std::min(kQueryBlock, end - first);
       tile.first_row = first;
       tile.query = at(arguments.inputs[0], query_offsets_[head] + first * tile_.query_row);
-      tile.out = const_cast<void*>(
-          at(arguments.outputs[0], out_offsets_[head] + first * tile_.out_row));
+      tile.out =
+          const_cast<void*>(at(arguments.outputs[0], out_offsets_[head] + first * tile_.out_row));
       if (tile.mask_kind != 0) {
         const auto* mask = static_cast<const std::byte*>(arguments.inputs[3]);
         tile.mask = mask + (mask_offsets_[head] + first * tile_.mask_row) *

@@ -23,7 +23,8 @@ struct Softmax {
     const From* x = static_cast<const From*>(row.x);
     To* out = static_cast<To*>(row.out);
     float best[kLanes], sums[kLanes] = {};
-    for (int64_t l = 0; l < kLanes; ++l) best[l] = -std::numeric_limits<float>::infinity();
+    for (int64_t l = 0; l < kLanes; ++l)
+      best[l] = -std::numeric_limits<float>::infinity();
     const int64_t whole = row.length / kLanes * kLanes;
     for (int64_t i = 0; i < whole; i += kLanes) {
       for (int64_t l = 0; l < kLanes; ++l) {
@@ -36,13 +37,17 @@ struct Softmax {
       const float v = load_float(x[i]);
       maximum = maximum > v ? maximum : v;
     }
-    for (int64_t l = 1; l < kLanes; ++l) maximum = maximum > best[l] ? maximum : best[l];
+    for (int64_t l = 1; l < kLanes; ++l)
+      maximum = maximum > best[l] ? maximum : best[l];
     for (int64_t i = 0; i < whole; i += kLanes) {
-      for (int64_t l = 0; l < kLanes; ++l) sums[l] += fast_exp(load_float(x[i + l]) - maximum);
+      for (int64_t l = 0; l < kLanes; ++l)
+        sums[l] += fast_exp(load_float(x[i + l]) - maximum);
     }
     float sum = 0.0f;
-    for (int64_t i = whole; i < row.length; ++i) sum += fast_exp(load_float(x[i]) - maximum);
-    for (int64_t l = 0; l < kLanes; ++l) sum += sums[l];
+    for (int64_t i = whole; i < row.length; ++i)
+      sum += fast_exp(load_float(x[i]) - maximum);
+    for (int64_t l = 0; l < kLanes; ++l)
+      sum += sums[l];
     const float inverse = 1.0f / sum;
     for (int64_t i = 0; i < row.length; ++i) {
       store_float(out + i, fast_exp(load_float(x[i]) - maximum) * inverse);
