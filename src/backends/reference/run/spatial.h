@@ -51,6 +51,22 @@ inline Tensor copy_as(const TensorView& view, DType dtype) {
   return out;
 }
 
+// Type rules take symbolic sizes on trust; kernels check them.
+inline void check_size(std::string_view op, std::string_view what, int64_t want, int64_t have) {
+  if (want != have) {
+    base::fail("engine", ErrorCode::InvalidArgument, op, ": ", what, ": want ", want, ", have ",
+               have);
+  }
+}
+
+// Fails unless x has elements along all of its last `spatial` dimensions.
+inline void check_planes(std::string_view op, const TensorView& x, size_t spatial) {
+  if (product(spatial_sizes(x.dims, spatial)) == 0) {
+    base::fail("engine", ErrorCode::InvalidArgument, op, ": x: want non-empty planes, have ",
+               to_string(x.dims));
+  }
+}
+
 // The elements of input `i` as row-major f64; null data for an absent one.
 inline Tensor doubles(const Call& call, size_t i) {
   return call.has(i) ? copy_as(call.in(i), DType::F64) : Tensor();

@@ -12,6 +12,9 @@ void batch_norm(const Call& call) {
   const Tensor mean = doubles(call, 3), variance = doubles(call, 4);
   const double eps = call.attributes().number("eps");
   const int64_t channels = out.dims[1];
+  for (size_t i = 1; i <= 4; ++i) {
+    if (call.has(i)) check_size("batch_norm", "parameters", channels, call.in(i).dims[0]);
+  }
   const int64_t planes = out.dims[0] * channels;
   const int64_t size = planes == 0 ? 0 : numel(out.dims) / planes;
   auto* data = values.mutable_view().as_mutable<double>();

@@ -80,6 +80,9 @@ void convolve(const Call& call) {
   const MutableTensorView& out = call.out(0);
   const Geometry g = geometry(call);
   const int64_t groups = call.attributes().integer("groups");
+  check_size("convolution", "channels of x",
+             g.transposed ? weight.dims[0] : weight.dims[1] * groups, x.dims[1]);
+  if (call.has(2)) check_size("convolution", "bias", out.dims[1], call.in(2).dims[0]);
   const int64_t in_channels = x.dims[1] / groups;
   const int64_t out_channels = out.dims[1] / groups;
   const std::vector<Factor> depth = factors(call, g, in_channels);

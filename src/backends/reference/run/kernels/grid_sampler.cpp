@@ -79,6 +79,9 @@ void sample_grid(const Call& call) {
   const Tensor x = doubles(call, 0), grid = doubles(call, 1);
   const Tensor result(DType::F64, call.out(0).dims);
   const size_t spatial = x.dims().size() - 2;
+  check_size("grid_sampler", "batch of grid", x.dims()[0], grid.dims()[0]);
+  check_size("grid_sampler", "coordinates", static_cast<int64_t>(spatial), grid.dims().back());
+  check_planes("grid_sampler", call.in(0), spatial);
   const Triple in = spatial_sizes(x.dims(), spatial);
   const int64_t places = product(spatial_sizes(result.dims(), spatial));
   const int64_t images = x.dims()[0], channels = x.dims()[1];

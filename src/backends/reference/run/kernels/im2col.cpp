@@ -61,9 +61,12 @@ void col2im(const Call& call, DType compute) {
   const Tensor image(compute, call.out(0).dims);
   auto* to = image.mutable_view().as_mutable<C>();
   std::fill_n(to, image.view().count(), C(0));
-  Windows(call, image.dims()).for_each_pair([&](int64_t column, int64_t pixel) {
-    to[pixel] += columns.view().as<C>()[column];
-  });
+  const Windows windows(call, image.dims());
+  check_size("col2im", "columns of x", product(windows.count), columns.dims().back());
+  check_size("col2im", "elements of x", windows.planes * product(windows.kernel),
+             numel(Dims(columns.dims().begin(), columns.dims().end() - 1)));
+  windows.for_each_pair(
+      [&](int64_t column, int64_t pixel) { to[pixel] += columns.view().as<C>()[column]; });
   copy(image.view(), call.out(0));
 }
 

@@ -32,13 +32,24 @@ void for_each_row(const Tensor& values, int64_t size, const F& normalise) {
   });
 }
 
-int64_t row_size(const Call& call) { return numel(call.attributes().integers("dims")); }
+// Elements of the last dimensions, which attribute `dims` names.
+int64_t row_size(const Call& call, std::string_view op) {
+  const Dims dims = call.attributes().integers("dims");
+  for (size_t input = 0; input < call.input_count(); ++input) {
+    if (!call.has(input)) continue;
+    const Dims& have = call.in(input).dims;
+    for (size_t i = 1; i <= dims.size(); ++i) {
+      check_size(op, "last sizes", dims[dims.size() - i], have[have.size() - i]);
+    }
+  }
+  return numel(dims);
+}
 
 void layer_norm(const Call& call) {
   const Tensor values = doubles(call, 0);
   const Tensor weight = doubles(call, 1), bias = doubles(call, 2);
   const double eps = call.attributes().number("eps");
-  const int64_t size = row_size(call);
+  const int64_t size = row_size(call, "layer_norm");
   for_each_row(values, size, [&](double* x, int64_t) {
     const auto [mean, variance] = moments(x, size);
     const double scale = 1 / std::sqrt(variance + eps);
@@ -61,7 +72,7 @@ void rms_norm(const Call& call) {
   const Tensor weight = doubles(call, 1);
   const double eps = call.attributes().is_none("eps") ? default_eps(call.in(0).dtype)
                                                       : call.attributes().number("eps");
-  const int64_t size = row_size(call);
+  const int64_t size = row_size(call, "rms_norm");
   for_each_row(values, size, [&](double* x, int64_t) {
     double squares = 0;
     for (int64_t i = 0; i < size; ++i)
@@ -81,6 +92,10 @@ void group_norm(const Call& call) {
   const Dims& dims = call.out(0).dims;
   const int64_t groups = call.attributes().integer("groups");
   const int64_t channels = dims[1] / groups;
+  check_size("group_norm", "channels", channels * groups, dims[1]);
+  for (size_t i = 1; i <= 2; ++i) {
+    if (call.has(i)) check_size("group_norm", "parameters", dims[1], call.in(i).dims[0]);
+  }
   const int64_t plane = numel(Dims(dims.begin() + 2, dims.end()));
   for_each_row(values, channels * plane, [&](double* x, int64_t row) {
     const auto [mean, variance] = moments(x, channels * plane);

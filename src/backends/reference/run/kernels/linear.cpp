@@ -1,5 +1,5 @@
-#include "backends/reference/run/kernel.h"
 #include "backends/reference/run/product.h"
+#include "backends/reference/run/spatial.h"
 
 namespace regraft::reference {
 namespace {
@@ -10,6 +10,8 @@ void linear(const Call& call) {
   const TensorView& x = call.in(0);
   const TensorView& weight = call.in(1);
   const MutableTensorView& out = call.out(0);
+  check_size("linear", "features of x", weight.dims[1], x.dims.back());
+  if (call.has(2)) check_size("linear", "bias", weight.dims[0], call.in(2).dims[0]);
   const Dims rows_dims(x.dims.begin(), x.dims.end() - 1);
   const auto rows_of = [&](const TensorView& view) {
     std::vector<int64_t> offsets(static_cast<size_t>(numel(rows_dims)));

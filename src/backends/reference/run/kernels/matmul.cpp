@@ -1,37 +1,28 @@
-#include "backends/reference/run/kernel.h"
 #include "backends/reference/run/product.h"
+#include "backends/reference/run/spatial.h"
 
 namespace regraft::reference {
 namespace {
 
 // An operand as a stack of matrices: a vector becomes a matrix with one row or one column.
 struct Stack {
-  Dims dims;  // Of the batch.
-  Dims strides;
+  TensorView batch;
   int64_t rows, row, columns, column;
 };
 
 Stack stack(const TensorView& view, bool vector_is_row) {
   Dims dims = view.dims, strides = view.strides;
   if (dims.size() == 1) {
-    const auto at = vector_is_row ? dims.begin() : dims.end();
-    dims.insert(at, 1);
+    dims.insert(vector_is_row ? dims.begin() : dims.end(), 1);
     strides.insert(vector_is_row ? strides.begin() : strides.end(), 0);
   }
   const size_t n = dims.size();
-  Stack out{{}, {}, dims[n - 2], strides[n - 2], dims[n - 1], strides[n - 1]};
-  out.dims.assign(dims.begin(), dims.end() - 2);
-  out.strides.assign(strides.begin(), strides.end() - 2);
-  return out;
-}
-
-Dims batch_strides(const Stack& stack, const Dims& batch) {
-  Dims strides(batch.size(), 0);
-  const size_t lead = batch.size() - stack.dims.size();
-  for (size_t i = 0; i < stack.dims.size(); ++i) {
-    if (stack.dims[i] == batch[lead + i]) strides[lead + i] = stack.strides[i];
-  }
-  return strides;
+  return {{view.data, view.dtype, Dims(dims.begin(), dims.end() - 2),
+           Dims(strides.begin(), strides.end() - 2)},
+          dims[n - 2],
+          strides[n - 2],
+          dims[n - 1],
+          strides[n - 1]};
 }
 
 template <typename T>
@@ -45,7 +36,9 @@ void matmul(const Call& call) {
   const int64_t column = call.in(1).dims.size() > 1 ? out.strides[--kept] : 0;
   const int64_t row = call.in(0).dims.size() > 1 ? out.strides[--kept] : 0;
   const Dims batch(out.dims.begin(), out.dims.begin() + static_cast<ptrdiff_t>(kept));
-  const Dims x_strides = batch_strides(x, batch), y_strides = batch_strides(y, batch);
+  const Dims x_strides = broadcast_strides(x.batch, batch);
+  const Dims y_strides = broadcast_strides(y.batch, batch);
+  check_size("matmul", "rows of y", x.columns, y.rows);
 
   const Tiling tiles(x.rows, y.columns);
   base::parallel_for(numel(batch) * tiles.count(), 1, [&](int64_t begin, int64_t end) {

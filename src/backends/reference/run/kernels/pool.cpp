@@ -19,6 +19,7 @@ struct Planes {
 };
 
 Planes planes(const Call& call, size_t spatial) {
+  check_planes("pool", call.in(0), spatial);
   const Dims& dims = call.in(0).dims;
   const Dims lead(dims.begin(), dims.end() - static_cast<ptrdiff_t>(spatial));
   return {spatial_sizes(dims, spatial), spatial_sizes(call.out(0).dims, spatial), numel(lead)};

@@ -7,6 +7,7 @@
 namespace regraft::reference {
 namespace {
 
+constexpr std::string_view kOp = "scaled_dot_product_attention";
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Strides of an operand's batch over the result's batch dims. Under enable_gqa one head of key or
@@ -17,17 +18,16 @@ struct Batch {
   int64_t head_stride = 0;
 
   Batch(const TensorView& view, const Dims& batch, bool grouped) : dims(batch) {
-    strides.assign(batch.size(), 0);
-    const size_t lead = batch.size() - (view.dims.size() - 2);
-    for (size_t i = 0; lead + i < batch.size(); ++i) {
-      if (view.dims[i] == batch[lead + i]) strides[lead + i] = view.strides[i];
-    }
+    TensorView lead(view.data, view.dtype, Dims(view.dims.begin(), view.dims.end() - 2),
+                    Dims(view.strides.begin(), view.strides.end() - 2));
     if (grouped) {
-      const size_t heads = view.dims.size() - 3;
-      heads_per = batch.back() / view.dims[heads];
-      head_stride = view.strides[heads];
-      strides.back() = 0;
+      const int64_t heads = std::max<int64_t>(lead.dims.back(), 1);
+      check_size(kOp, "heads", batch.back() / heads * heads, batch.back());
+      heads_per = batch.back() / heads;
+      head_stride = lead.strides.back();
+      lead.dims.back() = 1;
     }
+    strides = broadcast_strides(lead, batch);
   }
 
   int64_t offset(int64_t index) const {
@@ -51,6 +51,8 @@ class Attention {
         scale_(call.attributes().is_none("scale") ? 1 / std::sqrt(static_cast<double>(features_))
                                                   : call.attributes().number("scale")),
         causal_(call.attributes().flag("is_causal")) {
+    check_size(kOp, "features of key", features_, call.in(1).dims.back());
+    check_size(kOp, "rows of value", keys_, call.in(2).dims[call.in(2).dims.size() - 2]);
     if (!call.has(3)) return;
     Dims scores = batch_;
     scores.insert(scores.end(), {queries_, keys_});
@@ -161,7 +163,7 @@ void run(const Call& call) {
   });
 }
 
-constexpr KernelDef kKernels[] = {{"scaled_dot_product_attention", run}};
+constexpr KernelDef kKernels[] = {{kOp, run}};
 
 }  // namespace
 

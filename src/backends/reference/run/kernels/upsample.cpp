@@ -86,6 +86,7 @@ std::vector<Sample> samples(const Axis& axis, Mode mode) {
 void upsample(const Call& call, Mode mode) {
   const Attributes& attributes = call.attributes();
   const size_t spatial = attributes.sizes("dims").size();
+  check_planes("upsample", call.in(0), spatial);
   const Triple in = spatial_sizes(call.in(0).dims, spatial);
   const Triple out = spatial_sizes(call.out(0).dims, spatial);
   std::vector<double> scales(spatial, 0.0);
