@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 
+#include "backends/cpu/compile/backend.h"
 #include "backends/reference/compile/backend.h"
 #include "base/fail.h"
 #include "compilation/pipeline.h"
@@ -22,7 +24,8 @@ using compilation::Settings;
 constexpr std::string_view kStageNames[] = {"lower", "partition", "compile"};
 
 std::span<const CompileBackend* const> compile_backends() {
-  static const CompileBackend* const kBackends[] = {&reference::compile_backend()};
+  static const CompileBackend* const kBackends[] = {&cpu::compile_backend(),
+                                                    &reference::compile_backend()};
   return kBackends;
 }
 
@@ -131,6 +134,19 @@ void optimise(ir::Graph& graph, const Settings& settings, const CompileOptions& 
       });
 }
 
+// What no state_dict has.
+void mark_optional(const Program& program, plan::Plan& plan) {
+  std::set<std::string_view> names;
+  for (const ProgramParameter& parameter : program.parameters()) {
+    if (parameter.kind == ParameterKind::Constant || !parameter.persistent) {
+      names.insert(parameter.name);
+    }
+  }
+  for (plan::Parameter& parameter : plan.parameters) {
+    parameter.optional = names.contains(parameter.name);
+  }
+}
+
 engine::Image make_image(const Program& program, const CompileOptions& options, ir::Graph& graph,
                          const CompileBackend& backend) {
   Clock clock;
@@ -150,8 +166,11 @@ engine::Image make_image(const Program& program, const CompileOptions& options, 
                                    parameter.aliases.end());
   }
   image.plan = backend.compile(graph, settings);
+  mark_optional(program, image.plan);
   plan::verify(image.plan);
-  if (options.weights) image.weights = program.weights();
+  // Also of a stripped engine: its optional parameters come with it.
+  image.weights = program.weights();
+  image.stripped = !options.weights;
   report(options, "compile", "", clock.seconds(), [&] { return plan::to_string(image.plan); });
   return image;
 }
