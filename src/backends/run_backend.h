@@ -26,7 +26,7 @@ struct Operand {
   bool present = false;
   DType dtype = DType::F32;
   Dims dims;
-  Dims strides;           // In elements. Meaningless where `packing` is not plain.
+  Dims strides;              // In elements. Meaningless where `packing` is not plain.
   bool is_constant = false;  // Comes from the bank.
   Packing packing;           // For constants: the form that run() will be given.
 };
@@ -73,7 +73,9 @@ class RunBackend {
   virtual std::unique_ptr<Kernel> prepare(const KernelRequest& request) const = 0;
 
   // A kernel of one input (logical: `from`, of any strides and dtype) and one output (the bytes of
-  // `packing` for a constant of dtype `to`). Converts the dtype in one rounding.
+  // `packing` for a constant of dtype `to`). Converts the dtype in one rounding. The packing may
+  // come from a file: throws Error{Unsupported} or Error{Corrupt} unless the id fits `from.dims`
+  // and takes exactly packing.bytes.
   virtual std::unique_ptr<Kernel> prepare_packing(const Operand& from, DType to,
                                                   const Packing& packing) const;
 };
