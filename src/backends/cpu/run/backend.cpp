@@ -64,18 +64,49 @@ class PlainKernel final : public Kernel {
   StridedCopy copy_;
 };
 
+// Null when the reference has no op of this name, or the step is more than the op: fused, or over a
+// packed constant.
+std::unique_ptr<Kernel> try_prepare_reference(const KernelRequest& request,
+                                              std::string_view op) {
+  const bool is_fused = !request.attributes.is_none("epilogue") &&
+                        !request.attributes.text("epilogue").empty();
+  const bool is_packed = std::any_of(
+      request.inputs.begin(), request.inputs.end(),
+      [](const Operand& input) { return input.is_constant && !input.packing.is_plain(); });
+  if (is_fused || is_packed || op == "pointwise" || op == "copy") return nullptr;
+  plan::Step step = request.step;
+  step.kernel = base::cat("reference.", op);
+  KernelRequest renamed{step, request.attributes, request.inputs, request.outputs};
+  renamed.attributes.erase("epilogue");
+  return backends::run_backend(step.kernel).prepare(renamed);
+}
+
 class CpuBackend final : public backends::RunBackend {
  public:
   std::string_view name() const override { return "cpu"; }
 
   Packing choose_packing(const KernelRequest& request, size_t input) const override {
     const KernelDef& def = kernel_of(request);
-    return def.choose_packing != nullptr ? def.choose_packing(request, input)
-                                         : RunBackend::choose_packing(request, input);
+    if (def.choose_packing == nullptr) return plain_packing(request.inputs[input]);
+    try {
+      return def.choose_packing(request, input);
+    } catch (const Error& error) {
+      // prepare() will say what is unsupported, or leave it to the reference.
+      if (error.code() != ErrorCode::Unsupported) throw;
+      return plain_packing(request.inputs[input]);
+    }
   }
 
   std::unique_ptr<Kernel> prepare(const KernelRequest& request) const override {
-    return kernel_of(request).prepare(request);
+    const KernelDef& def = kernel_of(request);
+    try {
+      return def.prepare(request);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::Unsupported) throw;
+      // Kernels named after an op leave rare dtypes and layouts to the reference.
+      if (auto kernel = try_prepare_reference(request, def.name)) return kernel;
+      throw;
+    }
   }
 
   std::unique_ptr<Kernel> prepare_packing(const Operand& from, DType to,

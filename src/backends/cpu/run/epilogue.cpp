@@ -91,6 +91,11 @@ Epilogue parse_epilogue(std::string_view text) {
   return epilogue;
 }
 
+Epilogue epilogue_of(const KernelRequest& request) {
+  if (request.attributes.is_none("epilogue")) return {};
+  return parse_epilogue(request.attributes.text("epilogue"));
+}
+
 void append_post_ops(const Epilogue& epilogue, std::span<const dnnl::memory::desc> operands,
                      dnnl::post_ops& post_ops, std::vector<OnednnCall::Argument>& arguments) {
   size_t operand = 0;

@@ -23,6 +23,8 @@ using Epilogue = std::vector<EpilogueItem>;
 
 // Throws Error{Unsupported} for an unknown item or a wrong count of numbers.
 Epilogue parse_epilogue(std::string_view text);
+// The attribute `epilogue` of a step; empty where it has none.
+Epilogue epilogue_of(const KernelRequest& request);
 // Whether `name` with `numbers` is an item; what the compile side asks through the text.
 bool is_epilogue_item(std::string_view name, size_t numbers);
 

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -63,6 +64,25 @@ class OnednnCall {
   std::shared_ptr<Pool> pool_;
   size_t scratchpad_bytes_ = 0;
   int threads_ = 1;
+};
+
+// A primitive under construction: what its descriptor answered.
+struct BuiltPrimitive {
+  dnnl::primitive primitive;
+  dnnl::memory::desc weights, scratchpad;
+  std::vector<OnednnCall::Argument> arguments;
+  std::string implementation;
+
+  // Takes the primitive unless it is oneDNN's reference, which is hundreds of times slower.
+  template <typename Primitive, typename Descriptor>
+  bool take(const Descriptor& descriptor) {
+    implementation = descriptor.impl_info_str();
+    weights = descriptor.weights_desc();
+    scratchpad = descriptor.scratchpad_desc();
+    if (implementation.substr(0, 3) == "ref") return false;
+    primitive = Primitive(descriptor);
+    return true;
+  }
 };
 
 }  // namespace regraft::cpu

@@ -148,7 +148,7 @@ void PackedLayout::check() const {
   if (!good) corrupt(id());
   // Bounded factors, so that bytes() cannot overflow.
   for (size_t d = 0; d < rank; ++d) {
-    if (strides_[d] != 0 && padded_[d] > (int64_t{1} << 42) / strides_[d]) corrupt(id());
+    if (strides_[d] != 0 && padded_[d] > (int64_t{1} << 36) / strides_[d]) corrupt(id());
   }
   int64_t block = 1;
   for (const int64_t size : block_sizes_) {

@@ -129,6 +129,10 @@ Functions functions_of(DType from, DType to) {
 
 }  // namespace
 
+StridedCopy::RowFunction copy_row_function(DType from, DType to) {
+  return functions_of(from, to).row;
+}
+
 StridedCopy::StridedCopy(const Dims& dims, DType from, const Dims& from_strides, DType to,
                          const Dims& to_strides)
     : from_size_(static_cast<int64_t>(item_size(from))),

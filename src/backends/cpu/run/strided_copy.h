@@ -43,4 +43,7 @@ class StridedCopy {
   TileFunction tile_ = nullptr;
 };
 
+// The row function between two dtypes.
+StridedCopy::RowFunction copy_row_function(DType from, DType to);
+
 }  // namespace regraft::cpu

@@ -2,13 +2,12 @@
 #include <array>
 #include <optional>
 
+#include "backends/cpu/run/conversion.h"
 #include "backends/cpu/run/epilogue.h"
 #include "backends/cpu/run/kernel.h"
 #include "backends/cpu/run/onednn.h"
 #include "backends/cpu/run/packed_layout.h"
 #include "backends/cpu/run/packer.h"
-#include "backends/cpu/run/strided_copy.h"
-#include "backends/cpu/run/workspace.h"
 #include "base/parallel.h"
 
 namespace regraft::cpu {
@@ -41,8 +40,11 @@ Problem::Problem(const KernelRequest& request) {
   const Attributes& attributes = request.attributes;
   x = request.inputs[kX].dims;
   y = request.outputs[0].dims;
-  if (x.size() < 3 || x.size() > 5) unsupported(request, "x has ", x.size(), " dimensions");
   const Dims& plain_weight = request.inputs[kWeight].dims;
+  if (x.size() < 3 || x.size() > 5 || x.size() != plain_weight.size()) {
+    unsupported(request, "x has ", x.size(), " dimensions");
+  }
+  if (numel(y) == 0 || numel(x) == 0) unsupported(request, "empty");
   transposed = attributes.flag("transposed");
   view = weight_view(plain_weight.size(), attributes.integer("groups"), transposed);
   weight = view.dims(plain_weight);
@@ -57,19 +59,13 @@ Problem::Problem(const KernelRequest& request) {
     padding_end.push_back(std::max<int64_t>(0, reach - large - padding_begin[i]));
     --dilation[i];  // oneDNN counts the zeros between taps.
   }
-  epilogue = parse_epilogue(attributes.text("epilogue"));
+  epilogue = epilogue_of(request);
+  if (request.inputs.size() > kFirstOperand + 12) unsupported(request, "too many operands");
 }
-
-struct Built {
-  dnnl::primitive primitive;
-  memory::desc weights, scratchpad;
-  std::vector<OnednnCall::Argument> arguments;
-  std::string implementation;
-};
 
 // A primitive over channels-last activations of `type`, with weights as `packed` says or, without
 // it, as oneDNN likes. Nothing when oneDNN has none, or only its reference.
-std::optional<Built> try_build(const KernelRequest& request, const Problem& problem,
+std::optional<BuiltPrimitive> try_build(const KernelRequest& request, const Problem& problem,
                                memory::data_type type, const PackedLayout* packed) {
   const memory::desc x(problem.x, type, channels_last_strides(problem.x));
   const memory::desc y(problem.y, type, channels_last_strides(problem.y));
@@ -80,7 +76,7 @@ std::optional<Built> try_build(const KernelRequest& request, const Problem& prob
   if (is_present(request.inputs, kBias)) {
     bias = {{problem.y[1]}, *onednn_type(request.inputs[kBias].dtype), memory::format_tag::a};
   }
-  Built built;
+  BuiltPrimitive built;
   built.arguments = {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_BIAS, bias},
                      {DNNL_ARG_DST, y}};
   dnnl::primitive_attr attributes = user_scratchpad_attr();
@@ -92,15 +88,6 @@ std::optional<Built> try_build(const KernelRequest& request, const Problem& prob
   }
   append_post_ops(problem.epilogue, operands, post_ops, built.arguments);
   attributes.set_post_ops(post_ops);
-  const auto finish = [&](const auto& descriptor, auto primitive_tag) {
-    built.implementation = descriptor.impl_info_str();
-    built.weights = descriptor.weights_desc();
-    built.scratchpad = descriptor.scratchpad_desc();
-    built.arguments[1].second = built.weights;
-    if (built.implementation.substr(0, 3) == "ref") return false;
-    built.primitive = decltype(primitive_tag)(descriptor);
-    return true;
-  };
   const OnednnTeam team(base::thread_count());
   try {
     const auto kind = dnnl::prop_kind::forward_inference;
@@ -109,21 +96,22 @@ std::optional<Built> try_build(const KernelRequest& request, const Problem& prob
       const dnnl::deconvolution_forward::primitive_desc descriptor(
           onednn_engine(), kind, dnnl::algorithm::deconvolution_direct, x, weights, bias, y,
           p.stride, p.dilation, p.padding_begin, p.padding_end, attributes);
-      if (!finish(descriptor, dnnl::deconvolution_forward())) return std::nullopt;
+      if (!built.take<dnnl::deconvolution_forward>(descriptor)) return std::nullopt;
     } else {
       const dnnl::convolution_forward::primitive_desc descriptor(
           onednn_engine(), kind, dnnl::algorithm::convolution_direct, x, weights, bias, y,
           p.stride, p.dilation, p.padding_begin, p.padding_end, attributes);
-      if (!finish(descriptor, dnnl::convolution_forward())) return std::nullopt;
+      if (!built.take<dnnl::convolution_forward>(descriptor)) return std::nullopt;
     }
   } catch (const dnnl::error&) {
     return std::nullopt;
   }
+  built.arguments[1].second = built.weights;
   return built;
 }
 
 // bf16 where the machine has it, else f32.
-std::optional<Built> try_build(const KernelRequest& request, const Problem& problem,
+std::optional<BuiltPrimitive> try_build(const KernelRequest& request, const Problem& problem,
                                const PackedLayout* packed) {
   const std::optional<memory::data_type> type = onednn_type(request.inputs[kX].dtype);
   if (!type) unsupported(request, "x is ", name(request.inputs[kX].dtype));
@@ -133,86 +121,57 @@ std::optional<Built> try_build(const KernelRequest& request, const Problem& prob
   return try_build(request, problem, memory::data_type::f32, nullptr);
 }
 
-// An operand of the primitive: used as it lies, or converted into the workspace first.
 class ConvolutionKernel final : public Kernel {
  public:
-  ConvolutionKernel(const KernelRequest& request, Built built, const PackedLayout& layout,
+  // `pack`: the weight comes plain and is packed by every run.
+  ConvolutionKernel(const KernelRequest& request, BuiltPrimitive built, const PackedLayout& layout,
                     bool pack)
       : call_(built.primitive, built.arguments, built.scratchpad),
         implementation_(std::move(built.implementation)) {
     const DType type = layout.dtype();
     scratchpad_ = workspace_.add(call_.scratchpad_bytes());
-    add_source(request.inputs[kX], type);
-    const Operand& weight = request.inputs[kWeight];
+    const auto add_source = [&](const Operand& operand) {
+      sources_.push_back(Conversion::of_source(operand, type, channels_last_strides(operand.dims),
+                                               workspace_));
+    };
+    add_source(request.inputs[kX]);
+    for (size_t i = kFirstOperand; i < request.inputs.size(); ++i) add_source(request.inputs[i]);
+    target_ = Conversion::of_target(request.outputs[0], type,
+                                    channels_last_strides(request.outputs[0].dims), workspace_);
     if (pack) {
-      packer_.emplace(weight, weight.dtype, layout);
+      packer_.emplace(request.inputs[kWeight], request.inputs[kWeight].dtype, layout);
       packed_ = workspace_.add(layout.bytes());
     }
-    for (size_t i = kFirstOperand; i < request.inputs.size(); ++i) {
-      add_source(request.inputs[i], type);
-    }
-    target_ = convert(request.outputs[0], type, false);
   }
 
   void run(const KernelArguments& arguments) const override {
     void* const workspace = arguments.workspace;
-    void* const scratchpad = Workspace::at(workspace, scratchpad_);
     std::array<void*, 16> addresses{};
-    size_t source = 0;
-    const auto use = [&](size_t input) {
-      const Conversion& conversion = sources_[source++];
-      void* data = const_cast<void*>(arguments.inputs[input]);
-      if (conversion.needed) {
-        void* const into = Workspace::at(workspace, conversion.place);
-        conversion.copy.run(data, into);
-        data = into;
-      }
-      return data;
-    };
-    addresses[0] = use(kX);
+    addresses[0] = sources_[0].source(arguments.inputs[kX], workspace);
     addresses[1] = const_cast<void*>(arguments.inputs[kWeight]);
     if (packer_) {
       packer_->run(addresses[1], Workspace::at(workspace, packed_));
       addresses[1] = Workspace::at(workspace, packed_);
     }
     addresses[2] = const_cast<void*>(arguments.inputs[kBias]);
-    addresses[3] = target_.needed ? Workspace::at(workspace, target_.place) : arguments.outputs[0];
+    addresses[3] = target_.target(arguments.outputs[0], workspace);
     size_t count = 4;
-    for (size_t i = kFirstOperand; i < arguments.inputs.size(); ++i) addresses[count++] = use(i);
-    call_.run(std::span(addresses).first(count), scratchpad);
-    if (target_.needed) target_.copy.run(addresses[3], arguments.outputs[0]);
+    for (size_t i = 1; i < sources_.size(); ++i) {
+      addresses[count++] =
+          sources_[i].source(arguments.inputs[kFirstOperand + i - 1], workspace);
+    }
+    call_.run(std::span(addresses).first(count), Workspace::at(workspace, scratchpad_));
+    target_.finish(arguments.outputs[0], workspace);
   }
   size_t workspace_bytes() const override { return workspace_.bytes(); }
   std::string tactic() const override { return implementation_; }
 
  private:
-  struct Conversion {
-    bool needed = false;
-    StridedCopy copy;
-    Workspace::Place place;
-  };
-
-  void add_source(const Operand& operand, DType type) {
-    sources_.push_back(convert(operand, type, true));
-  }
-  // Between the operand as it lies and a channels-last tensor of `type`.
-  Conversion convert(const Operand& operand, DType type, bool is_source) {
-    Conversion out;
-    if (operand.dtype == type && is_channels_last(operand.dims, operand.strides)) return out;
-    const Dims strides = channels_last_strides(operand.dims);
-    out.needed = true;
-    out.copy = is_source
-                   ? StridedCopy(operand.dims, operand.dtype, operand.strides, type, strides)
-                   : StridedCopy(operand.dims, type, strides, operand.dtype, operand.strides);
-    out.place = workspace_.add(static_cast<size_t>(numel(operand.dims)) * item_size(type));
-    return out;
-  }
-
   OnednnCall call_;
   std::string implementation_;
   Workspace workspace_;
   Workspace::Place scratchpad_, packed_;
-  std::optional<Packer> packer_;  // For a weight that comes plain.
+  std::optional<Packer> packer_;
   std::vector<Conversion> sources_;
   Conversion target_;
 };
@@ -220,7 +179,7 @@ class ConvolutionKernel final : public Kernel {
 Packing choose_packing(const KernelRequest& request, size_t input) {
   if (input != kWeight) return plain_packing(request.inputs[input]);
   const Problem problem(request);
-  const std::optional<Built> built = try_build(request, problem, nullptr);
+  const std::optional<BuiltPrimitive> built = try_build(request, problem, nullptr);
   if (!built) unsupported(request, "oneDNN has no implementation");
   return PackedLayout(built->weights, problem.view, request.inputs[kWeight].dims).packing();
 }
@@ -235,7 +194,7 @@ std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
       unsupported(request, "the weight's packing is another operator's: ", weight.packing.id);
     }
   }
-  std::optional<Built> built = try_build(request, problem, layout ? &*layout : nullptr);
+  std::optional<BuiltPrimitive> built = try_build(request, problem, layout ? &*layout : nullptr);
   if (!built) unsupported(request, "oneDNN has no implementation");
   const bool pack = !layout.has_value();
   if (pack) layout.emplace(built->weights, problem.view, request.inputs[kWeight].dims);

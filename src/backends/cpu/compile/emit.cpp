@@ -1,0 +1,96 @@
+#include "backends/cpu/compile/emit.h"
+
+#include <algorithm>
+
+#include "backends/cpu/compile/layout.h"
+#include "compilation/plan_builder.h"
+
+namespace regraft::cpu {
+namespace {
+
+using compilation::PlanBuilder;
+using compilation::row_major;
+using ir::Node;
+using ir::Value;
+
+// Ops of the catalogue that this backend has a kernel for; the run side falls back to the reference
+// where dtypes or strides do not fit.
+constexpr std::string_view kKernels[] = {
+    "convolution", "linear", "matmul", "scaled_dot_product_attention", "layer_norm", "rms_norm",
+    "softmax", "cat", "embedding", "max_pool", "avg_pool", "adaptive_avg_pool",
+    "adaptive_max_pool", "sum", "mean", "amax", "amin"};
+
+std::string kernel_of(const Node& node) {
+  if (node.op().is_opaque()) return node.op().name;
+  const bool is_ours = std::any_of(std::begin(kKernels), std::end(kKernels),
+                                   [&](std::string_view name) { return node.is(name); });
+  return (is_ours ? "cpu." : "reference.") + node.op().name;
+}
+
+class Emitter {
+ public:
+  explicit Emitter(const ir::Graph& graph)
+      : graph_(graph), builder_(graph, "cpu", "cpu.copy"), layouts_(graph) {}
+
+  plan::Plan run() {
+    for (const auto& node : graph_.nodes()) {
+      if (!PlanBuilder::is_packing_cast(*node)) emit(*node);
+    }
+    return builder_.finish();
+  }
+
+ private:
+  void emit(const Node& node) {
+    if (is_view(node) && emit_view(node)) return;
+    for (const Value* output : node.outputs()) {
+      if (!layouts_.is_row_major(output)) {
+        builder_.set_strides(output, layouts_.strides(output));
+      }
+    }
+    plan::Step& step = builder_.add_step(node, kernel_of(node));
+    if (node.is("cpu.pointwise")) step.in_place = runs_in_place(node);
+    // Positions of maxima that nobody reads.
+    if (node.is("max_pool") && !node.output(1)->has_uses()) step.outputs.pop_back();
+  }
+
+  static bool is_view(const Node& node) {
+    return node.is("reshape") || node.is("permute") || node.is("slice") || node.is("expand");
+  }
+
+  // False where the operand is a constant, whose bytes may be packed.
+  bool emit_view(const Node& node) {
+    if (builder_.try_alias(node)) return true;
+    const Value* from = node.input(size_t{0});
+    const bool is_constant = node.region() != ir::Region::Weight &&
+                             (from->is_parameter() ||
+                              (from->producer() != nullptr &&
+                               from->producer()->region() == ir::Region::Weight));
+    if (!node.is("reshape") || is_constant) return false;
+    // A reshape that strides cannot express: of a row-major copy, they can.
+    const int32_t source = builder_.buffer(from, node.region());
+    const int32_t copy = builder_.temporary(node.region(), from->type(), node.name() + "_copy");
+    plan::Step step;
+    step.kernel = "cpu.copy";
+    step.inputs = {source};
+    step.outputs = {copy};
+    step.origin = node.origin().node.empty() ? node.name() : node.origin().node;
+    builder_.add_step(node.region(), std::move(step));
+    builder_.set_view(node.output(), copy, row_major(node.output()->dims()), 0);
+    return true;
+  }
+
+  bool runs_in_place(const Node& node) const {
+    return node.input(size_t{0}) != nullptr &&
+           node.input(size_t{0})->type() == node.output()->type();
+  }
+
+  const ir::Graph& graph_;
+  PlanBuilder builder_;
+  Layouts layouts_;
+};
+
+}  // namespace
+
+plan::Plan emit(const ir::Graph& graph) { return Emitter(graph).run(); }
+
+}  // namespace regraft::cpu
