@@ -55,8 +55,31 @@ ir::Value* transposed(ir::Graph& graph, ir::Value* matrix, ir::Node* before) {
   return graph.add("permute", {matrix}, {{"dims", order}}, before)->output();
 }
 
-bool has_one_use(const ir::Value* value) {
-  return value->users().size() == 1 && !value->is_graph_output();
+namespace {
+
+// Passes leave nodes that nothing reads until their end; those do not count as readers.
+bool is_read(const ir::Node* node, int depth) {
+  for (const ir::Value* output : node->outputs()) {
+    if (output->is_graph_output()) return true;
+    for (const ir::Node* user : output->users()) {
+      if (depth == 0 || is_read(user, depth - 1)) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+ir::Node* only_user(const ir::Value* value) {
+  constexpr int kDepth = 8;
+  if (value->is_graph_output()) return nullptr;
+  ir::Node* found = nullptr;
+  for (ir::Node* user : value->users()) {
+    if (user == found || !is_read(user, kDepth)) continue;
+    if (found != nullptr) return nullptr;
+    found = user;
+  }
+  return found;
 }
 
 std::optional<double> scalar_of(const ir::Node* node) {

@@ -18,8 +18,8 @@ ir::Value* transposed(ir::Graph& graph, ir::Value* matrix, ir::Node* before = nu
 // The node that makes `value`, if it is of this op; null otherwise.
 ir::Node* producer(const ir::Value* value, std::string_view op);
 
-// `value` is read once, by one node, and is no output: a pattern may swallow it.
-bool has_one_use(const ir::Value* value);
+// The one node that reads `value`, which is no output: a pattern may swallow it. Null otherwise.
+ir::Node* only_user(const ir::Value* value);
 
 // The Scalar operand of a binary node as a number; nothing when it has two tensors.
 std::optional<double> scalar_of(const ir::Node* node);

@@ -126,6 +126,24 @@ void cat(Call& call) {
                   : call.emit("cat", parts, {{"dim", SymInt(axis)}}));
 }
 
+// Along the columns; vectors end to end.
+void hstack(Call& call) {
+  const std::vector<ir::Value*> parts = call.tensors("tensors");
+  if (parts.empty() || parts[0] == nullptr) call.unsupported("of no tensors");
+  const int64_t axis = parts[0]->dims().size() > 1 ? 1 : 0;
+  call.result(call.emit("cat", parts, {{"dim", SymInt(axis)}}));
+}
+
+// Along the rows; a vector is a row.
+void vstack(Call& call) {
+  std::vector<ir::Value*> parts = call.tensors("tensors");
+  for (ir::Value*& part : parts) {
+    if (part == nullptr || part->dims().empty()) call.unsupported("of 0-d tensors");
+    if (part->dims().size() == 1) part = call.reshape(part, {1, part->dims()[0]});
+  }
+  call.result(call.emit("cat", parts, {{"dim", SymInt(0)}}));
+}
+
 void tile(Call& call) {
   ir::Value* x = call.tensor("self");
   SymDims repeats = call.sizes("dims");
@@ -193,6 +211,8 @@ constexpr AtenOp kOps[] = {
     {"cat(tensors, dim=0)", cat},
     {"concat(tensors, dim=0)", cat},
     {"stack(tensors, dim=0)", stack},
+    {"hstack(tensors)", hstack},
+    {"vstack(tensors)", vstack},
     {"flip(self, dims)", "flip(self) {dims=axes(dims)}"},
     {"roll(self, shifts, dims=[])", "roll(self) {shifts=shifts, dims=axes(dims)}"},
     {"repeat(self, repeats)", "repeat(self) {repeats=repeats}"},

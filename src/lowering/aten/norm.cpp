@@ -63,6 +63,7 @@ ir::Value* group_normalised(Call& call, const SymInt& groups) {
 }
 
 void group_norm(Call& call) { call.result(group_normalised(call, call.size("num_groups"))); }
+void native_group_norm(Call& call) { call.result(group_normalised(call, call.size("group"))); }
 
 // Each channel is a group of its own.
 void instance_norm(Call& call) {
@@ -121,7 +122,7 @@ constexpr AtenOp kOps[] = {
     {"_fused_rms_norm(input, normalized_shape, weight, eps)", rms_norm},
     {"group_norm(input, num_groups, weight=None, bias=None, eps=0.00001, cudnn_enabled=True)",
      group_norm},
-    {"native_group_norm(input, weight, bias, N, C, HxW, group, eps)", group_norm},
+    {"native_group_norm(input, weight, bias, N, C, HxW, group, eps)", native_group_norm},
     {"instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, "
      "eps, cudnn_enabled)",
      instance_norm},

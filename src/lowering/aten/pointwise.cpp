@@ -82,12 +82,23 @@ void softplus(Call& call) {
   call.result(call.emit_scalar("div", scaled, beta));
 }
 
-void elu(Call& call) {
-  if (!is_one(call.scalar("scale")) || !is_one(call.scalar("input_scale"))) {
-    call.unsupported("a scale other than 1");
+// scale * (x > 0 ? x : alpha * (exp(input_scale * x) - 1))
+void elu_of(Call& call, double alpha, double scale, double input_scale) {
+  ir::Value* x = call.tensor("self");
+  ir::Value* y = nullptr;
+  if (input_scale == 1) {
+    y = call.emit("elu", {x}, {{"alpha", alpha}});
+  } else {
+    ir::Value* below = call.emit("expm1", {call.emit_scalar("mul", x, input_scale)});
+    ir::Value* positive = call.emit_scalar("gt", x, SymInt(0));
+    y = call.emit("where", {positive, x, call.emit_scalar("mul", below, alpha)});
   }
-  call.result(call.emit("elu", {call.tensor("self")}, {{"alpha", call.number("alpha")}}));
+  call.result(scale == 1 ? y : call.emit_scalar("mul", y, scale));
 }
+void elu(Call& call) {
+  elu_of(call, call.number("alpha"), call.number("scale"), call.number("input_scale"));
+}
+void celu(Call& call) { elu_of(call, call.number("alpha"), 1, 1 / call.number("alpha")); }
 
 // weight [C] belongs to dimension 1.
 void prelu(Call& call) {
@@ -233,6 +244,7 @@ constexpr AtenOp kOps[] = {
     {"clamp_max(self, max)", "clamp(self, none, none) {max=max}"},
     {"clamp_max.Tensor(self, max)", "clamp(self, none, max)"},
     {"elu(self, alpha=1, scale=1, input_scale=1)", elu},
+    {"celu(self, alpha=1.0)", celu},
     {"softplus(self, beta=1, threshold=20)", softplus},
     {"prelu(self, weight)", prelu},
     {"_prelu_kernel(self, weight)", prelu},

@@ -137,13 +137,15 @@ void permute(Call& call) {
   permute_by(call, order);
 }
 
-void transpose(Call& call) {
+void swap_axes(Call& call, const char* first, const char* second) {
   const size_t rank = call.tensor("self")->dims().size();
   SymDims order = identity_order(rank);
-  const int64_t a = call.axis("dim0", rank), b = call.axis("dim1", rank);
+  const int64_t a = call.axis(first, rank), b = call.axis(second, rank);
   if (rank > 0) std::swap(order[static_cast<size_t>(a)], order[static_cast<size_t>(b)]);
   permute_by(call, order);
 }
+void transpose(Call& call) { swap_axes(call, "dim0", "dim1"); }
+void swapaxes(Call& call) { swap_axes(call, "axis0", "axis1"); }
 
 // All dimensions in reverse: t() of a matrix, .T.
 void reverse(Call& call) {
@@ -265,7 +267,7 @@ constexpr AtenOp kOps[] = {
     {"permute(self, dims)", permute},
     {"permute_copy(self, dims)", permute},
     {"transpose.int(self, dim0, dim1)", transpose},
-    {"swapaxes(self, dim0, dim1)", transpose},
+    {"swapaxes(self, axis0, axis1)", swapaxes},
     {"swapdims(self, dim0, dim1)", transpose},
     {"t(self)", reverse},
     {"numpy_T(self)", reverse},

@@ -33,9 +33,7 @@ std::optional<SymDims> unflattened_batch(const ir::Value* value, const ir::Node*
 std::optional<SymDims> unflattened_batch(const ir::Node* matmul) {
   const ir::Value *x = matmul->input(0), *y = matmul->input(1), *z = matmul->output();
   if (x->dims().size() != 3 || y->dims().size() != 3 || !(x->dims()[0] == y->dims()[0])) return {};
-  if (has_one_use(z)) {
-    if (auto batch = unflattened_batch(z, z->users()[0])) return batch;
-  }
+  if (auto batch = unflattened_batch(z, only_user(z))) return batch;
   if (auto batch = unflattened_batch(x, x->producer())) return batch;
   return unflattened_batch(y, y->producer());
 }
@@ -94,7 +92,7 @@ bool add_bias(ir::Graph& graph, ir::Node* node) {
     const ir::Node* linear = producer(node->input(i), "linear");
     ir::Value* bias = node->input(1 - i);
     if (linear == nullptr || bias == nullptr || linear->input(2) != nullptr) continue;
-    if (!has_one_use(linear->output()) || !is_weight(bias)) continue;
+    if (only_user(linear->output()) == nullptr || !is_weight(bias)) continue;
     if (bias->dims() != SymDims{linear->output()->dims().back()}) continue;
     if (bias->dtype() != linear->output()->dtype()) continue;
     Rewriter rewrite(graph, node);
@@ -114,7 +112,7 @@ bool lift_reshape(ir::Graph& graph, ir::Node* node) {
   const ir::Value* out = node->output();
   Rewriter rewrite(graph, node);
   if (x->dims().size() < 2 || !same_tail(x->dims(), rows->dims(), 1)) {
-    const ir::Node* reader = has_one_use(out) ? out->users()[0] : nullptr;
+    const ir::Node* reader = only_user(out);
     if (reader == nullptr || !reader->is("reshape")) return false;
     SymDims dims = reader->output()->dims();
     if (dims.size() < 3 || !same_tail(dims, out->dims(), 1)) return false;

@@ -55,8 +55,9 @@ void add_weight(ir::Graph& graph, ir::Node* node) {
     const ir::Node* norm = producer(node->input(i), "rms_norm");
     ir::Value* weight = node->input(1 - i);
     if (norm == nullptr || weight == nullptr || norm->input(1) != nullptr) continue;
-    if (!(weight->dims() == norm->attributes().sizes("dims")) || !has_one_use(norm->output()) ||
-        weight->dtype() != norm->output()->dtype() || item_size(weight->dtype()) < 4) {
+    if (!(weight->dims() == norm->attributes().sizes("dims")) ||
+        only_user(norm->output()) == nullptr || weight->dtype() != norm->output()->dtype() ||
+        item_size(weight->dtype()) < 4) {
       continue;
     }
     Rewriter rewrite(graph, node);

@@ -30,9 +30,11 @@ ir::Value* Rewriter::transpose(ir::Value* x) {
 void Rewriter::replace_root(ir::Value* by) {
   ir::Value* old = root_->output();
   const std::string name = old->name();
-  const bool is_new = by->producer() != nullptr && by->name().starts_with(name + ".");
+  // Names of exported nodes have no dots: a value that a pass or the import made takes them over.
+  const bool is_made = by->producer() != nullptr && by->name().find('.') != std::string::npos &&
+                       name.find('.') == std::string::npos;
   graph_.replace_uses(old, by);
-  if (!is_new) return;
+  if (!is_made) return;
   graph_.rename(old, name + ".replaced");
   graph_.rename(by, name);
 }
