@@ -182,7 +182,7 @@ int main(int argc, char** argv) {
     for (int i = 3; i < argc; ++i) {
       const char* const equals = std::strchr(argv[i], '=');
       if (equals == nullptr) continue;
-      values[std::string(argv[i], equals)] = std::atoll(equals + 1);
+      values[std::string(argv[i], static_cast<size_t>(equals - argv[i]))] = std::atoll(equals + 1);
     }
     regraft::Plan plan(image.plan, values);
     plan.run(argc > 2 ? std::atoi(argv[2]) : 10);

@@ -3,6 +3,7 @@
 #include "backends/cpu/kernel_test.h"
 #include "backends/cpu/run/isa.h"
 #include "backends/cpu/run/packed_layout.h"
+#include "base/text.h"
 #include "regraft/error.h"
 
 namespace regraft::test {
