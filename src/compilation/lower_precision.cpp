@@ -25,6 +25,7 @@ class Lowering {
  public:
   Lowering(ir::Graph& graph, DType low)
       : graph_(graph),
+        first_(graph.nodes().empty() ? nullptr : graph.nodes().front().get()),
         low_(low),
         largest_(low == DType::BF16 ? 0x1.FEp127 : 65504.0),
         keep_(graph) {
@@ -133,9 +134,7 @@ class Lowering {
 
   // The node in front of which everything may read `value`; null at the end.
   ir::Node* behind(const ir::Value* value) const {
-    const auto& nodes = graph_.nodes();
-    if (value->producer() == nullptr) return nodes.empty() ? nullptr : nodes.front().get();
-    return graph_.next(value->producer());
+    return value->producer() == nullptr ? first_ : graph_.next(value->producer());
   }
 
   static ir::Origin origin_of(const ir::Value& value) {
@@ -159,6 +158,7 @@ class Lowering {
   }
 
   ir::Graph& graph_;
+  ir::Node* first_;  // Of the nodes there were; what reads parameters and inputs goes before it.
   DType low_;
   double largest_;
   KeepF32 keep_;

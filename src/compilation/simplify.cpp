@@ -1,31 +1,13 @@
 #include "compilation/simplify.h"
 
-#include <algorithm>
 #include <cmath>
-#include <optional>
 
-#include "compilation/rewrite.h"
+#include "compilation/view_rules.h"
 
 namespace regraft::compilation {
 namespace {
 
-// A rule looks at one node and returns the value that may stand for its result, made in front of it
-// where need be; null when it has nothing to say.
 using Rule = ir::Value* (*)(const ir::Node& node, Rewriter& at);
-
-ir::Node* producer_of(const ir::Node& node, std::string_view op) {
-  ir::Node* producer = node.input(size_t{0})->producer();
-  return producer != nullptr && producer->is(op) ? producer : nullptr;
-}
-
-std::vector<size_t> order_of(const ir::Node& permute) {
-  std::vector<size_t> order;
-  const Dims dims = permute.attributes().integers("dims");
-  for (const int64_t dim : dims) {
-    order.push_back(static_cast<size_t>(dim < 0 ? dim + static_cast<int64_t>(dims.size()) : dim));
-  }
-  return order;
-}
 
 // Which floating types hold every value of another, and which integers.
 bool is_lossless(DType from, DType to) {
@@ -78,61 +60,6 @@ ir::Value* cast_rule(const ir::Node& node, Rewriter& at) {
   return at.cast(inner->input(size_t{0}), to);
 }
 
-// reshape(x) to x's sizes; reshape(reshape(x)).
-ir::Value* reshape_rule(const ir::Node& node, Rewriter& at) {
-  ir::Value* x = node.input(size_t{0});
-  if (x->dims() == node.output()->dims()) return x;
-  const ir::Node* inner = producer_of(node, "reshape");
-  return inner == nullptr ? nullptr : at.reshape(inner->input(size_t{0}), node.output()->dims());
-}
-
-// permute(x) that leaves every size but those of 1 in place is a reshape; permute(permute(x)).
-ir::Value* permute_rule(const ir::Node& node, Rewriter& at) {
-  ir::Value* x = node.input(size_t{0});
-  const std::vector<size_t> order = order_of(node);
-  if (std::is_sorted(order.begin(), order.end())) return x;
-  if (const ir::Node* inner = producer_of(node, "permute")) {
-    const std::vector<size_t> first = order_of(*inner);
-    SymDims both;
-    for (const size_t dim : order)
-      both.push_back(static_cast<int64_t>(first[dim]));
-    return at.call("permute", {inner->input(size_t{0})}, {{"dims", both}});
-  }
-  std::vector<size_t> moved;
-  for (const size_t dim : order) {
-    if (!(x->dims()[dim] == SymInt(1))) moved.push_back(dim);
-  }
-  if (!std::is_sorted(moved.begin(), moved.end())) return nullptr;
-  return at.reshape(x, node.output()->dims());
-}
-
-ir::Value* expand_rule(const ir::Node& node, Rewriter& at) {
-  ir::Value* x = node.input(size_t{0});
-  if (x->dims() == node.output()->dims()) return x;
-  const ir::Node* inner = producer_of(node, "expand");
-  if (inner == nullptr) return nullptr;
-  return at.call("expand", {inner->input(size_t{0})}, {{"dims", node.output()->dims()}});
-}
-
-// The whole of x: the same size, in steps of 1. (A slice that is as long as x begins at 0.)
-ir::Value* slice_rule(const ir::Node& node, Rewriter&) {
-  ir::Value* x = node.input(size_t{0});
-  const SymInt& step = node.attributes().size("step");
-  return x->dims() == node.output()->dims() && step == SymInt(1) ? x : nullptr;
-}
-
-ir::Value* repeat_rule(const ir::Node& node, Rewriter& at) {
-  const SymDims& repeats = node.attributes().sizes("repeats");
-  const bool once = std::all_of(repeats.begin(), repeats.end(),
-                                [](const SymInt& count) { return count == SymInt(1); });
-  return once ? at.reshape(node.input(size_t{0}), node.output()->dims()) : nullptr;
-}
-
-// cat of one tensor.
-ir::Value* cat_rule(const ir::Node& node, Rewriter&) {
-  return node.inputs().size() == 1 ? node.input(size_t{0}) : nullptr;
-}
-
 // x with a Scalar that changes no value of it. x + 0.0 is none: it turns -0 into 0.
 ir::Value* arithmetic_rule(const ir::Node& node, Rewriter&) {
   const Attributes& attributes = node.attributes();
@@ -154,49 +81,23 @@ ir::Value* arithmetic_rule(const ir::Node& node, Rewriter&) {
   return nullptr;
 }
 
-// permute(f(permute(x))) where the permutations cancel and f is one pointwise op on x alone.
-ir::Value* sandwich_rule(const ir::Node& node, Rewriter& at) {
-  const ir::Node* middle = node.input(size_t{0})->producer();
-  if (middle == nullptr || !middle->op().has(ops::kPointwise) || middle->op().is_opaque() ||
-      middle->outputs().size() != 1 || !has_one_use(*middle->output())) {
-    return nullptr;
-  }
-  std::vector<ir::Value*> inputs(middle->inputs().begin(), middle->inputs().end());
-  ir::Value** x = nullptr;
-  for (ir::Value*& input : inputs) {
-    if (input == nullptr) continue;
-    if (x != nullptr) return nullptr;
-    x = &input;
-  }
-  if (x == nullptr || (*x)->producer() == nullptr || !(*x)->producer()->is("permute")) {
-    return nullptr;
-  }
-  const ir::Node& inner = *(*x)->producer();
-  const std::vector<size_t> first = order_of(inner);
-  const std::vector<size_t> second = order_of(node);
-  for (size_t i = 0; i < second.size(); ++i) {
-    if (first[second[i]] != i) return nullptr;
-  }
-  *x = inner.input(size_t{0});
-  return at.call(middle->op().name, inputs, middle->attributes(), middle->name());
-}
-
 struct NamedRule {
-  std::string_view op;
+  std::string_view op;  // Empty: of any op.
   Rule rule;
 };
 
 constexpr NamedRule kRules[] = {
-    {"cast", cast_rule},        {"reshape", reshape_rule}, {"permute", permute_rule},
-    {"permute", sandwich_rule}, {"expand", expand_rule},   {"slice", slice_rule},
-    {"repeat", repeat_rule},    {"cat", cat_rule},         {"mul", arithmetic_rule},
-    {"div", arithmetic_rule},   {"add", arithmetic_rule},  {"sub", arithmetic_rule},
-    {"pow", arithmetic_rule},
+    {"cast", cast_rule},       {"reshape", reshape_rule},  {"reshape", reshape_of_permute_rule},
+    {"permute", permute_rule}, {"permute", sandwich_rule}, {"expand", expand_rule},
+    {"slice", slice_rule},     {"repeat", repeat_rule},    {"cat", cat_rule},
+    {"index", index_rule},     {"mul", arithmetic_rule},   {"div", arithmetic_rule},
+    {"add", arithmetic_rule},  {"sub", arithmetic_rule},   {"pow", arithmetic_rule},
+    {"", implied_expand_rule}, {"", sink_expand_rule},
 };
 
 bool try_rules(ir::Graph& graph, ir::Node* node) {
   for (const auto& [op, rule] : kRules) {
-    if (!node->is(op)) continue;
+    if (!op.empty() && !node->is(op)) continue;
     Rewriter at(graph, node, node->origin());
     if (ir::Value* by = rule(*node, at)) {
       replace(node, by);
