@@ -101,7 +101,7 @@ def test_l3_tied_weight_by_one_of_its_names() -> None:
     value = torch.randn_like(engine.parameter(alias))
     engine.refit({alias: value}, partial=True)
     assert torch.equal(engine.parameter(tied[0].spec.name), value)
-    with pytest.raises(regraft.MismatchError, match=r"conflict|tied"):
+    with pytest.raises(regraft.MismatchError, match="is the same tensor as"):
         engine.refit({alias: value, tied[0].spec.name: value + 1}, partial=True)
 
 
@@ -164,7 +164,7 @@ def test_l8_files_do_not_depend_on_values(name: str, precision: str, tmp_path: P
     files = []
     for i, fill in enumerate((torch.zeros_like, torch.randn_like)):
         model = zoo.build(name, 0)
-        for tensor in [*model.parameters(), *model.buffers()]:
+        for tensor in model.state_dict().values():
             if tensor.is_floating_point():
                 tensor.data.copy_(fill(tensor))
         engine = regraft.compile(
