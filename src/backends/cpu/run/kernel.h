@@ -36,6 +36,15 @@ inline bool is_present(std::span<const Operand> operands, size_t i) {
   return i < operands.size() && operands[i].present;
 }
 
+// The kernel of a step whose results are empty.
+class NoKernel final : public Kernel {
+ public:
+  void run(const KernelArguments&) const override {}
+  std::string tactic() const override { return "nothing"; }
+};
+
+inline bool is_empty(const Operand& operand) { return numel(operand.dims) == 0; }
+
 inline Packing plain_packing(const Operand& operand) {
   return {"plain", static_cast<size_t>(numel(operand.dims)) * item_size(operand.dtype)};
 }

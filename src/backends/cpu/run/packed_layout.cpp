@@ -72,7 +72,8 @@ Dims WeightView::dims(const Dims& logical) const {
     split.insert(split.begin(), groups);
   }
   Dims out;
-  for (const int64_t i : order) out.push_back(split[static_cast<size_t>(i)]);
+  for (const int64_t i : order)
+    out.push_back(split[static_cast<size_t>(i)]);
   return out;
 }
 
@@ -80,7 +81,8 @@ Dims WeightView::strides(const Dims& logical, const Dims& strides) const {
   Dims split = strides;
   if (groups > 1) split.insert(split.begin(), strides[0] * (logical[0] / groups));
   Dims out;
-  for (const int64_t i : order) out.push_back(split[static_cast<size_t>(i)]);
+  for (const int64_t i : order)
+    out.push_back(split[static_cast<size_t>(i)]);
   return out;
 }
 
@@ -200,10 +202,11 @@ std::vector<int64_t> PackedLayout::offsets(size_t d) const {
 }
 
 dnnl::memory::desc PackedLayout::descriptor() const {
-  // oneDNN makes descriptors from tags only. Tags that matched before are tried first.
+  const auto type = *onednn_type(dtype_);
+  if (block_dims_.empty()) return {dims_, type, strides_};
+  // oneDNN makes blocked descriptors from tags only. Tags that matched before are tried first.
   static std::mutex mutex;
   static std::vector<int> known;
-  const auto type = *onednn_type(dtype_);
   const auto matches = [&](int tag) -> std::optional<dnnl::memory::desc> {
     dnnl_memory_desc_t raw = nullptr;
     if (dnnl_memory_desc_create_with_tag(&raw, static_cast<int>(dims_.size()), dims_.data(),

@@ -66,7 +66,7 @@ Problem::Problem(const KernelRequest& request) {
 // A primitive over channels-last activations of `type`, with weights as `packed` says or, without
 // it, as oneDNN likes. Nothing when oneDNN has none, or only its reference.
 std::optional<BuiltPrimitive> try_build(const KernelRequest& request, const Problem& problem,
-                               memory::data_type type, const PackedLayout* packed) {
+                                        memory::data_type type, const PackedLayout* packed) {
   const memory::desc x(problem.x, type, channels_last_strides(problem.x));
   const memory::desc y(problem.y, type, channels_last_strides(problem.y));
   const memory::desc weights = packed != nullptr
@@ -77,8 +77,8 @@ std::optional<BuiltPrimitive> try_build(const KernelRequest& request, const Prob
     bias = {{problem.y[1]}, *onednn_type(request.inputs[kBias].dtype), memory::format_tag::a};
   }
   BuiltPrimitive built;
-  built.arguments = {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_BIAS, bias},
-                     {DNNL_ARG_DST, y}};
+  built.arguments = {
+      {DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, y}};
   dnnl::primitive_attr attributes = user_scratchpad_attr();
   dnnl::post_ops post_ops;
   std::vector<memory::desc> operands;
@@ -99,8 +99,8 @@ std::optional<BuiltPrimitive> try_build(const KernelRequest& request, const Prob
       if (!built.take<dnnl::deconvolution_forward>(descriptor)) return std::nullopt;
     } else {
       const dnnl::convolution_forward::primitive_desc descriptor(
-          onednn_engine(), kind, dnnl::algorithm::convolution_direct, x, weights, bias, y,
-          p.stride, p.dilation, p.padding_begin, p.padding_end, attributes);
+          onednn_engine(), kind, dnnl::algorithm::convolution_direct, x, weights, bias, y, p.stride,
+          p.dilation, p.padding_begin, p.padding_end, attributes);
       if (!built.take<dnnl::convolution_forward>(descriptor)) return std::nullopt;
     }
   } catch (const dnnl::error&) {
@@ -112,7 +112,7 @@ std::optional<BuiltPrimitive> try_build(const KernelRequest& request, const Prob
 
 // bf16 where the machine has it, else f32.
 std::optional<BuiltPrimitive> try_build(const KernelRequest& request, const Problem& problem,
-                               const PackedLayout* packed) {
+                                        const PackedLayout* packed) {
   const std::optional<memory::data_type> type = onednn_type(request.inputs[kX].dtype);
   if (!type) unsupported(request, "x is ", name(request.inputs[kX].dtype));
   if (packed != nullptr) return try_build(request, problem, *onednn_type(packed->dtype()), packed);
@@ -123,7 +123,8 @@ std::optional<BuiltPrimitive> try_build(const KernelRequest& request, const Prob
 
 class ConvolutionKernel final : public Kernel {
  public:
-  // `pack`: the weight comes plain and is packed by every run.
+  // `pack`: the weight comes plain and is packed by every run. Where it comes packed otherwise than
+  // the primitive wants it, every run reorders it.
   ConvolutionKernel(const KernelRequest& request, BuiltPrimitive built, const PackedLayout& layout,
                     bool pack)
       : call_(built.primitive, built.arguments, built.scratchpad),
@@ -131,13 +132,24 @@ class ConvolutionKernel final : public Kernel {
     const DType type = layout.dtype();
     scratchpad_ = workspace_.add(call_.scratchpad_bytes());
     const auto add_source = [&](const Operand& operand) {
-      sources_.push_back(Conversion::of_source(operand, type, channels_last_strides(operand.dims),
-                                               workspace_));
+      sources_.push_back(
+          Conversion::of_source(operand, type, channels_last_strides(operand.dims), workspace_));
     };
     add_source(request.inputs[kX]);
-    for (size_t i = kFirstOperand; i < request.inputs.size(); ++i) add_source(request.inputs[i]);
+    for (size_t i = kFirstOperand; i < request.inputs.size(); ++i)
+      add_source(request.inputs[i]);
     target_ = Conversion::of_target(request.outputs[0], type,
                                     channels_last_strides(request.outputs[0].dims), workspace_);
+    if (!pack && layout.descriptor() != built.weights) {
+      const memory::desc from = layout.descriptor();
+      dnnl::reorder::primitive_desc reorder(onednn_engine(), from, onednn_engine(), built.weights,
+                                            user_scratchpad_attr());
+      reorder_ =
+          OnednnCall(dnnl::reorder(reorder), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, built.weights}},
+                     reorder.scratchpad_desc());
+      reorder_scratchpad_ = workspace_.add(reorder_.scratchpad_bytes());
+      packed_ = workspace_.add(built.weights.get_size());
+    }
     if (pack) {
       packer_.emplace(request.inputs[kWeight], request.inputs[kWeight].dtype, layout);
       packed_ = workspace_.add(layout.bytes());
@@ -153,12 +165,17 @@ class ConvolutionKernel final : public Kernel {
       packer_->run(addresses[1], Workspace::at(workspace, packed_));
       addresses[1] = Workspace::at(workspace, packed_);
     }
+    if (reorder_) {
+      void* const packed = Workspace::at(workspace, packed_);
+      reorder_.run(std::array<void*, 2>{addresses[1], packed},
+                   Workspace::at(workspace, reorder_scratchpad_));
+      addresses[1] = packed;
+    }
     addresses[2] = const_cast<void*>(arguments.inputs[kBias]);
     addresses[3] = target_.target(arguments.outputs[0], workspace);
     size_t count = 4;
     for (size_t i = 1; i < sources_.size(); ++i) {
-      addresses[count++] =
-          sources_[i].source(arguments.inputs[kFirstOperand + i - 1], workspace);
+      addresses[count++] = sources_[i].source(arguments.inputs[kFirstOperand + i - 1], workspace);
     }
     call_.run(std::span(addresses).first(count), Workspace::at(workspace, scratchpad_));
     target_.finish(arguments.outputs[0], workspace);
@@ -170,7 +187,8 @@ class ConvolutionKernel final : public Kernel {
   OnednnCall call_;
   std::string implementation_;
   Workspace workspace_;
-  Workspace::Place scratchpad_, packed_;
+  Workspace::Place scratchpad_, packed_, reorder_scratchpad_;
+  OnednnCall reorder_;
   std::optional<Packer> packer_;
   std::vector<Conversion> sources_;
   Conversion target_;
@@ -185,6 +203,7 @@ Packing choose_packing(const KernelRequest& request, size_t input) {
 }
 
 std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
+  if (is_empty(request.outputs[0])) return std::make_unique<NoKernel>();
   const Problem problem(request);
   const Operand& weight = request.inputs[kWeight];
   std::optional<PackedLayout> layout;
@@ -195,6 +214,10 @@ std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
     }
   }
   std::optional<BuiltPrimitive> built = try_build(request, problem, layout ? &*layout : nullptr);
+  if (!built && layout) {
+    // oneDNN may have nothing for the engine's packing at these shapes.
+    built = try_build(request, problem, *onednn_type(layout->dtype()), nullptr);
+  }
   if (!built) unsupported(request, "oneDNN has no implementation");
   const bool pack = !layout.has_value();
   if (pack) layout.emplace(built->weights, problem.view, request.inputs[kWeight].dims);

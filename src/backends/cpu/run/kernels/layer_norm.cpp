@@ -36,26 +36,33 @@ REGRAFT_INLINE float lane_sum(int64_t count, F f) {
   return sum;
 }
 
+// The mean of a row as a float and what the float leaves out: values far from zero lose their
+// digits against a mean rounded to f32.
+struct Mean {
+  float high = 0, low = 0;
+  REGRAFT_INLINE float distance(float x) const { return (x - high) - low; }
+};
+
 // (x - mean) * scale * weight + bias; a row norm without mean passes 0.
 template <typename T, typename W>
-REGRAFT_INLINE void apply(const NormRow& row, float mean, float scale) {
+REGRAFT_INLINE void apply(const NormRow& row, Mean mean, float scale) {
   const T* x = static_cast<const T*>(row.x);
   const W* weight = static_cast<const W*>(row.weight);
   const W* bias = static_cast<const W*>(row.bias);
   T* out = static_cast<T*>(row.out);
   if (weight != nullptr && bias != nullptr) {
     for (int64_t i = 0; i < row.length; ++i) {
-      store_float(out + i,
-                  (load_float(x[i]) - mean) * scale * load_float(weight[i]) + load_float(bias[i]));
+      store_float(out + i, mean.distance(load_float(x[i])) * scale * load_float(weight[i]) +
+                               load_float(bias[i]));
     }
   } else if (weight != nullptr) {
     for (int64_t i = 0; i < row.length; ++i) {
-      store_float(out + i, (load_float(x[i]) - mean) * scale * load_float(weight[i]));
+      store_float(out + i, mean.distance(load_float(x[i])) * scale * load_float(weight[i]));
     }
   } else {
     for (int64_t i = 0; i < row.length; ++i) {
       const float shift = bias != nullptr ? load_float(bias[i]) : 0.0f;
-      store_float(out + i, (load_float(x[i]) - mean) * scale + shift);
+      store_float(out + i, mean.distance(load_float(x[i])) * scale + shift);
     }
   }
 }
@@ -65,10 +72,12 @@ struct LayerNormRow {
   REGRAFT_INLINE static void run(const NormRow& row) {
     const T* x = static_cast<const T*>(row.x);
     const auto n = static_cast<float>(row.length);
-    const float mean = lane_sum(row.length, [&](int64_t i) { return load_float(x[i]); }) / n;
+    Mean mean;
+    mean.high = lane_sum(row.length, [&](int64_t i) { return load_float(x[i]); }) / n;
+    mean.low = lane_sum(row.length, [&](int64_t i) { return load_float(x[i]) - mean.high; }) / n;
     const float variance = lane_sum(row.length,
                                     [&](int64_t i) {
-                                      const float d = load_float(x[i]) - mean;
+                                      const float d = mean.distance(load_float(x[i]));
                                       return d * d;
                                     }) /
                            n;
@@ -86,7 +95,7 @@ struct RmsNormRow {
                                          return v * v;
                                        }) /
                               static_cast<float>(row.length);
-    apply<T, W>(row, 0.0f, 1.0f / __builtin_sqrtf(mean_square + row.epsilon));
+    apply<T, W>(row, {}, 1.0f / __builtin_sqrtf(mean_square + row.epsilon));
   }
 };
 
@@ -168,8 +177,8 @@ std::unique_ptr<Kernel> prepare_layer_norm(const KernelRequest& request) {
 std::unique_ptr<Kernel> prepare_rms_norm(const KernelRequest& request) {
   check(request);
   const DType dtype = request.inputs[0].dtype;
-  // As PyTorch: the spacing of the dtype at 1.
-  const float fallback = dtype == DType::F32 ? std::numeric_limits<float>::epsilon() : 0x1p-7f;
+  // As PyTorch, which computes bf16 in f32: the spacing of f32 at 1.
+  const float fallback = std::numeric_limits<float>::epsilon();
   const float epsilon = request.attributes.is_none("eps")
                             ? fallback
                             : static_cast<float>(request.attributes.number("eps"));

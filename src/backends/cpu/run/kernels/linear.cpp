@@ -48,6 +48,7 @@ Packing choose_packing(const KernelRequest& request, size_t input) {
 }
 
 std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
+  if (is_empty(request.outputs[0])) return std::make_unique<NoKernel>();
   const GemmProblem problem = problem_of(request);
   GemmInputs inputs = kInputs;
   if (problem.bias == nullptr) inputs.bias.reset();

@@ -25,8 +25,8 @@ bool is_readable(const Operand& operand) {
 GemmProblem::Side matrices(const Operand& operand, size_t rank, bool as_it_lies) {
   GemmProblem::Side side;
   side.operand = &operand;
-  side.lies = as_it_lies && is_readable(operand) ? operand.strides
-                                                 : contiguous_strides(operand.dims);
+  side.lies =
+      as_it_lies && is_readable(operand) ? operand.strides : contiguous_strides(operand.dims);
   side.view.dims.assign(rank - operand.dims.size(), 1);
   side.view.dims.insert(side.view.dims.end(), operand.dims.begin(), operand.dims.end());
   side.view.strides.assign(rank - operand.dims.size(), 0);
@@ -64,7 +64,8 @@ struct Request {
 };
 
 Request normalised(const KernelRequest& request) {
-  Request out{as_matrix(request.inputs[0], true), as_matrix(request.inputs[1], false),
+  Request out{as_matrix(request.inputs[0], true),
+              as_matrix(request.inputs[1], false),
               request.outputs[0],
               {request.inputs.begin() + 2, request.inputs.end()}};
   const auto add_size = [&](size_t from_end) {
@@ -114,6 +115,7 @@ Packing choose_packing(const KernelRequest& request, size_t input) {
 }
 
 std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
+  if (is_empty(request.outputs[0])) return std::make_unique<NoKernel>();
   const Request r = normalised(request);
   for (const bool as_it_lies : {true, false}) {
     const GemmProblem problem = problem_of(request, r, as_it_lies);

@@ -58,14 +58,18 @@ struct Row {
   REGRAFT_INLINE static void run(const Piece* piece) {
     const T* const x = static_cast<const T*>(piece->x);
     float lanes[kLanes];
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] = Op::kStart;
+    for (int64_t l = 0; l < kLanes; ++l)
+      lanes[l] = Op::kStart;
     int64_t r = 0;
     for (; r + kLanes <= piece->rows; r += kLanes) {
-      for (int64_t l = 0; l < kLanes; ++l) lanes[l] = Op::at(lanes[l], load_float(x[r + l]));
+      for (int64_t l = 0; l < kLanes; ++l)
+        lanes[l] = Op::at(lanes[l], load_float(x[r + l]));
     }
-    for (int64_t l = 0; r + l < piece->rows; ++l) lanes[l] = Op::at(lanes[l], load_float(x[r + l]));
+    for (int64_t l = 0; r + l < piece->rows; ++l)
+      lanes[l] = Op::at(lanes[l], load_float(x[r + l]));
     float result = piece->results[0];
-    for (int64_t l = 0; l < kLanes; ++l) result = Op::at(result, lanes[l]);
+    for (int64_t l = 0; l < kLanes; ++l)
+      result = Op::at(result, lanes[l]);
     piece->results[0] = result;
   }
 };
@@ -87,7 +91,8 @@ void add_loop(std::vector<Loop>& loops, const Loop& loop) {
 
 int64_t product(const std::vector<Loop>& loops) {
   int64_t count = 1;
-  for (const Loop& loop : loops) count *= loop.size;
+  for (const Loop& loop : loops)
+    count *= loop.size;
   return count;
 }
 
@@ -130,7 +135,8 @@ class ReduceKernel final : public Kernel {
     // Kept dimensions in the order of memory, so that channels-last tensors have a dense inner one.
     std::stable_sort(kept.begin(), kept.end(),
                      [](const Loop& a, const Loop& b) { return a.x > b.x; });
-    for (const Loop& loop : kept) add_loop(kept_, loop);
+    for (const Loop& loop : kept)
+      add_loop(kept_, loop);
     std::stable_sort(reduced_.begin(), reduced_.end(),
                      [](const Loop& a, const Loop& b) { return a.x > b.x; });
     by_row_ = !reduced_.empty() && reduced_.back().x == 1;
@@ -178,7 +184,8 @@ class ReduceKernel final : public Kernel {
     piece.lanes = std::min(kBlock, lanes_.size - first);
     piece.lane = lanes_.x;
     piece.results = results;
-    for (int64_t c = 0; c < piece.lanes; ++c) results[c] = start_;
+    for (int64_t c = 0; c < piece.lanes; ++c)
+      results[c] = start_;
     const int64_t outer = product(reduced_);
     for (int64_t r = 0; r < outer; ++r) {
       int64_t rest = r, offset = x;
@@ -215,9 +222,8 @@ std::unique_ptr<Kernel> prepare(const KernelRequest& request, Kind kind) {
   for (const DType dtype : {x.dtype, request.outputs[0].dtype}) {
     if (dtype != DType::F32 && dtype != DType::BF16) unsupported(request, "of ", name(dtype));
   }
-  if (numel(x.dims) == 0) unsupported(request, "empty");
-  const bool all =
-      request.attributes.is_none("dims") || request.attributes.sizes("dims").empty();
+  if (x.dims.empty() || numel(x.dims) == 0) unsupported(request, "0-d or empty");
+  const bool all = request.attributes.is_none("dims") || request.attributes.sizes("dims").empty();
   std::vector<bool> reduced(x.dims.size(), all);
   if (!all) {
     for (const int64_t d : request.attributes.integers("dims")) {
