@@ -18,7 +18,8 @@ using ir::Value;
 constexpr std::string_view kKernels[] = {
     "convolution", "linear", "matmul", "scaled_dot_product_attention", "layer_norm", "rms_norm",
     "softmax", "cat", "embedding", "max_pool", "avg_pool", "adaptive_avg_pool",
-    "adaptive_max_pool", "sum", "mean", "amax", "amin"};
+    "adaptive_max_pool", "sum", "mean", "amax", "amin", "slice", "permute", "expand",
+    "reshape"};
 
 std::string kernel_of(const Node& node) {
   if (node.op().is_opaque()) return node.op().name;

@@ -25,6 +25,11 @@ constexpr std::string_view kOther[] = {"div",  "pow",  "gelu",  "hardtanh", "lea
 // Of integers, these are the identity.
 constexpr std::string_view kRounding[] = {"floor", "ceil", "round", "trunc"};
 
+constexpr std::string_view kPredicates[] = {"eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf",
+                                            "logical_and", "logical_or", "logical_xor",
+                                            "logical_not"};
+constexpr std::string_view kBitwise[] = {"bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"};
+
 template <typename List>
 bool is_one_of(const Node& node, const List& names) {
   return std::any_of(std::begin(names), std::end(names),
@@ -98,9 +103,14 @@ std::string append_instructions(const Node& node,
     return base::float_text(attributes.number(name));
   };
   const DType result = node.output()->dtype();
-  // What the program calculates in 64 bits is cut to the result's.
+  // What the program calculates in 64 bits is cut to the result's; comparisons give bools.
+  const bool is_predicate =
+      result == DType::Bool &&
+      (is_one_of(node, kPredicates) || (node.input(size_t{0}) != nullptr &&
+                                        node.input(size_t{0})->dtype() == DType::Bool &&
+                                        is_one_of(node, kBitwise)));
   const auto finish = [&](const std::string& value) {
-    if (is_floating(result) || result == DType::I64) return value;
+    if (is_floating(result) || result == DType::I64 || is_predicate) return value;
     return emit(base::cat("cast:", name(result), " ", value));
   };
   const std::string x = source(0);
