@@ -295,6 +295,12 @@ void Call::rebind(std::string_view name, Ref ref) {
   environment_[tensor->name] = std::move(ref);
 }
 
+size_t Call::result_count() const {
+  if (node_.outputs.size() != 1) return node_.outputs.size();
+  const auto* list = std::get_if<program::TensorNames>(&node_.outputs[0]);
+  return list == nullptr ? 1 : list->size();
+}
+
 const program::TensorMeta* Call::result_meta(size_t i) const {
   const std::string* name = nullptr;
   if (node_.outputs.size() == 1) {

@@ -83,6 +83,8 @@ class Call {
   std::vector<Binding>& results() { return results_; }
   // Rebinds the argument's name to another view (unsqueeze_).
   void rebind(std::string_view name, Ref ref);
+  // How many results the program names.
+  size_t result_count() const;
   // What the program states about result `i`; null when nothing.
   const program::TensorMeta* result_meta(size_t i) const;
 

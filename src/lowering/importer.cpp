@@ -194,6 +194,11 @@ void Importer::bind(const ExportedGraph& graph, const std::string& name, Binding
     const auto found = graph.tensors.find(name);
     ref->meta = found == graph.tensors.end() ? nullptr : &found->second;
     const TensorType& type = ref->value->type();
+    constexpr size_t kMaxRank = 64;  // As PyTorch's.
+    if (type.rank() > kMaxRank) {
+      base::fail("lowering", ErrorCode::Corrupt, "'", name.substr(0, 200), "' has rank ",
+                 type.rank());
+    }
     if (ref->meta != nullptr) {
       const program::TensorMeta& meta = *ref->meta;
       bool agrees = !meta.dtype || *meta.dtype == type.dtype;

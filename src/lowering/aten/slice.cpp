@@ -65,7 +65,15 @@ void narrow(Call& call) {
   call.result(slice_view(call, call.ref("self"), axis, start, start + call.size("length")));
 }
 
+// A program that asks for more pieces than it names would be made of nothing else.
+void check_count(Call& call, int64_t count) {
+  if (count != static_cast<int64_t>(call.result_count())) {
+    call.unsupported("into ", count, " pieces, of which ", call.result_count(), " are named");
+  }
+}
+
 void pieces(Call& call, int64_t axis, const SymDims& sizes) {
+  check_count(call, static_cast<int64_t>(sizes.size()));
   SymInt start = 0;
   for (const SymInt& size : sizes) {
     call.result(slice_view(call, call.ref("self"), axis, start, start + size));
@@ -75,10 +83,10 @@ void pieces(Call& call, int64_t axis, const SymDims& sizes) {
 
 // Pieces of `size`, the last one smaller.
 SymDims equal_pieces(Call& call, const SymInt& total, const SymInt& size) {
-  constexpr int64_t kMost = 65536;
   const SymInt count = floordiv(total + size - 1, size);
   if (!count.is_constant()) call.unsupported("into a dynamic number of pieces");
-  if (count.value() < 1 || count.value() > kMost) return {total};
+  if (count.value() < 1) return {total};
+  check_count(call, count.value());
   SymDims out(static_cast<size_t>(count.value()), size);
   out.back() = total - size * (count - 1);
   return out;
@@ -109,9 +117,8 @@ void tensor_split(Call& call) {
   SymDims sizes;
   if (call.has("sections")) {
     const int64_t sections = call.integer("sections");
-    if (sections < 1 || sections > 65536 || !total.is_constant()) {
-      call.unsupported("into ", sections, " sections");
-    }
+    if (sections < 1 || !total.is_constant()) call.unsupported("into ", sections, " sections");
+    check_count(call, sections);
     for (int64_t i = 0; i < sections; ++i) {
       sizes.push_back(total.value() / sections + (i < total.value() % sections ? 1 : 0));
     }
@@ -128,12 +135,10 @@ void tensor_split(Call& call) {
 
 void unbind(Call& call) {
   const int64_t axis = tensor_axis(call, "dim");
-  const int64_t count = [&] {
-    const SymInt size = call.tensor("self")->dims()[static_cast<size_t>(axis)];
-    if (!size.is_constant()) call.unsupported("of a dynamic size");
-    return size.value();
-  }();
-  for (int64_t i = 0; i < count; ++i) {
+  const SymInt count = call.tensor("self")->dims()[static_cast<size_t>(axis)];
+  if (!count.is_constant()) call.unsupported("of a dynamic size");
+  check_count(call, count.value());
+  for (int64_t i = 0; i < count.value(); ++i) {
     call.result(select_view(call, call.ref("self"), axis, i));
   }
 }

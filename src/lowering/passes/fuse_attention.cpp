@@ -37,7 +37,7 @@ Scaled without_scale(ir::Value* value) {
 // Whether no element can be -inf or NaN, whatever the inputs: sums of chosen finite numbers.
 bool is_finite(const ir::Value* value, int depth = 0) {
   const ir::Node* node = value->producer();
-  if (node == nullptr || depth > 16) return false;
+  if (node == nullptr || depth > 10) return false;
   const auto scalar_is_finite = [&](const char* name) {
     if (node->attributes().is_none(name)) return true;
     const Attribute& scalar = *node->attributes().find(name);
