@@ -1,8 +1,10 @@
 #include "backends/cpu/compile/pointwise_text.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/text.h"
+#include "tensor/convert.h"
 
 namespace regraft::cpu {
 namespace {
@@ -11,23 +13,26 @@ using ir::Node;
 using ir::Value;
 
 constexpr std::string_view kUnary[] = {
-    "neg",   "abs",   "exp",  "expm1", "log",  "log2", "log10",   "log1p", "sqrt",
-    "rsqrt", "sin",   "cos",  "tan",   "asin", "acos", "atan",    "sinh",  "cosh",
-    "tanh",  "asinh", "acosh", "atanh", "erf", "sigmoid", "relu", "silu",  "hardswish",
-    "hardsigmoid", "softplus", "mish", "floor", "ceil", "round", "trunc", "sign", "reciprocal",
-    "square", "logical_not", "bitwise_not", "isnan", "isinf"};
-constexpr std::string_view kBinary[] = {
-    "add", "sub", "mul", "minimum", "maximum", "fmod", "remainder", "atan2", "eq", "ne",
-    "lt",  "le",  "gt",  "ge", "logical_and", "logical_or", "logical_xor", "bitwise_and",
-    "bitwise_or", "bitwise_xor"};
-constexpr std::string_view kOther[] = {"div",  "pow",  "gelu",  "hardtanh", "leaky_relu",
-                                       "elu",  "clamp", "where", "cast"};
+    "neg",        "abs",    "exp",         "expm1",       "log",   "log2",      "log10",
+    "log1p",      "sqrt",   "rsqrt",       "sin",         "cos",   "tan",       "asin",
+    "acos",       "atan",   "sinh",        "cosh",        "tanh",  "asinh",     "acosh",
+    "atanh",      "erf",    "sigmoid",     "relu",        "silu",  "hardswish", "hardsigmoid",
+    "softplus",   "mish",   "floor",       "ceil",        "round", "trunc",     "sign",
+    "reciprocal", "square", "logical_not", "bitwise_not", "isnan", "isinf"};
+constexpr std::string_view kBinary[] = {"add",         "sub",         "mul",         "minimum",
+                                        "maximum",     "fmod",        "remainder",   "atan2",
+                                        "eq",          "ne",          "lt",          "le",
+                                        "gt",          "ge",          "logical_and", "logical_or",
+                                        "logical_xor", "bitwise_and", "bitwise_or",  "bitwise_xor"};
+constexpr std::string_view kOther[] = {"div", "pow",   "gelu",  "hardtanh", "leaky_relu",
+                                       "elu", "clamp", "where", "cast"};
 // Of integers, these are the identity.
 constexpr std::string_view kRounding[] = {"floor", "ceil", "round", "trunc"};
 
-constexpr std::string_view kPredicates[] = {"eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf",
-                                            "logical_and", "logical_or", "logical_xor",
-                                            "logical_not"};
+constexpr std::string_view kPredicates[] = {
+    "eq",    "ne",    "lt",          "le",         "gt",          "ge",
+    "isnan", "isinf", "logical_and", "logical_or", "logical_xor", "logical_not"};
+constexpr std::string_view kComparisons[] = {"eq", "ne", "lt", "le", "gt", "ge"};
 constexpr std::string_view kBitwise[] = {"bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"};
 
 template <typename List>
@@ -37,6 +42,12 @@ bool is_one_of(const Node& node, const List& names) {
 }
 
 bool is_lane_type(DType dtype) { return dtype != DType::F64 && !is_complex(dtype); }
+
+// A number compared with a 16-bit float is rounded to it first, as in PyTorch.
+std::string rounded_text(double number, DType dtype) {
+  return base::float_text(dtype == DType::BF16 ? to_float(to_bfloat16(static_cast<float>(number)))
+                                               : to_float(to_half(number)));
+}
 
 std::string number_text(const Attribute& number) {
   if (const auto* flag = std::get_if<bool>(&number)) return *flag ? "true" : "false";
@@ -96,8 +107,16 @@ std::string append_instructions(const Node& node,
   };
   const auto source = [&](size_t i) {
     const Value* input = node.input(i);
-    return input != nullptr ? operand(input)
-                            : number_text(*attributes.find(scalar_name(node, i)));
+    if (input != nullptr) return operand(input);
+    const Attribute& number = *attributes.find(scalar_name(node, i));
+    if (is_one_of(node, kComparisons)) {
+      const DType other = node.input(1 - i)->dtype();
+      const bool is_short = other == DType::BF16 || other == DType::F16;
+      if (const auto* value = std::get_if<double>(&number); value != nullptr && is_short) {
+        return rounded_text(*value, other);
+      }
+    }
+    return number_text(number);
   };
   const auto attribute = [&](std::string_view name) {
     return base::float_text(attributes.number(name));
@@ -106,9 +125,9 @@ std::string append_instructions(const Node& node,
   // What the program calculates in 64 bits is cut to the result's; comparisons give bools.
   const bool is_predicate =
       result == DType::Bool &&
-      (is_one_of(node, kPredicates) || (node.input(size_t{0}) != nullptr &&
-                                        node.input(size_t{0})->dtype() == DType::Bool &&
-                                        is_one_of(node, kBitwise)));
+      (is_one_of(node, kPredicates) ||
+       (node.input(size_t{0}) != nullptr && node.input(size_t{0})->dtype() == DType::Bool &&
+        is_one_of(node, kBitwise)));
   const auto finish = [&](const std::string& value) {
     if (is_floating(result) || result == DType::I64 || is_predicate) return value;
     return emit(base::cat("cast:", name(result), " ", value));
@@ -134,6 +153,10 @@ std::string append_instructions(const Node& node,
   }
   if (node.is("where")) {
     return finish(emit(base::cat("where ", x, " ", source(1), " ", source(2))));
+  }
+  if (node.is("pow") && node.input(1) == nullptr && std::abs(attributes.number("scalar")) == 0.5) {
+    // PyTorch takes square roots for these, which differ from pow at -inf and -0.
+    return emit(base::cat(attributes.number("scalar") > 0 ? "sqrt " : "rsqrt ", x));
   }
   if (node.inputs().size() == 2) {
     std::string op = node.op().name;

@@ -126,55 +126,81 @@ struct Where {
 
 struct Eq {
   template <typename T>
-  REGRAFT_INLINE static bool at(T x, T y) { return x == y; }
+  REGRAFT_INLINE static bool at(T x, T y) {
+    return x == y;
+  }
 };
 struct Ne {
   template <typename T>
-  REGRAFT_INLINE static bool at(T x, T y) { return x != y; }
+  REGRAFT_INLINE static bool at(T x, T y) {
+    return x != y;
+  }
 };
 struct Lt {
   template <typename T>
-  REGRAFT_INLINE static bool at(T x, T y) { return x < y; }
+  REGRAFT_INLINE static bool at(T x, T y) {
+    return x < y;
+  }
 };
 struct Le {
   template <typename T>
-  REGRAFT_INLINE static bool at(T x, T y) { return x <= y; }
+  REGRAFT_INLINE static bool at(T x, T y) {
+    return x <= y;
+  }
 };
 struct Gt {
   template <typename T>
-  REGRAFT_INLINE static bool at(T x, T y) { return x > y; }
+  REGRAFT_INLINE static bool at(T x, T y) {
+    return x > y;
+  }
 };
 struct Ge {
   template <typename T>
-  REGRAFT_INLINE static bool at(T x, T y) { return x >= y; }
+  REGRAFT_INLINE static bool at(T x, T y) {
+    return x >= y;
+  }
 };
 struct LogicalAnd {
   template <typename T>
-  REGRAFT_INLINE static bool at(T x, T y) { return (x != 0) & (y != 0); }
+  REGRAFT_INLINE static bool at(T x, T y) {
+    return (x != 0) & (y != 0);
+  }
 };
 struct LogicalOr {
   template <typename T>
-  REGRAFT_INLINE static bool at(T x, T y) { return (x != 0) | (y != 0); }
+  REGRAFT_INLINE static bool at(T x, T y) {
+    return (x != 0) | (y != 0);
+  }
 };
 struct LogicalXor {
   template <typename T>
-  REGRAFT_INLINE static bool at(T x, T y) { return (x != 0) != (y != 0); }
+  REGRAFT_INLINE static bool at(T x, T y) {
+    return (x != 0) != (y != 0);
+  }
 };
 struct LogicalNot {
   template <typename T>
-  REGRAFT_INLINE static bool at(T x) { return x == 0; }
+  REGRAFT_INLINE static bool at(T x) {
+    return x == 0;
+  }
 };
 struct BitAnd {
   template <typename T>
-  REGRAFT_INLINE static T at(T x, T y) { return x & y; }
+  REGRAFT_INLINE static T at(T x, T y) {
+    return x & y;
+  }
 };
 struct BitOr {
   template <typename T>
-  REGRAFT_INLINE static T at(T x, T y) { return x | y; }
+  REGRAFT_INLINE static T at(T x, T y) {
+    return x | y;
+  }
 };
 struct BitXor {
   template <typename T>
-  REGRAFT_INLINE static T at(T x, T y) { return x ^ y; }
+  REGRAFT_INLINE static T at(T x, T y) {
+    return x ^ y;
+  }
 };
 struct BitNot {
   REGRAFT_INLINE static int64_t at(int64_t x) { return ~x; }
@@ -195,16 +221,21 @@ struct Sign {
 };
 struct Square {
   template <typename T>
-  REGRAFT_INLINE static T at(T x) { return Mul::at(x, x); }
+  REGRAFT_INLINE static T at(T x) {
+    return Mul::at(x, x);
+  }
 };
 struct Relu {
   template <typename T>
-  REGRAFT_INLINE static T at(T x) { return x < 0 ? T{0} : x; }
+  REGRAFT_INLINE static T at(T x) {
+    return x < 0 ? T{0} : x;
+  }
 };
 // e^x - 1: a series near 0, where the difference would cancel.
 REGRAFT_INLINE float fast_expm1(float x) {
   float series = 1.0F + x * (1.0F / 7);
-  for (const float n : {6.0F, 5.0F, 4.0F, 3.0F, 2.0F}) series = 1.0F + x * series * (1.0F / n);
+  for (const float n : {6.0F, 5.0F, 4.0F, 3.0F, 2.0F})
+    series = 1.0F + x * series * (1.0F / n);
   return __builtin_fabsf(x) < 0.3F ? x * series : fast_exp(x) - 1.0F;
 }
 
@@ -212,9 +243,7 @@ struct LeakyRelu {
   REGRAFT_INLINE static float at(float x, float slope) { return x < 0 ? x * slope : x; }
 };
 struct Elu {
-  REGRAFT_INLINE static float at(float x, float alpha) {
-    return x > 0 ? x : alpha * fast_expm1(x);
-  }
+  REGRAFT_INLINE static float at(float x, float alpha) { return x > 0 ? x : alpha * fast_expm1(x); }
 };
 struct Floor {
   REGRAFT_INLINE static float at(float x) { return __builtin_floorf(x); }
@@ -253,9 +282,7 @@ struct Silu {
   REGRAFT_INLINE static float at(float x) { return x * fast_sigmoid(x); }
 };
 struct Gelu {
-  REGRAFT_INLINE static float at(float x) {
-    return 0.5F * x * (1.0F + fast_erf(x * 0.707106781F));
-  }
+  REGRAFT_INLINE static float at(float x) { return 0.5F * x * (1.0F + fast_erf(x * 0.707106781F)); }
 };
 struct GeluTanh {
   REGRAFT_INLINE static float at(float x) {
@@ -266,9 +293,7 @@ struct Hardsigmoid {
   REGRAFT_INLINE static float at(float x) { return Clamp::at(x + 3.0F, 0.0F, 6.0F) / 6.0F; }
 };
 struct Hardswish {
-  REGRAFT_INLINE static float at(float x) {
-    return x * Clamp::at(x + 3.0F, 0.0F, 6.0F) / 6.0F;
-  }
+  REGRAFT_INLINE static float at(float x) { return x * Clamp::at(x + 3.0F, 0.0F, 6.0F) / 6.0F; }
 };
 struct Mish {
   // x * tanh(log(1 + e^x)): with t = e^x it is x * (t^2 + 2t) / (t^2 + 2t + 2).
@@ -293,7 +318,12 @@ template <typename To>
 struct Convert {
   template <typename From>
   REGRAFT_INLINE static To at(From x) {
-    return convert<To>(x);
+    if constexpr (std::is_same_v<From, float> && std::is_same_v<To, bool>) {
+      // By bits: in comparisons, flushed denormals are zero.
+      return (std::bit_cast<uint32_t>(x) & 0x7fffffffU) != 0;
+    } else {
+      return convert<To>(x);
+    }
   }
 };
 // To a narrow integer, kept in 64 bits.
@@ -305,8 +335,8 @@ struct Narrow {
   }
 };
 
-#define REGRAFT_LIBRARY_FUNCTION(name, function) \
-  struct name {                                  \
+#define REGRAFT_LIBRARY_FUNCTION(name, function)          \
+  struct name {                                           \
     static float at(float x) { return std::function(x); } \
   };
 REGRAFT_LIBRARY_FUNCTION(Expm1, expm1)
