@@ -4,6 +4,7 @@
 #include "backends/cpu/compile/fuse_epilogues.h"
 #include "backends/cpu/compile/fuse_pointwise.h"
 #include "backends/cpu/compile/lift_linears.h"
+#include "backends/cpu/compile/sink_permutes.h"
 
 namespace regraft::cpu {
 namespace {
@@ -22,6 +23,8 @@ class CpuBackend final : public compilation::CompileBackend {
 
   plan::Plan compile(ir::Graph& graph, const Settings&) const override {
     lift_linears(graph);
+    // After lift_linears: its reshapes no longer stand between products and permutes.
+    sink_permutes(graph);
     fuse_epilogues(graph);
     fuse_pointwise(graph);  // After epilogues, which want the ops next to them.
     return emit(graph);

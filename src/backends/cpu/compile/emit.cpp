@@ -15,11 +15,27 @@ using ir::Value;
 
 // Ops of the catalogue that this backend has a kernel for; the run side falls back to the reference
 // where dtypes or strides do not fit.
-constexpr std::string_view kKernels[] = {
-    "convolution", "linear", "matmul", "scaled_dot_product_attention", "layer_norm", "rms_norm",
-    "softmax", "cat", "embedding", "max_pool", "avg_pool", "adaptive_avg_pool",
-    "adaptive_max_pool", "sum", "mean", "amax", "amin", "slice", "permute", "expand",
-    "reshape"};
+constexpr std::string_view kKernels[] = {"convolution",
+                                         "linear",
+                                         "matmul",
+                                         "scaled_dot_product_attention",
+                                         "layer_norm",
+                                         "rms_norm",
+                                         "softmax",
+                                         "cat",
+                                         "embedding",
+                                         "max_pool",
+                                         "avg_pool",
+                                         "adaptive_avg_pool",
+                                         "adaptive_max_pool",
+                                         "sum",
+                                         "mean",
+                                         "amax",
+                                         "amin",
+                                         "slice",
+                                         "permute",
+                                         "expand",
+                                         "reshape"};
 
 std::string kernel_of(const Node& node) {
   if (node.op().is_opaque()) return node.op().name;
@@ -31,7 +47,7 @@ std::string kernel_of(const Node& node) {
 class Emitter {
  public:
   explicit Emitter(const ir::Graph& graph)
-      : graph_(graph), builder_(graph, "cpu", "cpu.copy"), layouts_(graph) {}
+      : graph_(graph), builder_(graph, "cpu", "cpu.copy"), layouts_(graph, builder_) {}
 
   plan::Plan run() {
     for (const auto& node : graph_.nodes()) {
@@ -43,9 +59,13 @@ class Emitter {
  private:
   void emit(const Node& node) {
     if (is_view(node) && emit_view(node)) return;
-    for (const Value* output : node.outputs()) {
-      if (!layouts_.is_row_major(output)) {
-        builder_.set_strides(output, layouts_.strides(output));
+    const MemoryOrder order = layouts_.result_order(node);
+    if (!Layouts::is_row_major(order)) {
+      for (const Value* output : node.outputs()) {
+        // Further results, such as the positions of maxima, lie as the first.
+        if (output->dims().size() == order.size() && !output->is_graph_output()) {
+          builder_.set_strides(output, Layouts::strides(output->dims(), order));
+        }
       }
     }
     plan::Step& step = builder_.add_step(node, kernel_of(node));
@@ -62,10 +82,10 @@ class Emitter {
   bool emit_view(const Node& node) {
     if (builder_.try_alias(node)) return true;
     const Value* from = node.input(size_t{0});
-    const bool is_constant = node.region() != ir::Region::Weight &&
-                             (from->is_parameter() ||
-                              (from->producer() != nullptr &&
-                               from->producer()->region() == ir::Region::Weight));
+    const bool is_constant =
+        node.region() != ir::Region::Weight &&
+        (from->is_parameter() ||
+         (from->producer() != nullptr && from->producer()->region() == ir::Region::Weight));
     if (!node.is("reshape") || is_constant) return false;
     // A reshape that strides cannot express: of a row-major copy, they can.
     const int32_t source = builder_.buffer(from, node.region());

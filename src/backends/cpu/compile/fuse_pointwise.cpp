@@ -6,6 +6,7 @@
 
 #include "backends/cpu/compile/pointwise_text.h"
 #include "base/text.h"
+#include "compilation/plan_builder.h"
 
 namespace regraft::cpu {
 namespace {
@@ -15,6 +16,11 @@ using ir::Value;
 
 // The run side takes 16 operands; programs longer than this gain nothing by growing.
 constexpr size_t kMaxInputs = 12, kMaxNodes = 24;
+
+// Whether packing a constant will not do the node's work anyway.
+bool is_program_node(const Node& node) {
+  return is_program_op(node) && !compilation::PlanBuilder::is_packing_cast(node);
+}
 
 // A result and the nodes that only serve it.
 class Region {
@@ -30,15 +36,16 @@ class Region {
     std::vector<Value*> inputs = ordered_inputs();
     std::vector<std::string> lines;
     std::map<const Value*, std::string> names;
-    for (size_t i = 0; i < inputs.size(); ++i) names[inputs[i]] = base::cat("i", i);
+    for (size_t i = 0; i < inputs.size(); ++i)
+      names[inputs[i]] = base::cat("i", i);
     // In the graph's order, which is an order of definition.
     std::vector<Node*> order;
     for (Node* node : graph.node_list()) {
       if (contains(node)) order.push_back(node);
     }
     for (Node* node : order) {
-      names[node->output()] = append_instructions(
-          *node, [&](const Value* value) { return names.at(value); }, lines);
+      names[node->output()] =
+          append_instructions(*node, [&](const Value* value) { return names.at(value); }, lines);
     }
     const std::string program =
         base::cat(base::join(lines, "; "), " -> ", names.at(root_->output()));
@@ -47,7 +54,8 @@ class Region {
     made->set_region(root_->region());
     made->set_origin(root_->origin());
     graph.replace_uses(root_->output(), made->output());
-    for (auto dead = order.rbegin(); dead != order.rend(); ++dead) graph.erase(*dead);
+    for (auto dead = order.rbegin(); dead != order.rend(); ++dead)
+      graph.erase(*dead);
   }
 
  private:
@@ -71,9 +79,10 @@ class Region {
     Node* producer = value.producer();
     return nodes_.size() < kMaxNodes && producer != nullptr && !contains(producer) &&
            producer->region() == root_->region() && !value.is_graph_output() &&
-           value.dims() == root_->output()->dims() && is_program_op(*producer) &&
-           std::all_of(value.users().begin(), value.users().end(),
-                       [&](Node* user) { return contains(user); });
+           value.dims() == root_->output()->dims() && is_program_node(*producer) &&
+           std::all_of(
+               value.users().begin(), value.users().end(),
+               [&](Node* user) { return contains(user); });
   }
 
   std::set<Value*> external_inputs() const {
@@ -120,7 +129,7 @@ void fuse_pointwise(ir::Graph& graph) {
   std::vector<Node*> nodes = graph.node_list();
   std::set<Node*> done;
   for (auto at = nodes.rbegin(); at != nodes.rend(); ++at) {
-    if (done.contains(*at) || !is_program_op(**at)) continue;
+    if (done.contains(*at) || !is_program_node(**at)) continue;
     const Region region(*at);
     done.insert(region.nodes().begin(), region.nodes().end());
     region.replace(graph);

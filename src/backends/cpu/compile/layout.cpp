@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <string_view>
 
 namespace regraft::cpu {
@@ -9,16 +10,18 @@ namespace {
 
 using ir::Node;
 using ir::Value;
-using Order = Layouts::Order;
 
-Order row_major_order(size_t rank) {
-  Order order(rank);
+// For symbols without an optimum: large, so that no dimension looks like a size of 1.
+constexpr int64_t kSampleSize = 64;
+
+MemoryOrder row_major_order(size_t rank) {
+  MemoryOrder order(rank);
   std::iota(order.begin(), order.end(), 0);
   return order;
 }
 
-Order channels_last_order(size_t rank) {
-  Order order = row_major_order(rank);
+MemoryOrder channels_last_order(size_t rank) {
+  MemoryOrder order = row_major_order(rank);
   if (rank > 2) std::rotate(order.begin() + 1, order.begin() + 2, order.end());
   return order;
 }
@@ -28,95 +31,113 @@ bool is_one_of(const Node& node, std::initializer_list<std::string_view> names) 
                      [&](std::string_view name) { return node.is(name); });
 }
 
-// Ops on images whose result best lies as their first operand.
+// Ops whose result best lies as their first operand.
 bool follows_first(const Node& node) {
-  return is_one_of(node, {"max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool",
-                          "upsample_nearest", "upsample_bilinear", "upsample_bicubic",
-                          "group_norm", "pad", "softmax", "log_softmax"});
+  return is_one_of(
+      node, {"max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool", "upsample_nearest",
+             "upsample_bilinear", "upsample_bicubic", "group_norm", "layer_norm", "rms_norm", "pad",
+             "softmax", "log_softmax", "cpu.linear", "linear", "cat"});
 }
 
-bool writes_any_order(const Node& node) {
+// Kernels that want the last dimension innermost.
+bool works_on_rows(const Node& node) {
+  return is_one_of(node, {"layer_norm", "rms_norm", "softmax", "cpu.linear", "linear"});
+}
+
+bool is_product_of_matrices(const Node& node) {
   return is_one_of(node, {"scaled_dot_product_attention", "matmul", "cpu.matmul"});
 }
 
 // The dims of a permute, each in [0, rank).
-Order permutation(const Node& node) {
+MemoryOrder permutation(const Node& node) {
   const auto rank = static_cast<int64_t>(node.output()->dims().size());
-  Order out;
+  MemoryOrder out;
   for (const int64_t dim : node.attributes().integers("dims")) {
     out.push_back(static_cast<size_t>(dim < 0 ? dim + rank : dim));
   }
   return out;
 }
 
+// The one permute that reads a value, if nothing else does.
+const Node* only_permute(const Value& value) {
+  const bool is_alone = value.users().size() == 1 && !value.is_graph_output();
+  return is_alone && value.users().front()->is("permute") ? value.users().front() : nullptr;
+}
+
 }  // namespace
 
-Layouts::Layouts(const ir::Graph& graph) {
-  for (const Value* input : graph.inputs()) orders_[input] = row_major_order(input->dims().size());
-  for (const ir::Graph::Parameter& parameter : graph.parameters()) {
-    orders_[parameter.value] = row_major_order(parameter.value->dims().size());
+Layouts::Layouts(const ir::Graph& graph, compilation::PlanBuilder& builder) : builder_(builder) {
+  std::set<std::string> names;
+  for (const Value* input : graph.inputs()) {
+    for (const SymInt& size : input->dims())
+      size.collect_symbols(names);
   }
-  for (const auto& node : graph.nodes()) {
-    for (const Value* output : node->outputs()) {
-      const bool is_first = output == node->output();
-      orders_[output] = is_first ? result_order(*node) : row_major_order(output->dims().size());
-    }
-    // Indices lie as the values.
-    if (node->outputs().size() == 2 && follows_first(*node)) {
-      orders_[node->output(1)] = orders_[node->output(0)];
-    }
+  for (const std::string& name : names)
+    sample_[name] = kSampleSize;
+  for (const plan::Symbol& symbol : graph.symbols()) {
+    sample_[symbol.name] =
+        std::clamp<int64_t>(kSampleSize, symbol.min, std::max(symbol.min, symbol.max));
   }
 }
 
-Order Layouts::result_order(const Node& node) const {
+MemoryOrder Layouts::order_of(const Value* value, ir::Region reader) const {
+  const plan::Buffer& buffer = builder_.at(builder_.buffer(value, reader));
+  const Dims dims = eval(buffer.type.dims, sample_), strides = eval(buffer.strides, sample_);
+  MemoryOrder order = row_major_order(dims.size());
+  // Sizes of 1 stay where they are; an order among the others by stride.
+  MemoryOrder large;
+  for (const size_t d : order) {
+    if (dims[d] != 1) large.push_back(d);
+  }
+  MemoryOrder sorted = large;
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [&](size_t a, size_t b) { return strides[a] > strides[b]; });
+  for (size_t i = 0; i < large.size(); ++i)
+    order[large[i]] = sorted[i];
+  return order;
+}
+
+MemoryOrder Layouts::result_order(const Node& node) const {
   const Value* result = node.output();
   const size_t rank = result->dims().size();
   if (node.region() == ir::Region::Weight || result->is_graph_output()) {
     return row_major_order(rank);
   }
-  if (node.is("permute")) {
-    // As a view: dimension i of the result is dimension dims[i] of the operand.
-    const Order dims = permutation(node);
-    Order order;
-    for (const size_t d : orders_.at(node.input(size_t{0}))) {
-      order.push_back(static_cast<size_t>(std::find(dims.begin(), dims.end(), d) - dims.begin()));
-    }
-    return order;
-  }
-  if (node.is("slice")) return orders_.at(node.input(size_t{0}));
   if (is_one_of(node, {"convolution", "cpu.convolution"})) return channels_last_order(rank);
-  if (writes_any_order(node)) {
-    const auto& users = result->users();
-    const bool is_permuted = users.size() == 1 && users.front()->is("permute");
-    return is_permuted ? permutation(*users.front()) : row_major_order(rank);
+  if (is_product_of_matrices(node)) {
+    const Node* permute = only_permute(*result);
+    return permute != nullptr ? permutation(*permute) : row_major_order(rank);
   }
-  if (node.is("cpu.pointwise") || node.is("cat") || follows_first(node)) return followed(node);
+  if (node.is("cpu.pointwise")) return followed(node, false);
+  if (follows_first(node)) return followed(node, true);
   return row_major_order(rank);
 }
 
-// The order of the first input of the result's dims that is not row-major, else row-major.
-Order Layouts::followed(const Node& node) const {
+// The order of the first input of the result's dims (or rank only) that is not row-major, else
+// row-major.
+MemoryOrder Layouts::followed(const Node& node, bool any_size) const {
   const size_t rank = node.output()->dims().size();
-  const bool any_size = !node.is("cpu.pointwise");
   for (const Value* input : node.inputs()) {
-    if (input == nullptr || input->dims().size() != rank || is_row_major(input)) continue;
-    if (any_size || input->dims() == node.output()->dims()) return orders_.at(input);
+    if (input == nullptr || input->dims().size() != rank) continue;
+    if (!any_size && input->dims() != node.output()->dims()) continue;
+    MemoryOrder order = order_of(input, node.region());
+    if (works_on_rows(node) && order.back() != rank - 1) break;
+    if (!is_row_major(order)) return order;
+    if (any_size && !node.is("cat")) break;
   }
   return row_major_order(rank);
 }
 
-bool Layouts::is_row_major(const Value* value) const {
-  const Order& order = orders_.at(value);
+bool Layouts::is_row_major(const MemoryOrder& order) {
   return std::is_sorted(order.begin(), order.end());
 }
 
-SymDims Layouts::strides(const Value* value) const {
-  const Order& order = orders_.at(value);
+SymDims Layouts::strides(const SymDims& dims, const MemoryOrder& order) {
   SymDims strides(order.size(), 1);
   SymInt stride = 1;
   for (size_t i = order.size(); i-- > 0;) {
     strides[order[i]] = stride;
-    stride = stride * value->dims()[order[i]];
+    stride = stride * dims[order[i]];
   }
   return strides;
 }

@@ -1,31 +1,35 @@
 #pragma once
 
-#include <map>
 #include <vector>
 
+#include "compilation/plan_builder.h"
 #include "ir/graph.h"
 
 namespace regraft::cpu {
 
-// In which order the dimensions of every value lie in memory, outermost first. Convolutions make
-// images channels-last; pointwise ops, pools and concatenations keep the order of what they read;
-// a result that is only read through a permutation lies so that the permuted one is row-major.
+// In which order the dimensions of a tensor lie in memory, outermost first.
+using MemoryOrder = std::vector<size_t>;
+
+// Chooses how results lie in memory, one node after the other, from how the node's inputs lie.
+// Convolutions make images channels-last; pointwise ops, products, pools and concatenations keep
+// the order of what they read; a result that is only read through a permutation lies so that the
+// permuted one is row-major. Symbols stand for their optimum or a sample size.
 class Layouts {
  public:
-  using Order = std::vector<size_t>;
+  Layouts(const ir::Graph& graph, compilation::PlanBuilder& builder);
 
-  explicit Layouts(const ir::Graph& graph);
-
-  const Order& order(const ir::Value* value) const { return orders_.at(value); }
-  bool is_row_major(const ir::Value* value) const;
-  // Dense strides in the value's order.
-  SymDims strides(const ir::Value* value) const;
+  // Of the first result of `node`, whose inputs have their buffers.
+  MemoryOrder result_order(const ir::Node& node) const;
+  // Dense strides for `order`; nothing where that is row-major.
+  static SymDims strides(const SymDims& dims, const MemoryOrder& order);
+  static bool is_row_major(const MemoryOrder& order);
 
  private:
-  Order result_order(const ir::Node& node) const;
-  Order followed(const ir::Node& node) const;
+  MemoryOrder order_of(const ir::Value* value, ir::Region reader) const;
+  MemoryOrder followed(const ir::Node& node, bool any_size) const;
 
-  std::map<const ir::Value*, Order> orders_;
+  compilation::PlanBuilder& builder_;
+  SymbolValues sample_;
 };
 
 }  // namespace regraft::cpu

@@ -4,8 +4,9 @@
 
 namespace regraft::cpu {
 
-// linear(reshape(x)), where the reshape only merges leading dimensions, becomes
-// reshape(linear(x)): what follows sees the dims of x, and residual additions meet it.
+// linear(reshape(x)), where the reshape merges leading dimensions, becomes reshape(linear(x)): what
+// follows sees the dims of x, and residual additions meet it. Trailing dimensions (heads) that the
+// reshape merges too are merged by a reshape of their own.
 void lift_linears(ir::Graph& graph);
 
 }  // namespace regraft::cpu

@@ -11,8 +11,8 @@ namespace regraft::cpu {
 // Whether the node can be an instruction of a pointwise program (run/pointwise_program.h).
 bool is_program_op(const ir::Node& node);
 
-// Appends the node's instructions to `lines`, given the text of each operand ("i0", "r3"); gives the
-// text of the result.
+// Appends the node's instructions to `lines`, given the text of each operand ("i0", "r3"); gives
+// the text of the result.
 std::string append_instructions(const ir::Node& node,
                                 const std::function<std::string(const ir::Value*)>& operand,
                                 std::vector<std::string>& lines);

@@ -66,10 +66,9 @@ class PlainKernel final : public Kernel {
 
 // Null when the reference has no op of this name, or the step is more than the op: fused, or over a
 // packed constant.
-std::unique_ptr<Kernel> try_prepare_reference(const KernelRequest& request,
-                                              std::string_view op) {
-  const bool is_fused = !request.attributes.is_none("epilogue") &&
-                        !request.attributes.text("epilogue").empty();
+std::unique_ptr<Kernel> try_prepare_reference(const KernelRequest& request, std::string_view op) {
+  const bool is_fused =
+      !request.attributes.is_none("epilogue") && !request.attributes.text("epilogue").empty();
   const bool is_packed = std::any_of(
       request.inputs.begin(), request.inputs.end(),
       [](const Operand& input) { return input.is_constant && !input.packing.is_plain(); });

@@ -10,8 +10,8 @@
 namespace regraft::cpu {
 
 // What a kernel does to its result before it is stored, in order. Text form, an attribute of steps:
-// "add,clip:0:6": items separated by commas, numbers behind colons. The items add, sub, mul, min and
-// max take the step's next further input as their right operand.
+// "add,clip:0:6": items separated by commas, numbers behind colons. The items add, sub, mul, min
+// and max take the step's next further input as their right operand.
 struct EpilogueItem {
   std::string name;
   std::vector<float> numbers;

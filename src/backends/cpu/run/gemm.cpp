@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "base/parallel.h"
 
@@ -12,13 +13,15 @@ using dnnl::memory;
 
 constexpr size_t kMaxOperands = 8;
 
-// The stride between rows when all leading dimensions step evenly and columns are neighbours.
-std::optional<int64_t> row_stride(const Operand& operand) {
+// The stride between rows when the leading dimensions, taken in `order`, step evenly and columns
+// are neighbours.
+std::optional<int64_t> row_stride(const Operand& operand, const std::vector<size_t>& order) {
   const Dims& dims = operand.dims;
   if (dims.back() != 1 && operand.strides.back() != 1) return std::nullopt;
   std::optional<int64_t> stride;
   int64_t expected = 0;
-  for (size_t d = dims.size() - 1; d-- > 0;) {
+  for (size_t i = order.size(); i-- > 0;) {
+    const size_t d = order[i];
     if (dims[d] == 1) continue;
     if (!stride) {
       stride = expected = operand.strides[d];
@@ -29,6 +32,17 @@ std::optional<int64_t> row_stride(const Operand& operand) {
   }
   if (stride && *stride < dims.back()) return std::nullopt;  // Expanded rows.
   return stride.value_or(dims.back());
+}
+
+// Dense strides with the leading dimensions in `order`.
+Dims dense_strides(const Dims& dims, const std::vector<size_t>& order) {
+  Dims strides(dims.size(), 1);
+  int64_t stride = dims.back();
+  for (size_t i = order.size(); i-- > 0;) {
+    strides[order[i]] = stride;
+    stride *= dims[order[i]];
+  }
+  return strides;
 }
 
 memory::desc descriptor(const MatrixView& view, memory::data_type type) {
@@ -48,7 +62,8 @@ class GemmKernel final : public Kernel {
     };
     x_ = source(problem.x);
     if (layout == nullptr) weight_ = source(problem.weight);
-    for (const GemmProblem::Side& side : problem.operands) operands_.push_back(source(side));
+    for (const GemmProblem::Side& side : problem.operands)
+      operands_.push_back(source(side));
     out_ = Conversion::of_target(*problem.out.operand, type, problem.out.lies, workspace_);
   }
 
@@ -82,13 +97,25 @@ class GemmKernel final : public Kernel {
 
 }  // namespace
 
-GemmProblem::Side rows_of(const Operand& operand) {
+std::vector<size_t> row_order(const Operand& operand) {
+  std::vector<size_t> order(operand.dims.size() - 1);
+  std::iota(order.begin(), order.end(), 0);
+  // The stride of a size of 1 means nothing.
+  const auto width = [&](size_t d) {
+    return operand.dims[d] == 1 ? INT64_MAX : operand.strides[d];
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return width(a) > width(b); });
+  return order;
+}
+
+GemmProblem::Side rows_of(const Operand& operand, const std::vector<size_t>& order) {
   const int64_t columns = operand.dims.back();
   const int64_t rows = columns == 0 ? 0 : numel(operand.dims) / columns;
-  const std::optional<int64_t> stride = row_stride(operand);
+  const std::optional<int64_t> stride = row_stride(operand, order);
   GemmProblem::Side side;
   side.operand = &operand;
-  side.lies = stride ? operand.strides : contiguous_strides(operand.dims);
+  side.lies = stride ? operand.strides : dense_strides(operand.dims, order);
   side.view = {{rows, columns}, {stride.value_or(columns), 1}};
   return side;
 }

@@ -36,12 +36,14 @@ struct GemmProblem {
   int64_t columns() const { return out.view.dims.back(); }
 };
 
-// An operand as one matrix whose rows are all positions of the leading dimensions; as it lies where
-// strides can say that, else as if it were dense.
-GemmProblem::Side rows_of(const Operand& operand);
+// The leading dimensions of an operand from the widest stride to the narrowest.
+std::vector<size_t> row_order(const Operand& operand);
+// An operand as one matrix whose rows are all positions of the leading dimensions, counted in
+// `order`; as it lies where strides can say that, else as if it were dense.
+GemmProblem::Side rows_of(const Operand& operand, const std::vector<size_t>& order);
 
-// A primitive of `type`; weights as `packed` says, where they lie, or (want_packed) as oneDNN likes.
-// Nothing when oneDNN has none or only its reference.
+// A primitive of `type`; weights as `packed` says, where they lie, or (want_packed) as oneDNN
+// likes. Nothing when oneDNN has none or only its reference.
 std::optional<BuiltPrimitive> try_build(const GemmProblem& problem, dnnl::memory::data_type type,
                                         const PackedLayout* packed, bool want_packed);
 

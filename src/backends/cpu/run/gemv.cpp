@@ -15,7 +15,7 @@ constexpr int64_t kLanes = 16;
 constexpr int64_t kBlock = 64;
 
 struct GemvTile {
-  const float* x;  // [rows][depth], dense.
+  const float* x;      // [rows][depth], dense.
   const void* weight;  // First of `columns` rows.
   int64_t weight_row, depth, columns, rows;
   float* sums;  // [rows][kBlock]
@@ -31,13 +31,15 @@ struct PlainGemv {
         float lanes[kLanes] = {};
         int64_t k = 0;
         for (; k + kLanes <= tile->depth; k += kLanes) {
-          for (int64_t l = 0; l < kLanes; ++l) lanes[l] += x[k + l] * load_float(weight[k + l]);
+          for (int64_t l = 0; l < kLanes; ++l)
+            lanes[l] += x[k + l] * load_float(weight[k + l]);
         }
         for (int64_t l = 0; k + l < tile->depth; ++l) {
           lanes[l] += x[k + l] * load_float(weight[k + l]);
         }
         float sum = 0;
-        for (int64_t l = 0; l < kLanes; ++l) sum += lanes[l];
+        for (int64_t l = 0; l < kLanes; ++l)
+          sum += lanes[l];
         tile->sums[m * kBlock + n] = sum;
       }
     }
@@ -50,15 +52,18 @@ REGRAFT_V512 void dot_block(const GemvTile& tile, int64_t n) {
   const T* const weight = static_cast<const T*>(tile.weight) + n * tile.weight_row;
   __m512 sums[kRows][kColumns];
   for (int m = 0; m < kRows; ++m) {
-    for (int c = 0; c < kColumns; ++c) sums[m][c] = _mm512_setzero_ps();
+    for (int c = 0; c < kColumns; ++c)
+      sums[m][c] = _mm512_setzero_ps();
   }
   for (int64_t k = 0; k < tile.depth; k += kLanes) {
     const __mmask16 mask = lane_mask(std::min(kLanes, tile.depth - k));
     __m512 x[kRows];
-    for (int m = 0; m < kRows; ++m) x[m] = load16(tile.x + m * tile.depth + k, mask);
+    for (int m = 0; m < kRows; ++m)
+      x[m] = load16(tile.x + m * tile.depth + k, mask);
     for (int c = 0; c < kColumns; ++c) {
       const __m512 w = load16(weight + c * tile.weight_row + k, mask);
-      for (int m = 0; m < kRows; ++m) sums[m][c] = _mm512_fmadd_ps(x[m], w, sums[m][c]);
+      for (int m = 0; m < kRows; ++m)
+        sums[m][c] = _mm512_fmadd_ps(x[m], w, sums[m][c]);
     }
   }
   for (int m = 0; m < kRows; ++m) {
@@ -71,8 +76,10 @@ REGRAFT_V512 void dot_block(const GemvTile& tile, int64_t n) {
 template <typename T, int kRows>
 [[REGRAFT_TARGET_AVX512]] void gemv_avx512(const GemvTile* tile) {
   int64_t n = 0;
-  for (; n + 4 <= tile->columns; n += 4) dot_block<T, kRows, 4>(*tile, n);
-  for (; n < tile->columns; ++n) dot_block<T, kRows, 1>(*tile, n);
+  for (; n + 4 <= tile->columns; n += 4)
+    dot_block<T, kRows, 4>(*tile, n);
+  for (; n < tile->columns; ++n)
+    dot_block<T, kRows, 1>(*tile, n);
 }
 
 using TileFunction = void (*)(const GemvTile*);
@@ -81,10 +88,14 @@ template <typename T>
 TileFunction choose(int64_t rows) {
   if (isa() != Isa::Avx512) return select<PlainGemv<T>, const GemvTile*>(isa());
   switch (rows) {
-    case 1: return &gemv_avx512<T, 1>;
-    case 2: return &gemv_avx512<T, 2>;
-    case 3: return &gemv_avx512<T, 3>;
-    default: return &gemv_avx512<T, 4>;
+    case 1:
+      return &gemv_avx512<T, 1>;
+    case 2:
+      return &gemv_avx512<T, 2>;
+    case 3:
+      return &gemv_avx512<T, 3>;
+    default:
+      return &gemv_avx512<T, 4>;
   }
 }
 
@@ -115,7 +126,7 @@ class GemvKernel final : public Kernel {
       add_bias_ = RowEpilogue({{"add", {}}}, std::span(&type, 1));
     }
     tile_ = problem.weight.operand->dtype == DType::F32 ? choose<float>(rows_)
-                                                         : choose<BFloat16>(rows_);
+                                                        : choose<BFloat16>(rows_);
   }
 
   void run(const KernelArguments& arguments) const override {
@@ -124,7 +135,8 @@ class GemvKernel final : public Kernel {
     const int64_t blocks = (columns_ + kBlock - 1) / kBlock;
     constexpr int64_t kGrain = 1 << 16;  // Products that are worth a thread.
     base::parallel_for(blocks, kGrain / (depth_ * kBlock) + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t block = begin; block < end; ++block) run_block(arguments, x, block * kBlock);
+      for (int64_t block = begin; block < end; ++block)
+        run_block(arguments, x, block * kBlock);
     });
   }
   size_t workspace_bytes() const override { return workspace_.bytes(); }

@@ -20,8 +20,10 @@ bool has_amx_bf16();
 // per instruction set, so that the compiler's vectoriser does the rest.
 #define REGRAFT_INLINE [[gnu::always_inline]] inline
 #define REGRAFT_TARGET_AVX2 gnu::target("avx2,fma,f16c,bmi,bmi2")
-#define REGRAFT_TARGET_AVX512 \
-  gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi,bmi2,prefer-vector-width=512")
+#define REGRAFT_TARGET_AVX512                                                                   \
+  gnu::target(                                                                                  \
+      "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi,bmi2,prefer-vector-width=" \
+      "512")
 #define REGRAFT_TARGET_BF16 \
   gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512bf16,avx2,fma,f16c,bmi,bmi2")
 
@@ -42,9 +44,12 @@ template <typename Body, typename... Args>
 template <typename Body, typename... Args>
 auto select(Isa isa) -> void (*)(Args...) {
   switch (isa) {
-    case Isa::Avx512: return &run_avx512<Body, Args...>;
-    case Isa::Avx2: return &run_avx2<Body, Args...>;
-    case Isa::Baseline: break;
+    case Isa::Avx512:
+      return &run_avx512<Body, Args...>;
+    case Isa::Avx2:
+      return &run_avx2<Body, Args...>;
+    case Isa::Baseline:
+      break;
   }
   return &run_baseline<Body, Args...>;
 }

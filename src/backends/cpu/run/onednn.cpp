@@ -38,9 +38,12 @@ const dnnl::engine& onednn_engine() {
 
 std::optional<dnnl::memory::data_type> onednn_type(DType dtype) {
   switch (dtype) {
-    case DType::F32: return dnnl::memory::data_type::f32;
-    case DType::BF16: return dnnl::memory::data_type::bf16;
-    default: return std::nullopt;
+    case DType::F32:
+      return dnnl::memory::data_type::f32;
+    case DType::BF16:
+      return dnnl::memory::data_type::bf16;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -147,12 +150,12 @@ OnednnCall::OnednnCall(const dnnl::primitive& primitive, std::vector<Argument> a
 
 void OnednnCall::run(std::span<void* const> addresses, void* scratchpad) const {
   std::unique_ptr<ArgumentSet> set = pool_->take();
-  for (size_t i = 0; i < addresses.size(); ++i) set->memories[i].set_data_handle(addresses[i]);
+  for (size_t i = 0; i < addresses.size(); ++i)
+    set->memories[i].set_data_handle(addresses[i]);
   set->memories.back().set_data_handle(scratchpad);
   const OnednnTeam team(threads_);
-  const dnnl_status_t status =
-      dnnl_primitive_execute(primitive_.get(), stream(), static_cast<int>(set->arguments.size()),
-                             set->arguments.data());
+  const dnnl_status_t status = dnnl_primitive_execute(
+      primitive_.get(), stream(), static_cast<int>(set->arguments.size()), set->arguments.data());
   pool_->give(std::move(set));
   if (status != dnnl_success) {
     base::fail("backends", ErrorCode::Internal, "oneDNN: executing a primitive failed with status ",

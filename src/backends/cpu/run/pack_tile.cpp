@@ -30,14 +30,16 @@ struct PlainTile {
       for (int64_t i = 0; i < tile->lanes; ++i) {
         row[i] = rounded<kRound>(widen(from[i * tile->lane_stride]));
       }
-      for (int64_t i = tile->lanes; i < kLanes; ++i) row[i] = 0;
+      for (int64_t i = tile->lanes; i < kLanes; ++i)
+        row[i] = 0;
     }
     auto* const target = static_cast<To*>(tile->target);
     for (int64_t r = 0; r < tile->rows; ++r) {
       To* const to = target + tile->target_rows[r];
       const float* const row = staging + r * kLanes;
       if (tile->partners == nullptr) {
-        for (int64_t i = 0; i < kLanes; ++i) to[i] = convert<To>(row[i]);
+        for (int64_t i = 0; i < kLanes; ++i)
+          to[i] = convert<To>(row[i]);
         continue;
       }
       const int32_t partner = tile->partners[r];
@@ -64,7 +66,8 @@ REGRAFT_V512 int64_t stage_block(const PackTile& tile, int64_t r, float* staging
     from += i + 1 < tile.lanes ? tile.lane_stride : 0;
   }
   transpose_16x16(block);
-  for (int64_t i = 0; i < count; ++i) _mm512_store_ps(staging + (r + i) * kLanes, block[i]);
+  for (int64_t i = 0; i < count; ++i)
+    _mm512_store_ps(staging + (r + i) * kLanes, block[i]);
   return count;
 }
 
@@ -76,8 +79,10 @@ REGRAFT_V512 void stage_row(const PackTile& tile, int64_t r, float* staging) {
     _mm512_store_ps(row, load16(from, lane_mask(tile.lanes)));
     return;
   }
-  for (int64_t i = 0; i < tile.lanes; ++i) row[i] = widen(from[i * tile.lane_stride]);
-  for (int64_t i = tile.lanes; i < kLanes; ++i) row[i] = 0;
+  for (int64_t i = 0; i < tile.lanes; ++i)
+    row[i] = widen(from[i * tile.lane_stride]);
+  for (int64_t i = tile.lanes; i < kLanes; ++i)
+    row[i] = 0;
 }
 
 REGRAFT_V512 void store_pair(BFloat16* to, __m512 even, __m512 odd, bool streaming) {

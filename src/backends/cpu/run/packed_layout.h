@@ -10,8 +10,9 @@
 
 namespace regraft::cpu {
 
-// How a kernel sees a constant: dimension 0 split into [groups, size / groups] when groups > 1, then
-// the dimensions permuted. Dimension i of the result is dimension order[i] of the split tensor.
+// How a kernel sees a constant: dimension 0 split into [groups, size / groups] when groups > 1,
+// then the dimensions permuted. Dimension i of the result is dimension order[i] of the split
+// tensor.
 struct WeightView {
   int64_t groups = 1;
   std::vector<int64_t> order;

@@ -64,7 +64,8 @@ Packer::Packer(const backends::Operand& from, DType through, const PackedLayout&
     base::fail("backends", ErrorCode::Mismatch, "cpu: packing wants a tensor of ",
                to_string(layout.logical()), ", has ", to_string(from.dims));
   }
-  for (size_t d = 0; d < layout.dims().size(); ++d) target_.push_back(layout.offsets(d));
+  for (size_t d = 0; d < layout.dims().size(); ++d)
+    target_.push_back(layout.offsets(d));
   tile_ = pack_tile_function(from_, through_, layout.dtype(), isa());
   if (tile_ != nullptr) lanes_ = find_lanes();
   if (lanes_) tabulate();
@@ -99,7 +100,8 @@ void Packer::tabulate() {
   if (lanes_->pair_dim) {
     const size_t p = *lanes_->pair_dim;
     pair = 1;
-    for (size_t i = order.size(); order[--i] != p;) pair *= dims[order[i]];
+    for (size_t i = order.size(); order[--i] != p;)
+      pair *= dims[order[i]];
     const bool alone = pair * dims[p] == count || dims[p] % 2 == 0;
     row_period_ = alone ? 2 * pair : dims[p] * pair;
   }
@@ -115,7 +117,7 @@ void Packer::tabulate() {
     if (!lanes_->pair_dim) continue;
     const int64_t x = rows.at()[*lanes_->pair_dim];
     const bool has_partner = x + 1 < dims[*lanes_->pair_dim];
-    partners_.push_back(x % 2 == 1     ? kIsPartner
+    partners_.push_back(x % 2 == 1    ? kIsPartner
                         : has_partner ? static_cast<int32_t>(pair)
                                       : kNoPartner);
   }
@@ -165,8 +167,8 @@ void Packer::run_tiles(const void* source, void* target) const {
   auto* const out = static_cast<char*>(target);
   base::parallel_for(lane_units * row_units, 4, [&](int64_t begin, int64_t end) {
     std::vector<float> staging(static_cast<size_t>(tile_rows * kLanes + kLanes));
-    auto* const aligned = reinterpret_cast<float*>(
-        (reinterpret_cast<uintptr_t>(staging.data()) + 63) / 64 * 64);
+    auto* const aligned =
+        reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(staging.data()) + 63) / 64 * 64);
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t row = unit % row_units * tile_rows;
       const int64_t first = unit / row_units * kUnitLanes;
@@ -212,26 +214,27 @@ void Packer::run_elements(const void* source, void* target) const {
                                        : convert<float>(in[at]);
       }
     };
-    base::parallel_for(outer, 1 + 16384 / std::max<int64_t>(inner, 1), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        int64_t rest = row, from = 0, to = 0;
-        for (size_t d = rank - 1; d-- > 0;) {
-          const int64_t x = rest % dims[d];
-          rest /= dims[d];
-          from += x * strides_[d];
-          to += target_[d][static_cast<size_t>(x)];
-        }
-        for (int64_t x = 0; x < inner; ++x) {
-          const float element = value(from + x * strides_[rank - 1]);
-          const int64_t at = to + target_[rank - 1][static_cast<size_t>(x)];
-          if (layout_.dtype() == DType::BF16) {
-            static_cast<BFloat16*>(target)[at] = to_bfloat16(element);
-          } else {
-            static_cast<float*>(target)[at] = element;
-          }
-        }
-      }
-    });
+    base::parallel_for(outer, 1 + 16384 / std::max<int64_t>(inner, 1),
+                       [&](int64_t begin, int64_t end) {
+                         for (int64_t row = begin; row < end; ++row) {
+                           int64_t rest = row, from = 0, to = 0;
+                           for (size_t d = rank - 1; d-- > 0;) {
+                             const int64_t x = rest % dims[d];
+                             rest /= dims[d];
+                             from += x * strides_[d];
+                             to += target_[d][static_cast<size_t>(x)];
+                           }
+                           for (int64_t x = 0; x < inner; ++x) {
+                             const float element = value(from + x * strides_[rank - 1]);
+                             const int64_t at = to + target_[rank - 1][static_cast<size_t>(x)];
+                             if (layout_.dtype() == DType::BF16) {
+                               static_cast<BFloat16*>(target)[at] = to_bfloat16(element);
+                             } else {
+                               static_cast<float*>(target)[at] = element;
+                             }
+                           }
+                         }
+                       });
   });
 }
 

@@ -10,7 +10,7 @@ namespace regraft::cpu {
 namespace {
 
 template <typename T>
-constexpr Lane kLane = std::is_same_v<T, float> ? Lane::F32
+constexpr Lane kLane = std::is_same_v<T, float>     ? Lane::F32
                        : std::is_same_v<T, int64_t> ? Lane::I64
                                                     : Lane::Bool;
 
@@ -24,10 +24,12 @@ struct UnaryTile {
     const int64_t last = sources[0].is_single ? 0 : count - 1;
     if (last == 0) {
       const Out value = Op::at(x[0]);
-      for (int64_t i = 0; i < count; ++i) to[i] = value;
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = value;
       return;
     }
-    for (int64_t i = 0; i < count; ++i) to[i] = Op::at(x[i]);
+    for (int64_t i = 0; i < count; ++i)
+      to[i] = Op::at(x[i]);
   }
 };
 
@@ -41,15 +43,19 @@ struct BinaryTile {
       const In right = y[0];
       if (sources[0].is_single) {
         const Out value = Op::at(x[0], right);
-        for (int64_t i = 0; i < count; ++i) to[i] = value;
+        for (int64_t i = 0; i < count; ++i)
+          to[i] = value;
         return;
       }
-      for (int64_t i = 0; i < count; ++i) to[i] = Op::at(x[i], right);
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = Op::at(x[i], right);
     } else if (sources[0].is_single) {
       const In left = x[0];
-      for (int64_t i = 0; i < count; ++i) to[i] = Op::at(left, y[i]);
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = Op::at(left, y[i]);
     } else {
-      for (int64_t i = 0; i < count; ++i) to[i] = Op::at(x[i], y[i]);
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = Op::at(x[i], y[i]);
     }
   }
 };
@@ -65,12 +71,15 @@ struct TernaryTile {
     const bool single_y = sources[1].is_single, single_z = sources[2].is_single;
     if (!sources[0].is_single && single_y && single_z) {
       const Rest b = y[0], c = z[0];
-      for (int64_t i = 0; i < count; ++i) to[i] = Op::at(x[i], b, c);
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = Op::at(x[i], b, c);
     } else if (!sources[0].is_single && !single_y && single_z) {
       const Rest c = z[0];
-      for (int64_t i = 0; i < count; ++i) to[i] = Op::at(x[i], y[i], c);
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = Op::at(x[i], y[i], c);
     } else if (!sources[0].is_single && !single_y) {
-      for (int64_t i = 0; i < count; ++i) to[i] = Op::at(x[i], y[i], z[i]);
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = Op::at(x[i], y[i], z[i]);
     } else {
       const int64_t step_x = !sources[0].is_single, step_y = !single_y, step_z = !single_z;
       for (int64_t i = 0; i < count; ++i) {
@@ -137,12 +146,17 @@ constexpr Entry kEntries[] = {
     {"le", 2, {binary<Le, float, bool>, binary<Le, int64_t, bool>, binary<Le, bool>}},
     {"gt", 2, {binary<Gt, float, bool>, binary<Gt, int64_t, bool>, binary<Gt, bool>}},
     {"ge", 2, {binary<Ge, float, bool>, binary<Ge, int64_t, bool>, binary<Ge, bool>}},
-    {"logical_and", 2, {binary<LogicalAnd, float, bool>, binary<LogicalAnd, int64_t, bool>,
-                        binary<LogicalAnd, bool>}},
-    {"logical_or", 2, {binary<LogicalOr, float, bool>, binary<LogicalOr, int64_t, bool>,
-                       binary<LogicalOr, bool>}},
-    {"logical_xor", 2, {binary<LogicalXor, float, bool>, binary<LogicalXor, int64_t, bool>,
-                        binary<LogicalXor, bool>}},
+    {"logical_and",
+     2,
+     {binary<LogicalAnd, float, bool>, binary<LogicalAnd, int64_t, bool>,
+      binary<LogicalAnd, bool>}},
+    {"logical_or",
+     2,
+     {binary<LogicalOr, float, bool>, binary<LogicalOr, int64_t, bool>, binary<LogicalOr, bool>}},
+    {"logical_xor",
+     2,
+     {binary<LogicalXor, float, bool>, binary<LogicalXor, int64_t, bool>,
+      binary<LogicalXor, bool>}},
     {"bitwise_and", 2, {nullptr, binary<BitAnd, int64_t>, binary<BitAnd, bool>}},
     {"bitwise_or", 2, {nullptr, binary<BitOr, int64_t>, binary<BitOr, bool>}},
     {"bitwise_xor", 2, {nullptr, binary<BitXor, int64_t>, binary<BitXor, bool>}},
@@ -190,23 +204,38 @@ constexpr Entry kEntries[] = {
     {"atanh", 1, {library<Atanh>, nullptr, nullptr}},
     {"isnan", 1, {unary<IsNan, float, bool>, nullptr, nullptr}},
     {"isinf", 1, {unary<IsInf, float, bool>, nullptr, nullptr}},
-    {"logical_not", 1, {unary<LogicalNot, float, bool>, unary<LogicalNot, int64_t, bool>,
-                        unary<LogicalNot, bool>}},
+    {"logical_not",
+     1,
+     {unary<LogicalNot, float, bool>, unary<LogicalNot, int64_t, bool>, unary<LogicalNot, bool>}},
     {"bitwise_not", 1, {nullptr, unary<BitNot, int64_t>, unary<BitNot, bool>}},
-    {"cast:f32", 1, {unary<Convert<float>, float>, unary<Convert<float>, int64_t, float>,
-                     unary<Convert<float>, bool, float>}},
-    {"cast:i64", 1, {unary<Convert<int64_t>, float, int64_t>, unary<Convert<int64_t>, int64_t>,
-                     unary<Convert<int64_t>, bool, int64_t>}},
-    {"cast:i32", 1, {unary<Narrow<int32_t>, float, int64_t>, unary<Narrow<int32_t>, int64_t>,
-                     unary<Narrow<int32_t>, bool, int64_t>}},
-    {"cast:i16", 1, {unary<Narrow<int16_t>, float, int64_t>, unary<Narrow<int16_t>, int64_t>,
-                     unary<Narrow<int16_t>, bool, int64_t>}},
-    {"cast:i8", 1, {unary<Narrow<int8_t>, float, int64_t>, unary<Narrow<int8_t>, int64_t>,
-                    unary<Narrow<int8_t>, bool, int64_t>}},
-    {"cast:u8", 1, {unary<Narrow<uint8_t>, float, int64_t>, unary<Narrow<uint8_t>, int64_t>,
-                    unary<Narrow<uint8_t>, bool, int64_t>}},
-    {"cast:bool", 1, {unary<Convert<bool>, float, bool>, unary<Convert<bool>, int64_t, bool>,
-                      unary<Convert<bool>, bool>}},
+    {"cast:f32",
+     1,
+     {unary<Convert<float>, float>, unary<Convert<float>, int64_t, float>,
+      unary<Convert<float>, bool, float>}},
+    {"cast:i64",
+     1,
+     {unary<Convert<int64_t>, float, int64_t>, unary<Convert<int64_t>, int64_t>,
+      unary<Convert<int64_t>, bool, int64_t>}},
+    {"cast:i32",
+     1,
+     {unary<Narrow<int32_t>, float, int64_t>, unary<Narrow<int32_t>, int64_t>,
+      unary<Narrow<int32_t>, bool, int64_t>}},
+    {"cast:i16",
+     1,
+     {unary<Narrow<int16_t>, float, int64_t>, unary<Narrow<int16_t>, int64_t>,
+      unary<Narrow<int16_t>, bool, int64_t>}},
+    {"cast:i8",
+     1,
+     {unary<Narrow<int8_t>, float, int64_t>, unary<Narrow<int8_t>, int64_t>,
+      unary<Narrow<int8_t>, bool, int64_t>}},
+    {"cast:u8",
+     1,
+     {unary<Narrow<uint8_t>, float, int64_t>, unary<Narrow<uint8_t>, int64_t>,
+      unary<Narrow<uint8_t>, bool, int64_t>}},
+    {"cast:bool",
+     1,
+     {unary<Convert<bool>, float, bool>, unary<Convert<bool>, int64_t, bool>,
+      unary<Convert<bool>, bool>}},
 };
 
 // The first source is the condition; x and y are promoted alone.

@@ -55,7 +55,8 @@ class Parser {
     }
     const auto wanted = tile_op_lanes(made.op, lanes);
     if (!wanted) fail();
-    for (size_t i = 0; i < lanes.size(); ++i) made.sources[i] = as(made.sources[i], (*wanted)[i]);
+    for (size_t i = 0; i < lanes.size(); ++i)
+      made.sources[i] = as(made.sources[i], (*wanted)[i]);
     made.lane = wanted->back();
     add(std::move(made));
     names_.push_back(static_cast<int>(program_.instructions.size()) - 1);
@@ -134,9 +135,12 @@ PointwiseProgram PointwiseProgram::parse(std::string_view text, std::span<const 
 Lane PointwiseProgram::lane(const Source& source, std::span<const Lane> inputs) const {
   const auto index = static_cast<size_t>(source.index);
   switch (source.kind) {
-    case Source::Kind::Input: return inputs[index];
-    case Source::Kind::Register: return instructions[index].result;
-    case Source::Kind::Number: return numbers[index].lane;
+    case Source::Kind::Input:
+      return inputs[index];
+    case Source::Kind::Register:
+      return instructions[index].result;
+    case Source::Kind::Number:
+      return numbers[index].lane;
   }
   return Lane::F32;
 }

@@ -24,7 +24,8 @@ DType lane_dtype(Lane lane);
 // iN is input N, rN the result of instruction N, a number a constant; behind the arrow stand the
 // results, one per output. Ops are those of the catalogue, with attributes as further numbers
 // ("clamp r0 0 6", "elu r0 0.5"), casts and the flavours of gelu and div part of the
-// name ("cast:i32 r1", "gelu_tanh r0", "div_floor r0 2"). Intermediate results are not rounded to 16 bits.
+// name ("cast:i32 r1", "gelu_tanh r0", "div_floor r0 2"). Intermediate results are not rounded to
+// 16 bits.
 struct PointwiseProgram {
   struct Source {
     enum class Kind : uint8_t { Input, Register, Number } kind = Kind::Number;
@@ -33,7 +34,7 @@ struct PointwiseProgram {
   struct Instruction {
     std::string op;
     std::vector<Source> sources;
-    Lane lane = Lane::F32;    // In which it calculates.
+    Lane lane = Lane::F32;  // In which it calculates.
     Lane result = Lane::F32;
   };
   struct Number {
@@ -44,8 +45,8 @@ struct PointwiseProgram {
   std::vector<Number> numbers;
   std::vector<Source> results;
 
-  // Types the registers from the lanes of the inputs. Throws Error{Unsupported} for text that is not
-  // a program over these inputs.
+  // Types the registers from the lanes of the inputs. Throws Error{Unsupported} for text that is
+  // not a program over these inputs.
   static PointwiseProgram parse(std::string_view text, std::span<const Lane> inputs);
   Lane lane(const Source& source, std::span<const Lane> inputs) const;
 };

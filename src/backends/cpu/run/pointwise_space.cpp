@@ -32,15 +32,19 @@ PointwiseSpace::PointwiseSpace(std::span<const Operand> inputs, std::span<const 
     side.item = static_cast<int64_t>(item_size(operand.dtype));
     side.lane_item = static_cast<int64_t>(item_size(lane));
     side.is_plain = lane == operand.dtype;
-    side.row = is_input ? copy_row_function(operand.dtype, lane)
-                        : copy_row_function(lane, operand.dtype);
+    side.row =
+        is_input ? copy_row_function(operand.dtype, lane) : copy_row_function(lane, operand.dtype);
     side.strides = broadcast(operand, dims);
     (is_input ? inputs_ : outputs_).push_back(std::move(side));
   };
-  for (const Operand& operand : inputs) add(operand, true);
-  for (const Operand& operand : outputs) add(operand, false);
-  for (Side& side : inputs_) sides.push_back(&side);
-  for (Side& side : outputs_) sides.push_back(&side);
+  for (const Operand& operand : inputs)
+    add(operand, true);
+  for (const Operand& operand : outputs)
+    add(operand, false);
+  for (Side& side : inputs_)
+    sides.push_back(&side);
+  for (Side& side : outputs_)
+    sides.push_back(&side);
 
   // Outermost first in the first output's memory; sizes of 1 are dropped.
   std::vector<size_t> order;
@@ -52,8 +56,8 @@ PointwiseSpace::PointwiseSpace(std::span<const Operand> inputs, std::span<const 
   std::vector<Dims> strides(sides.size());
   for (const size_t d : order) {
     const bool merges = !dims_.empty() && std::all_of(sides.begin(), sides.end(), [&](Side* side) {
-      const Dims& merged = strides[static_cast<size_t>(
-          std::find(sides.begin(), sides.end(), side) - sides.begin())];
+      const Dims& merged =
+          strides[static_cast<size_t>(std::find(sides.begin(), sides.end(), side) - sides.begin())];
       return merged.back() == side->strides[d] * dims[d];
     });
     if (merges) {
@@ -71,21 +75,23 @@ PointwiseSpace::PointwiseSpace(std::span<const Operand> inputs, std::span<const 
   }
   while (dims_.size() < 2) {
     dims_.insert(dims_.begin(), 1);
-    for (Dims& list : strides) list.insert(list.begin(), 0);
+    for (Dims& list : strides)
+      list.insert(list.begin(), 0);
   }
-  for (size_t s = 0; s < sides.size(); ++s) sides[s]->strides = std::move(strides[s]);
+  for (size_t s = 0; s < sides.size(); ++s)
+    sides[s]->strides = std::move(strides[s]);
 
   const size_t rank = dims_.size();
   const int64_t columns = std::max<int64_t>(dims_[rank - 1], 1);
   tile_columns_ = std::min(columns, kTileLanes);
   // Rows one of which is not a whole tile are put together.
-  tile_rows_ = columns <= kTileLanes / 2
-                   ? std::clamp<int64_t>(dims_[rank - 2], 1, kTileLanes / columns)
-                   : 1;
+  tile_rows_ =
+      columns <= kTileLanes / 2 ? std::clamp<int64_t>(dims_[rank - 2], 1, kTileLanes / columns) : 1;
   row_tiles_ = (dims_[rank - 2] + tile_rows_ - 1) / std::max<int64_t>(tile_rows_, 1);
   column_tiles_ = (dims_[rank - 1] + tile_columns_ - 1) / tile_columns_;
   tile_count_ = row_tiles_ * column_tiles_;
-  for (size_t d = 0; d + 2 < rank; ++d) tile_count_ *= dims_[d];
+  for (size_t d = 0; d + 2 < rank; ++d)
+    tile_count_ *= dims_[d];
 }
 
 PointwiseSpace::Tile PointwiseSpace::tile(int64_t index) const {
@@ -102,8 +108,8 @@ PointwiseSpace::Tile PointwiseSpace::tile(int64_t index) const {
 
 int64_t PointwiseSpace::offset(const Side& side, const Tile& tile) const {
   const size_t rank = dims_.size();
-  int64_t offset = tile.first_column * side.strides[rank - 1] +
-                   tile.first_row * side.strides[rank - 2];
+  int64_t offset =
+      tile.first_column * side.strides[rank - 1] + tile.first_row * side.strides[rank - 2];
   int64_t rest = tile.outer;
   for (size_t d = rank - 2; d-- > 0;) {
     offset += rest % dims_[d] * side.strides[d];
@@ -154,9 +160,8 @@ void PointwiseSpace::store(const Tile& tile, size_t i, const TileOperand& value,
                            void* data) const {
   const Side& side = outputs_[i];
   const size_t rank = dims_.size();
-  const StridedCopy::RowFunction row = lane == side.lane
-                                           ? side.row
-                                           : copy_row_function(lane_dtype(lane), side.dtype);
+  const StridedCopy::RowFunction row =
+      lane == side.lane ? side.row : copy_row_function(lane_dtype(lane), side.dtype);
   char* const to = static_cast<char*>(data) + offset(side, tile) * side.item;
   const char* from = static_cast<const char*>(value.data);
   const auto step = value.is_single ? 0 : static_cast<int64_t>(lane_size(lane));

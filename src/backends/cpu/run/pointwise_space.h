@@ -16,7 +16,7 @@ class PointwiseSpace {
   struct Tile {
     int64_t rows = 0, columns = 0;
     int64_t first_row = 0, first_column = 0;  // Within the two innermost dimensions.
-    int64_t outer = 0;  // Position in the dimensions around them.
+    int64_t outer = 0;                        // Position in the dimensions around them.
     int64_t count() const { return rows * columns; }
   };
 

@@ -25,10 +25,10 @@ struct Linear {
 
 template <typename Op>
 struct Unary {
-  REGRAFT_INLINE static void run(float* values, int64_t count, const float* numbers,
-                                 const void*) {
+  REGRAFT_INLINE static void run(float* values, int64_t count, const float* numbers, const void*) {
     const float a = numbers[0], b = numbers[1];
-    for (int64_t i = 0; i < count; ++i) values[i] = Op::at(values[i], a, b);
+    for (int64_t i = 0; i < count; ++i)
+      values[i] = Op::at(values[i], a, b);
   }
 };
 
@@ -36,7 +36,8 @@ template <typename Op, typename T>
 struct Binary {
   REGRAFT_INLINE static void run(float* values, int64_t count, const float*, const void* operand) {
     const T* const other = static_cast<const T*>(operand);
-    for (int64_t i = 0; i < count; ++i) values[i] = Op::at(values[i], load_float(other[i]));
+    for (int64_t i = 0; i < count; ++i)
+      values[i] = Op::at(values[i], load_float(other[i]));
   }
 };
 
@@ -86,7 +87,8 @@ template <typename T>
 struct Store {
   REGRAFT_INLINE static void run(const float* values, void* target, int64_t count) {
     T* const to = static_cast<T*>(target);
-    for (int64_t i = 0; i < count; ++i) store_float(to + i, values[i]);
+    for (int64_t i = 0; i < count; ++i)
+      store_float(to + i, values[i]);
   }
 };
 

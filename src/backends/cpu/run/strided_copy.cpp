@@ -4,8 +4,8 @@
 #include <cstring>
 #include <numeric>
 
-#include "base/parallel.h"
 #include "backends/cpu/run/simd512.h"
+#include "base/parallel.h"
 
 namespace regraft::cpu {
 namespace {
@@ -23,13 +23,16 @@ struct CopyRow {
       if constexpr (std::is_same_v<From, To>) {
         std::memcpy(to, from, static_cast<size_t>(count) * sizeof(To));
       } else {
-        for (int64_t i = 0; i < count; ++i) to[i] = convert<To>(from[i]);
+        for (int64_t i = 0; i < count; ++i)
+          to[i] = convert<To>(from[i]);
       }
     } else if (source_stride == 0 && target_stride == 1) {
       const To value = convert<To>(from[0]);
-      for (int64_t i = 0; i < count; ++i) to[i] = value;
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = value;
     } else {
-      for (int64_t i = 0; i < count; ++i) to[i * target_stride] = convert<To>(from[i * source_stride]);
+      for (int64_t i = 0; i < count; ++i)
+        to[i * target_stride] = convert<To>(from[i * source_stride]);
     }
   }
 };
@@ -65,7 +68,8 @@ template <typename From, typename To>
         from += k + 1 < height ? source_stride : 0;
       }
       transpose_16x16(block);
-      for (int64_t k = 0; k < width; ++k) store16(to + k * target_stride, block[k], out);
+      for (int64_t k = 0; k < width; ++k)
+        store16(to + k * target_stride, block[k], out);
     }
   }
 }
@@ -85,24 +89,25 @@ template <typename From, typename To>
 Functions vectorised(Isa isa) {
   Functions out;
   out.row = select<CopyRow<From, To>, const void*, int64_t, void*, int64_t, int64_t>(isa);
-  out.tile = isa == Isa::Avx512
-                 ? &copy_tile_avx512<From, To>
-                 : select<CopyTile<From, To>, const void*, int64_t, void*, int64_t, int64_t,
-                          int64_t>(isa);
+  out.tile =
+      isa == Isa::Avx512
+          ? &copy_tile_avx512<From, To>
+          : select<CopyTile<From, To>, const void*, int64_t, void*, int64_t, int64_t, int64_t>(isa);
   return out;
 }
 
 template <typename From, typename To>
 Functions plain() {
-  return {&run_baseline<CopyRow<From, To>, const void*, int64_t, void*, int64_t, int64_t>,
-          &run_baseline<CopyTile<From, To>, const void*, int64_t, void*, int64_t, int64_t,
-                        int64_t>};
+  return {
+      &run_baseline<CopyRow<From, To>, const void*, int64_t, void*, int64_t, int64_t>,
+      &run_baseline<CopyTile<From, To>, const void*, int64_t, void*, int64_t, int64_t, int64_t>};
 }
 
 Functions functions_of(DType from, DType to) {
   if (from == to) {
     switch (item_size(from)) {
-      case 1: return plain<uint8_t, uint8_t>();
+      case 1:
+        return plain<uint8_t, uint8_t>();
       case 2: {
         Functions out = plain<uint16_t, uint16_t>();
         // bf16 widens and narrows exactly, so it may be transposed as f32.
@@ -116,8 +121,10 @@ Functions functions_of(DType from, DType to) {
         if (isa() == Isa::Avx512) out.tile = &copy_tile_avx512<float, float>;
         return out;
       }
-      case 8: return plain<uint64_t, uint64_t>();
-      default: return plain<Bytes<16>, Bytes<16>>();
+      case 8:
+        return plain<uint64_t, uint64_t>();
+      default:
+        return plain<Bytes<16>, Bytes<16>>();
     }
   }
   if (from == DType::F32 && to == DType::BF16) return vectorised<float, BFloat16>(isa());
@@ -159,8 +166,8 @@ StridedCopy::StridedCopy(const Dims& dims, DType from, const Dims& from_strides,
   inner_ = merged.back();
   merged.pop_back();
   if (inner_.to == 1 && inner_.from > 1) {
-    const auto dense = std::find_if(merged.begin(), merged.end(),
-                                    [](const Loop& loop) { return loop.from == 1; });
+    const auto dense =
+        std::find_if(merged.begin(), merged.end(), [](const Loop& loop) { return loop.from == 1; });
     if (dense != merged.end() && dense->size >= 4) {
       across_ = *dense;
       merged.erase(dense);
@@ -169,7 +176,8 @@ StridedCopy::StridedCopy(const Dims& dims, DType from, const Dims& from_strides,
   }
   outer_ = merged;
   outer_count_ = 1;
-  for (const Loop& loop : outer_) outer_count_ *= loop.size;
+  for (const Loop& loop : outer_)
+    outer_count_ *= loop.size;
   int64_t unit = inner_.size;
   if (tile_ != nullptr) {
     outer_count_ *= (across_.size + kTile - 1) / kTile;
@@ -186,9 +194,8 @@ void StridedCopy::run(const void* source, void* target) const {
     });
     return;
   }
-  base::parallel_for(outer_count_, grain_, [&](int64_t begin, int64_t end) {
-    run_range(source, target, begin, end);
-  });
+  base::parallel_for(outer_count_, grain_,
+                     [&](int64_t begin, int64_t end) { run_range(source, target, begin, end); });
 }
 
 void StridedCopy::run_range(const void* source, void* target, int64_t begin, int64_t end) const {

@@ -14,8 +14,10 @@ GemmProblem problem_of(const KernelRequest& request) {
   const Operand& weight = request.inputs[1];
   const DType type = request.inputs[0].dtype;
   if (!onednn_type(type)) unsupported(request, "x is ", name(type));
-  problem.x = rows_of(request.inputs[0]);
-  problem.out = rows_of(request.outputs[0]);
+  // Rows of all operands in the order in which those of x lie.
+  const std::vector<size_t> order = row_order(request.inputs[0]);
+  problem.x = rows_of(request.inputs[0], order);
+  problem.out = rows_of(request.outputs[0], order);
   // A plain weight is read where it lies when one of its dimensions is dense.
   problem.weight.operand = &weight;
   const bool dense = weight.strides[0] == 1 || weight.strides[1] == 1;
@@ -27,8 +29,9 @@ GemmProblem problem_of(const KernelRequest& request) {
   problem.epilogue = epilogue_of(request);
   for (size_t i = kInputs.first_operand; i < request.inputs.size(); ++i) {
     const Operand& operand = request.inputs[i];
-    GemmProblem::Side side = rows_of(operand);
-    if (operand.dims == request.outputs[0].dims && side.view.strides != problem.out.view.strides) {
+    const bool is_full = operand.dims == request.outputs[0].dims;
+    GemmProblem::Side side = rows_of(operand, is_full ? order : row_order(operand));
+    if (is_full && side.view.strides != problem.out.view.strides) {
       // oneDNN walks operands as the result.
       side.lies = problem.out.lies;
       side.view = problem.out.view;

@@ -95,8 +95,9 @@ GemmProblem problem_of(const KernelRequest& request, const Request& r, bool as_i
   problem.epilogue = epilogue_of(request);
   problem.weight_view = WeightView::identity(2);
   const size_t rank = is_flat(r) ? 2 : r.out.dims.size();
-  problem.x = is_flat(r) ? rows_of(r.x) : matrices(r.x, rank, as_it_lies);
-  problem.out = is_flat(r) ? rows_of(r.out) : matrices(r.out, rank, as_it_lies);
+  const std::vector<size_t> order = row_order(r.x);
+  problem.x = is_flat(r) ? rows_of(r.x, order) : matrices(r.x, rank, as_it_lies);
+  problem.out = is_flat(r) ? rows_of(r.out, order) : matrices(r.out, rank, as_it_lies);
   problem.weight = matrices(r.y, rank, as_it_lies);
   for (const Operand& operand : r.operands) {
     problem.operands.push_back({&operand, problem.out.lies, problem.out.view});

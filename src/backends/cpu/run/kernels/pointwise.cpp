@@ -22,7 +22,8 @@ class PointwiseKernel final : public Kernel {
       : program_(std::move(program)),
         space_(request.inputs, request.outputs),
         threads_(base::thread_count()) {
-    for (const Operand& input : request.inputs) lanes_.push_back(lane_of(input.dtype));
+    for (const Operand& input : request.inputs)
+      lanes_.push_back(lane_of(input.dtype));
     plan_registers(request);
     for (const PointwiseProgram::Instruction& instruction : program_.instructions) {
       functions_.push_back(tile_op(instruction.op, instruction.lane, isa()).function);
@@ -49,9 +50,7 @@ class PointwiseKernel final : public Kernel {
       }
     });
   }
-  size_t workspace_bytes() const override {
-    return scratch_bytes_ * static_cast<size_t>(threads_);
-  }
+  size_t workspace_bytes() const override { return scratch_bytes_ * static_cast<size_t>(threads_); }
   std::string tactic() const override { return "tiles"; }
 
  private:
@@ -126,7 +125,8 @@ class PointwiseKernel final : public Kernel {
   std::vector<TileFunction> functions_;
   std::vector<NumberValue> numbers_;
   std::vector<size_t> input_slots_, register_slots_;  // Offsets into the scratch memory.
-  std::vector<int> direct_;  // Per register: the output of its lane that it is the result for, or -1.
+  std::vector<int>
+      direct_;  // Per register: the output of its lane that it is the result for, or -1.
   size_t scratch_bytes_ = 0;
 };
 
@@ -167,7 +167,8 @@ void PointwiseKernel::plan_registers(const KernelRequest& request) {
     free.pop_back();
     return slot;
   };
-  for (size_t i = 0; i < request.inputs.size(); ++i) input_slots_.push_back(take());
+  for (size_t i = 0; i < request.inputs.size(); ++i)
+    input_slots_.push_back(take());
   for (size_t i = 0; i < instructions.size(); ++i) {
     register_slots_.push_back(take());
     for (size_t j = 0; j < i; ++j) {
@@ -194,8 +195,7 @@ std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
     check(output);
     if (output.dims != request.outputs[0].dims) unsupported(request, "outputs differ in dims");
   }
-  PointwiseProgram program =
-      PointwiseProgram::parse(request.attributes.text("program"), lanes);
+  PointwiseProgram program = PointwiseProgram::parse(request.attributes.text("program"), lanes);
   if (program.results.size() != request.outputs.size()) {
     unsupported(request, "the program has ", program.results.size(), " results");
   }

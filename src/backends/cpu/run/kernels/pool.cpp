@@ -37,13 +37,15 @@ struct MaxWindow {
       return static_cast<int32_t>((d * w->plane[1] + h) * w->plane[2] + v);
     };
     const int32_t first = position(w->begin[0], w->begin[1], w->begin[2]);
-    for (int64_t c = 0; c < kBlock; ++c) most[c] = -std::numeric_limits<float>::infinity();
-    for (int64_t c = 0; c < kBlock; ++c) index[c] = first;
+    for (int64_t c = 0; c < kBlock; ++c)
+      most[c] = -std::numeric_limits<float>::infinity();
+    for (int64_t c = 0; c < kBlock; ++c)
+      index[c] = first;
     for (int64_t d = w->begin[0]; d < w->end[0]; d += w->step[0]) {
       for (int64_t h = w->begin[1]; h < w->end[1]; h += w->step[1]) {
         for (int64_t v = w->begin[2]; v < w->end[2]; v += w->step[2]) {
-          const T* const x = static_cast<const T*>(w->x) + d * w->stride[0] + h * w->stride[1] +
-                             v * w->stride[2];
+          const T* const x =
+              static_cast<const T*>(w->x) + d * w->stride[0] + h * w->stride[1] + v * w->stride[2];
           if (w->indices == nullptr) {
             for (int64_t c = 0; c < w->channels; ++c) {
               const float value = load_float(x[c]);
@@ -63,9 +65,11 @@ struct MaxWindow {
       }
     }
     T* const out = static_cast<T*>(w->out);
-    for (int64_t c = 0; c < w->channels; ++c) store_float(out + c, most[c]);
+    for (int64_t c = 0; c < w->channels; ++c)
+      store_float(out + c, most[c]);
     if (w->indices == nullptr) return;
-    for (int64_t c = 0; c < w->channels; ++c) w->indices[c] = index[c];
+    for (int64_t c = 0; c < w->channels; ++c)
+      w->indices[c] = index[c];
   }
 };
 
@@ -76,14 +80,16 @@ struct MeanWindow {
     for (int64_t d = w->begin[0]; d < w->end[0]; ++d) {
       for (int64_t h = w->begin[1]; h < w->end[1]; ++h) {
         for (int64_t v = w->begin[2]; v < w->end[2]; ++v) {
-          const T* const x = static_cast<const T*>(w->x) + d * w->stride[0] + h * w->stride[1] +
-                             v * w->stride[2];
-          for (int64_t c = 0; c < w->channels; ++c) sum[c] += load_float(x[c]);
+          const T* const x =
+              static_cast<const T*>(w->x) + d * w->stride[0] + h * w->stride[1] + v * w->stride[2];
+          for (int64_t c = 0; c < w->channels; ++c)
+            sum[c] += load_float(x[c]);
         }
       }
     }
     T* const out = static_cast<T*>(w->out);
-    for (int64_t c = 0; c < w->channels; ++c) store_float(out + c, sum[c] * w->factor);
+    for (int64_t c = 0; c < w->channels; ++c)
+      store_float(out + c, sum[c] * w->factor);
   }
 };
 
@@ -92,7 +98,8 @@ Triple triple(const KernelRequest& request, std::string_view name, int64_t fille
   if (request.attributes.is_none(name)) return out;
   const Dims list = request.attributes.integers(name);
   if (list.empty()) return out;
-  for (size_t i = 0; i < count; ++i) out[3 - count + i] = list.size() == 1 ? list[0] : list[i];
+  for (size_t i = 0; i < count; ++i)
+    out[3 - count + i] = list.size() == 1 ? list[0] : list[i];
   return out;
 }
 
@@ -144,13 +151,12 @@ class PoolKernel final : public Kernel {
                                ? in_[0] * in_[1] * in_[2] / (out_[0] * out_[1] * out_[2]) + 1
                                : geometry_.kernel[0] * geometry_.kernel[1] * geometry_.kernel[2];
     constexpr int64_t kGrain = 32768;  // Elements read that are worth a thread.
-    base::parallel_for(positions * blocks, kGrain / (window * kBlock) + 1,
-                       [&](int64_t begin, int64_t end) {
-                         for (int64_t i = begin; i < end; ++i) {
-                           run_window(x, y, static_cast<int64_t*>(indices), i / blocks,
-                                      i % blocks * kBlock);
-                         }
-                       });
+    base::parallel_for(
+        positions * blocks, kGrain / (window * kBlock) + 1, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            run_window(x, y, static_cast<int64_t*>(indices), i / blocks, i % blocks * kBlock);
+          }
+        });
     y_.finish(arguments.outputs[0], workspace);
     if (has_indices_) indices_.finish(arguments.outputs[1], workspace);
   }
