@@ -1,10 +1,8 @@
 #include "refit/transaction.h"
 
-#include <algorithm>
 #include <chrono>
-#include <cstring>
 
-#include "base/parallel.h"
+#include "refit/stream_copy.h"
 #include "refit/values.h"
 #include "tensor/copy.h"
 
@@ -284,14 +282,8 @@ std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
     }
     copies.push_back({base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes});
   }
-  for (const Copy& c : copies) {
-    constexpr int64_t kPiece = int64_t{1} << 18;
-    const auto bytes = static_cast<int64_t>(c.bytes);
-    base::parallel_for((bytes + kPiece - 1) / kPiece, 1, [&](int64_t begin, int64_t end) {
-      const int64_t from = begin * kPiece, to = std::min(end * kPiece, bytes);
-      std::memcpy(c.to + from, c.from + from, static_cast<size_t>(to - from));
-    });
-  }
+  for (const Copy& c : copies)
+    copy_block(c.to, c.from, c.bytes);
   next->slots = base_->slots;
   return next;
 }

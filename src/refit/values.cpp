@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/parallel.h"
+#include "refit/stream_copy.h"
 #include "tensor/convert.h"
 
 namespace regraft::refit {
@@ -65,21 +66,22 @@ FloatFormat format_of(DType dtype) {
   }
 }
 
-// Pieces small enough to be in the cache when they are read a second time.
-constexpr int64_t kPiece = 1 << 15;
+// Pieces small enough to be in the first-level cache when they are read a second time.
+constexpr int64_t kPiece = 1 << 13;
 
 uint64_t scan(const TensorView& tensor, std::byte* to) {
   const FloatFormat format = format_of(tensor.dtype);
   const auto bytes = static_cast<int64_t>(tensor.bytes());
   const auto* from = tensor.as<std::byte>();
   std::atomic<uint64_t> total{0};
-  base::parallel_for((bytes + kPiece - 1) / kPiece, 8, [&](int64_t begin, int64_t end) {
+  base::parallel_for((bytes + kPiece - 1) / kPiece, 32, [&](int64_t begin, int64_t end) {
     uint64_t found = 0;
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t at = piece * kPiece, size = std::min(kPiece, bytes - at);
       if (format.count != nullptr) found += format.count(from + at, size / format.width);
-      if (to != nullptr) std::memcpy(to + at, from + at, static_cast<size_t>(size));
+      if (to != nullptr) stream_copy(to + at, from + at, static_cast<size_t>(size));
     }
+    if (to != nullptr) finish_streaming();
     total += found;
   });
   return total;

@@ -1,0 +1,69 @@
+#include "refit/values.h"
+
+#include <cstring>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "refit/stream_copy.h"
+#include "support/plan_builder.h"
+#include "tensor/copy.h"
+
+namespace regraft {
+namespace {
+
+Tensor with_three_bad(DType dtype, int64_t count) {
+  Tensor values(DType::F32, {count});
+  float* data = values.mutable_view().as_mutable<float>();
+  for (int64_t i = 0; i < count; ++i)
+    data[i] = static_cast<float>(i % 100) - 50.0f;
+  data[0] = std::numeric_limits<float>::infinity();
+  data[count / 2] = std::numeric_limits<float>::quiet_NaN();
+  data[count - 1] = -std::numeric_limits<float>::infinity();
+  Tensor out(dtype, {count});
+  copy(values.view(), out.mutable_view());
+  return out;
+}
+
+TEST(Values, CountsNonFinite) {
+  for (const DType dtype : {DType::F16, DType::BF16, DType::F32, DType::F64, DType::C64}) {
+    for (const int64_t count : {3, 127, 128, 129, 5000, 300'000}) {
+      const Tensor tensor = with_three_bad(dtype, count);
+      EXPECT_EQ(refit::count_non_finite(tensor.view()), 3u) << name(dtype) << count;
+      const Tensor target(dtype, {count});
+      EXPECT_EQ(
+          refit::copy_and_count_non_finite(tensor.view(), target.mutable_view().mutable_data()),
+          3u);
+      EXPECT_EQ(std::memcmp(target.view().data, tensor.view().data, tensor.view().bytes()), 0);
+    }
+  }
+  EXPECT_EQ(refit::count_non_finite(Tensor(DType::F32, {0}).view()), 0u);
+  EXPECT_EQ(refit::count_non_finite(Tensor(DType::I64, {9}).view()), 0u);
+}
+
+TEST(Values, CopiesAnyLength) {
+  for (const int64_t bytes : {0, 1, 63, 64, 65, 8191, 1'000'001}) {
+    Tensor from(DType::U8, {bytes + 1}), to(DType::U8, {bytes + 1});
+    auto* source = from.mutable_view().as_mutable<unsigned char>();
+    auto* target = to.mutable_view().as_mutable<unsigned char>();
+    for (int64_t i = 0; i <= bytes; ++i)
+      source[i] = static_cast<unsigned char>(i * 7);
+    std::memset(target, 0xee, static_cast<size_t>(bytes) + 1);
+    // From a misaligned source.
+    refit::copy_block(target, source + 1, static_cast<size_t>(bytes));
+    EXPECT_EQ(std::memcmp(target, source + 1, static_cast<size_t>(bytes)), 0);
+    EXPECT_EQ(target[bytes], 0xee);
+  }
+}
+
+TEST(Values, FindsIndicesOutOfBounds) {
+  Tensor tensor(DType::I32, {4});
+  const int32_t values[] = {0, 9, 10, -1};
+  std::memcpy(tensor.mutable_view().mutable_data(), values, sizeof values);
+  EXPECT_EQ(refit::find_out_of_bounds(tensor.view(), 11).index, 3);
+  EXPECT_EQ(refit::find_out_of_bounds(tensor.view(), 10).index, 2);
+  EXPECT_EQ(refit::find_out_of_bounds(tensor.view(), 10).value, 10);
+}
+
+}  // namespace
+}  // namespace regraft
