@@ -62,7 +62,8 @@ class Plan {
       if (step.step != nullptr) describe(*step.step);
       std::printf("\n");
     }
-    for (const auto& [name, time] : totals) std::printf("%10.1f us  %s\n", time, name.c_str());
+    for (const auto& [name, time] : totals)
+      std::printf("%10.1f us  %s\n", time, name.c_str());
   }
 
  private:
@@ -79,14 +80,16 @@ class Plan {
           for (int64_t i = 0; i < view.count(); ++i) {
             state = state * 1664525U + 1013904223U;
             const double value = static_cast<double>(state >> 8) * 0x1p-24;
-            view.as_mutable<T>()[i] = convert<T>(is_floating(placed.dtype) ? value - 0.3
-                                                                          : value * 2);
+            view.as_mutable<T>()[i] =
+                convert<T>(is_floating(placed.dtype) ? value - 0.3 : value * 2);
           }
         }
       });
     };
-    for (const plan::Parameter& parameter : plan_.parameters) fill(parameter.buffer);
-    for (const plan::Port& input : plan_.inputs) fill(input.buffer);
+    for (const plan::Parameter& parameter : plan_.parameters)
+      fill(parameter.buffer);
+    for (const plan::Port& input : plan_.inputs)
+      fill(input.buffer);
   }
 
   void* address(int32_t buffer) {
@@ -105,12 +108,12 @@ class Plan {
       for (size_t i = 0; i < step.inputs.size(); ++i) {
         prepared.inputs.push_back(address(step.inputs[i]));
         if (request.inputs[i].is_constant) {
-          request.inputs[i].packing =
-              backends::run_backend(step.kernel).choose_packing(request, i);
+          request.inputs[i].packing = backends::run_backend(step.kernel).choose_packing(request, i);
           if (program != "weight") prepared.inputs[i] = packed(step.inputs[i], request.inputs[i]);
         }
       }
-      for (const int32_t output : step.outputs) prepared.outputs.push_back(address(output));
+      for (const int32_t output : step.outputs)
+        prepared.outputs.push_back(address(output));
       finish(std::move(prepared), engine::prepare(request));
     }
   }

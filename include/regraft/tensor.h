@@ -75,7 +75,8 @@ struct TensorView {
 // A view that may be written through.
 struct MutableTensorView : TensorView {
   MutableTensorView() = default;
-  MutableTensorView(void* data, DType dtype, Dims dims) : TensorView(data, dtype, std::move(dims)) {}
+  MutableTensorView(void* data, DType dtype, Dims dims)
+      : TensorView(data, dtype, std::move(dims)) {}
   MutableTensorView(void* data, DType dtype, Dims dims, Dims strides)
       : TensorView(data, dtype, std::move(dims), std::move(strides)) {}
   void* mutable_data() const { return const_cast<void*>(data); }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.export import ExportedProgram
@@ -16,8 +16,8 @@ from regraft._handover import hand_over, plain, rows_of
 from regraft.engine import Engine, engine_options
 from regraft.errors import InvalidArgumentError
 
-Model = torch.nn.Module | ExportedProgram | str | os.PathLike[str]
-Progress = Callable[[str, str, float, Callable[[], str]], None]
+Model: TypeAlias = torch.nn.Module | ExportedProgram | str | os.PathLike[str]
+Progress: TypeAlias = Callable[[str, str, float, Callable[[], str]], None]
 
 
 def compile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.export import ExportedProgram
@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from regraft import _regraft
 from regraft._handover import tensors_of
 
-Weights = Mapping[str, torch.Tensor] | torch.nn.Module | ExportedProgram | str | os.PathLike[str]
+Weights: TypeAlias = Mapping[str, torch.Tensor] | torch.nn.Module | ExportedProgram | str | os.PathLike[str]
 
 
 def tensors_from(weights: Any) -> Mapping[str, torch.Tensor]:

@@ -54,7 +54,7 @@ class Engine:
         if self._call is None:
             if kwargs:
                 raise TypeError("this engine was compiled from a file; pass inputs by position")
-            outputs = self._core.run(_inputs(list(args)))
+            outputs = self._core.run(list(_inputs(list(args))))
             return outputs[0] if len(outputs) == 1 else tuple(outputs)
         return self._call.unflatten(self._core.run(_inputs(self._call.flatten(args, kwargs))))
 
@@ -134,7 +134,9 @@ class Engine:
             NotFoundError: No parameter has that name.
             StateError: The value was not retained.
         """
-        return self._core.parameter(name).clone()
+        value: Any = self._core.parameter(name)
+        copy: torch.Tensor = value.clone()
+        return copy
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Copies of every parameter the engine reads, tied names included."""

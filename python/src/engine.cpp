@@ -148,10 +148,16 @@ void bind_engine_class(nb::module_& module) {
   nb::class_<Engine>(module, "Engine")
       .def_static("load", &Engine::load, nb::arg("path"), nb::arg("options"),
                   nb::call_guard<nb::gil_scoped_release>())
-      .def("run",
-           [](const Engine& engine, const Arrays& inputs) { return run(engine, nullptr, inputs); })
-      .def("run_with", [](const Engine& engine, const Weights& weights,
-                          const Arrays& inputs) { return run(engine, &weights, inputs); })
+      .def(
+          "run",
+          [](const Engine& engine, const Arrays& inputs) { return run(engine, nullptr, inputs); },
+          nb::sig("def run(self, inputs: list[object]) -> list[object]"))
+      .def(
+          "run_with",
+          [](const Engine& engine, const Weights& weights, const Arrays& inputs) {
+            return run(engine, &weights, inputs);
+          },
+          nb::sig("def run_with(self, weights: Weights, inputs: list[object]) -> list[object]"))
       .def("refit_source", &refit, nb::arg("source"), nb::arg("options"))
       .def("refit_rows",
            [](Engine& engine, const std::vector<Row>& rows, const RefitOptions& options) {

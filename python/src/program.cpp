@@ -6,7 +6,9 @@
 namespace regraft::python {
 namespace {
 
-CompileOptions make_options(const nb::dict& given) {
+using Options = nb::typed<nb::dict, nb::str, nb::object>;
+
+CompileOptions make_options(const Options& given) {
   CompileOptions options;
   for (const auto& [key_handle, value] : given) {
     const auto key = nb::cast<std::string>(key_handle);
@@ -44,7 +46,7 @@ void set_progress(CompileOptions& options, nb::object progress) {
   };
 }
 
-Engine compile_program(const Program& program, const nb::dict& given, nb::object progress) {
+Engine compile_program(const Program& program, const Options& given, nb::object progress) {
   CompileOptions options = make_options(given);
   set_progress(options, std::move(progress));
   const nb::gil_scoped_release release;
@@ -76,7 +78,7 @@ void bind_program(nb::module_& module) {
       .def_prop_ro("out_spec", &Program::out_spec);
   module.def("compile", &compile_program, nb::arg("program"), nb::arg("options"),
              nb::arg("progress").none());
-  module.def("explain", [](const Program& program, const nb::dict& options) {
+  module.def("explain", [](const Program& program, const Options& options) {
     return explain(program, make_options(options));
   });
   module.def("backends", &backends);

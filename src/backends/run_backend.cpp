@@ -54,7 +54,8 @@ const RunBackend& run_backend(std::string_view kernel) {
 
 std::vector<std::string> run_backend_names() {
   std::vector<std::string> names;
-  for (const RunBackend* backend : backends()) names.emplace_back(backend->name());
+  for (const RunBackend* backend : backends())
+    names.emplace_back(backend->name());
   return names;
 }
 

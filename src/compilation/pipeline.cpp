@@ -56,6 +56,9 @@ void optimise(ir::Graph& graph, const Settings& settings, const PassObserver& ob
                  "the pass 'hoist' makes the weight program and cannot be disabled");
     }
   }
+  // Passes know one region; the last of them makes three.
+  for (const auto& node : graph.nodes())
+    node->set_region(ir::Region::Compute);
   for (const Pass& pass : kPipeline) {
     const auto& disabled = settings.disabled_passes;
     if (std::find(disabled.begin(), disabled.end(), pass.name) != disabled.end()) continue;

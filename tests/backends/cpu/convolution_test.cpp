@@ -49,7 +49,8 @@ void check(const Conv& c, DType dtype, bool channels_last, std::string_view epil
       "%x = cast(%a0) {dtype=f32} %w = cast(%a1) {dtype=f32} %c = convolution(%x, %w, ",
       c.bias ? "%a2" : "none", ") {stride=", list(c.stride), ", padding=", list(c.padding),
       ", dilation=", list(c.dilation), ", output_padding=[0,0], groups=", c.groups,
-      ", transposed=", c.transposed ? "true" : "false", "}\n%y = ", body_epilogue == "%y" ? "reshape(%c) {dims=[" : body_epilogue,
+      ", transposed=", c.transposed ? "true" : "false",
+      "}\n%y = ", body_epilogue == "%y" ? "reshape(%c) {dims=[" : body_epilogue,
       body_epilogue == "%y" ? base::cat(y[0], ",", y[1], ",", y[2], ",", y[3], "]}") : "",
       "\n%z = cast(%y) {dtype=", bf, "} return %z");
   const std::string tactic = test.check(body, dtype == DType::BF16 ? 0x1p-7 : 2e-6);
@@ -63,8 +64,15 @@ TEST(Convolution, Shapes) {
       check({.in = 16, .out = 32, .kernel = 1, .padding = 0}, dtype, channels_last);
       check({.in = 17, .out = 33, .kernel = 1, .padding = 0, .bias = false}, dtype, channels_last);
       check({.batch = 2, .in = 64, .out = 48, .stride = 2}, dtype, channels_last);
-      check({.batch = 2, .in = 3, .out = 70, .height = 15, .width = 14, .kernel = 7, .stride = 2,
-             .padding = 3}, dtype, channels_last);
+      check({.batch = 2,
+             .in = 3,
+             .out = 70,
+             .height = 15,
+             .width = 14,
+             .kernel = 7,
+             .stride = 2,
+             .padding = 3},
+            dtype, channels_last);
       check({.in = 24, .out = 24, .groups = 24}, dtype, channels_last);
       check({.in = 19, .out = 19, .kernel = 5, .padding = 2, .groups = 19}, dtype, channels_last);
       check({.in = 32, .out = 64, .groups = 4}, dtype, channels_last);

@@ -1,10 +1,10 @@
 #include "backends/cpu/kernel_test.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <cstring>
 #include <numeric>
+
+#include <gtest/gtest.h>
 
 #include "ir/text.h"
 #include "support/compare.h"
@@ -142,7 +142,8 @@ backends::KernelRequest KernelTest::request() const {
     operand.is_constant = slot.is_constant;
     request.inputs.push_back(std::move(operand));
   }
-  for (const Slot& slot : outputs_) request.outputs.push_back(operand_of(slot.view));
+  for (const Slot& slot : outputs_)
+    request.outputs.push_back(operand_of(slot.view));
   return request;
 }
 
@@ -177,7 +178,8 @@ std::string KernelTest::check(std::string_view body, double tolerance) {
       outputs.push_back(run->back()->data());
     }
     kernel->run({inputs, outputs, workspace.data()});
-    for (const auto& memory : *run) EXPECT_TRUE(memory->intact()) << step_.kernel;
+    for (const auto& memory : *run)
+      EXPECT_TRUE(memory->intact()) << step_.kernel;
   }
   EXPECT_TRUE(workspace.intact()) << step_.kernel;
 
@@ -199,7 +201,8 @@ std::string KernelTest::check(std::string_view body, double tolerance) {
     std::map<std::string, double> allowed;
     if (tolerance > 0) allowed[std::string(name(have.dtype))] = tolerance;
     EXPECT_EQ(mismatch(wanted[i].view(), have, allowed), "")
-        << step_.kernel << ": output " << i << ", tactic " << kernel->tactic() << "\n" << text;
+        << step_.kernel << ": output " << i << ", tactic " << kernel->tactic() << "\n"
+        << text;
     EXPECT_EQ(bit_mismatch(have, again), "") << step_.kernel;
   }
   return kernel->tactic();

@@ -29,8 +29,9 @@ class KernelTest {
   KernelTest& constant(DType dtype, Dims dims, std::vector<size_t> order = {});
   KernelTest& absent();
   KernelTest& output(DType dtype, Dims dims, std::vector<size_t> order = {});
-  // Prepares, runs and compares all outputs; floats with the relative L2 error `tolerance` (0: a few
-  // units in the last place). Also runs again, which must give the same bits. Returns the tactic.
+  // Prepares, runs and compares all outputs; floats with the relative L2 error `tolerance` (0: a
+  // few units in the last place). Also runs again, which must give the same bits. Returns the
+  // tactic.
   std::string check(std::string_view body, double tolerance = 0);
   // The kernel itself, for tests of preparation.
   backends::KernelRequest request() const;

@@ -16,9 +16,9 @@ TEST(Linear, ShapesAndTypes) {
         test.input(dtype, {rows, 67});
         is_constant ? test.constant(dtype, {35, 67}) : test.input(dtype, {35, 67});
         test.input(DType::F32, {35}).output(dtype, {rows, 35});
-        test.check("%y = linear(%a0, %a1, cast(%a2) {dtype=" + std::string(name(dtype)) +
-                       "}) return %y",
-                   tolerance(dtype));
+        test.check(
+            "%y = linear(%a0, %a1, cast(%a2) {dtype=" + std::string(name(dtype)) + "}) return %y",
+            tolerance(dtype));
       }
     }
   }

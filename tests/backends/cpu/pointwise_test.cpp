@@ -38,9 +38,9 @@ TEST_P(PointwiseIsa, Unary) {
         .check("%y = " + call + " return %y", 3e-7);
   };
   for (const std::string op :
-       {"neg",  "abs",  "exp",   "expm1",  "sin",    "cos",    "tan",    "atan",      "sinh",
-        "cosh", "tanh", "asinh", "erf",    "sigmoid", "relu",  "silu",   "hardswish", "softplus",
-        "mish", "floor", "ceil", "round",  "trunc",  "sign",   "square", "hardsigmoid"}) {
+       {"neg",  "abs",   "exp",   "expm1", "sin",     "cos",  "tan",    "atan",       "sinh",
+        "cosh", "tanh",  "asinh", "erf",   "sigmoid", "relu", "silu",   "hardswish",  "softplus",
+        "mish", "floor", "ceil",  "round", "trunc",   "sign", "square", "hardsigmoid"}) {
     check(op + " i0", op + "(%a0)", 4);
   }
   check("gelu i0", "gelu(%a0)", 2);
@@ -132,9 +132,9 @@ TEST_P(PointwiseIsa, Types) {
 
 TEST(Pointwise, RefusesOtherText) {
   const cpu::Lane lanes[] = {cpu::Lane::F32};
-  for (const char* text : {"", "add i0 i0", "add i0 i1 -> r0", "add i0 -> r0", "nothing i0 -> r0",
-                           "add i0 i0 -> r1", "add i0 r0 -> r0", "add i0 x -> r0", "add i0 1e -> r0",
-                           "bitwise_and i0 i0 -> r0", "-> "}) {
+  for (const char* text :
+       {"", "add i0 i0", "add i0 i1 -> r0", "add i0 -> r0", "nothing i0 -> r0", "add i0 i0 -> r1",
+        "add i0 r0 -> r0", "add i0 x -> r0", "add i0 1e -> r0", "bitwise_and i0 i0 -> r0", "-> "}) {
     EXPECT_THROW(cpu::PointwiseProgram::parse(text, lanes), Error) << text;
   }
 }

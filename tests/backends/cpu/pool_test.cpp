@@ -66,7 +66,8 @@ TEST(Reduce, DimsAndLayouts) {
           Dims y;
           for (size_t d = 0; d < 4; ++d) {
             bool reduced = false;
-            for (const int64_t r : dims) reduced = reduced || (r + 4) % 4 == static_cast<int64_t>(d);
+            for (const int64_t r : dims)
+              reduced = reduced || (r + 4) % 4 == static_cast<int64_t>(d);
             if (!reduced) y.push_back(x[d]);
             if (reduced && keepdim) y.push_back(1);
           }

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "backends/cpu/run/attention512.h"
 #include "backends/cpu/run/attention_tile.h"
 #include "backends/cpu/run/kernel.h"
 #include "base/parallel.h"
@@ -66,8 +67,8 @@ class Attention final : public Kernel {
     if (heads == 0 || rows_ == 0 || tile_.value_features == 0) return;
     // Queries of one head are split only where heads alone cannot keep the threads busy.
     const int64_t parts = std::min<int64_t>((4 * threads_ + heads - 1) / heads,
-                                            (rows_ + kQueryBlock - 1) / kQueryBlock);
-    const int64_t part_rows = round_up((rows_ + parts - 1) / parts, kQueryBlock);
+                                            (rows_ + query_block_ - 1) / query_block_);
+    const int64_t part_rows = round_up((rows_ + parts - 1) / parts, query_block_);
     const int64_t slots = std::min<int64_t>(threads_, heads * parts);
     base::parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
       for (int64_t slot = begin; slot < end; ++slot) {
@@ -88,7 +89,7 @@ class Attention final : public Kernel {
   size_t workspace_bytes() const override {
     return static_cast<size_t>(threads_ * slot_floats()) * sizeof(float);
   }
-  std::string tactic() const override { return "tiled"; }
+  std::string tactic() const override { return isa() == Isa::Avx512 ? "tiled:avx512" : "tiled"; }
 
  private:
   bool shares_keys(int64_t a, int64_t b) const {
@@ -97,9 +98,10 @@ class Attention final : public Kernel {
 
   int64_t key_floats() const { return round_up(tile_.keys, kKeyBlock) * tile_.features; }
   int64_t slot_floats() const {
-    return round_up(key_floats() + tile_.keys * tile_.value_lanes +
-                        attention_scratch_floats(tile_.features, tile_.value_features),
-                    kLanes);
+    const int64_t scratch =
+        std::max(attention_scratch_floats(tile_.features, tile_.value_features),
+                 attention512_scratch_floats(tile_.features, tile_.value_features));
+    return round_up(key_floats() + tile_.keys * tile_.value_lanes + scratch, kLanes);
   }
 
   void pack(const KernelArguments& arguments, int64_t head, float* scratch) const {
@@ -115,8 +117,8 @@ class Attention final : public Kernel {
     tile.keys_packed = scratch;
     tile.values_packed = scratch + key_floats();
     tile.scratch = scratch + key_floats() + tile_.keys * tile_.value_lanes;
-    for (int64_t first = begin; first < end; first += kQueryBlock) {
-      tile.queries = std::min(kQueryBlock, end - first);
+    for (int64_t first = begin; first < end; first += query_block_) {
+      tile.queries = std::min(query_block_, end - first);
       tile.first_row = first;
       tile.query = at(arguments.inputs[0], query_offsets_[head] + first * tile_.query_row);
       tile.out =
@@ -151,6 +153,14 @@ class Attention final : public Kernel {
   }
 
   void select_versions() {
+    if (isa() == Isa::Avx512) {
+      const AttentionVersion version = attention_avx512(type_, has_bf16_dot());
+      attend_ = version.attend;
+      pack_keys_ = version.pack_keys;
+      pack_values_ = version.pack_values;
+      query_block_ = version.query_block;
+      return;
+    }
     if (type_ == DType::F32) {
       attend_ = select<Attend<float>, const AttentionTile&>(isa());
       pack_keys_ = select<PackKeys<float>, const void*, int64_t, int64_t, int64_t, float*>(isa());
@@ -170,7 +180,7 @@ class Attention final : public Kernel {
   AttentionTile tile_{};
   int64_t rows_ = 0, key_row_ = 0, value_row_ = 0;
   size_t mask_item_ = 1;
-  int64_t threads_ = 1;
+  int64_t threads_ = 1, query_block_ = kQueryBlock;
   std::vector<int64_t> query_offsets_, key_offsets_, value_offsets_, out_offsets_, mask_offsets_;
   void (*attend_)(const AttentionTile&) = nullptr;
   Pack pack_keys_ = nullptr, pack_values_ = nullptr;
