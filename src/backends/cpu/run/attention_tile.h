@@ -41,7 +41,15 @@ inline int64_t attention_scratch_floats(int64_t features, int64_t value_features
   return kQueryBlock * (features + kKeyBlock + round_up(value_features, kLanes) + 2);
 }
 
-typedef float Lanes __attribute__((vector_size(64), aligned(4)));
+typedef float Lanes __attribute__((vector_size(64)));
+
+// Memory need not be aligned. By reference: returning a vector is another ABI on every machine.
+REGRAFT_INLINE void load_lanes(Lanes& to, const float* from) {
+  __builtin_memcpy(&to, from, sizeof to);
+}
+REGRAFT_INLINE void store_lanes(float* to, const Lanes& lanes) {
+  __builtin_memcpy(to, &lanes, sizeof lanes);
+}
 
 // c[rows][vectors * kLanes] (+)= a[rows][depth] * b[depth][...]: b's rows are `b_row` floats apart.
 template <int kRows, int kVectors>
@@ -50,14 +58,14 @@ REGRAFT_INLINE void multiply_tile(const float* a, int64_t a_row, const float* b,
   Lanes sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] =
-          accumulate ? *reinterpret_cast<const Lanes*>(c + r * c_row + v * kLanes) : Lanes{};
+      sums[r][v] = Lanes{};
+      if (accumulate) load_lanes(sums[r][v], c + r * c_row + v * kLanes);
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
     Lanes columns[kVectors];
     for (int v = 0; v < kVectors; ++v) {
-      columns[v] = *reinterpret_cast<const Lanes*>(b + k * b_row + v * kLanes);
+      load_lanes(columns[v], b + k * b_row + v * kLanes);
     }
     for (int r = 0; r < kRows; ++r) {
       const float x = a[r * a_row + k];
@@ -67,7 +75,7 @@ REGRAFT_INLINE void multiply_tile(const float* a, int64_t a_row, const float* b,
   }
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) {
-      *reinterpret_cast<Lanes*>(c + r * c_row + v * kLanes) = sums[r][v];
+      store_lanes(c + r * c_row + v * kLanes, sums[r][v]);
     }
   }
 }
