@@ -12,7 +12,9 @@ from torch.export import ExportedProgram
 from regraft import _regraft
 from regraft._handover import tensors_of
 
-Weights: TypeAlias = Mapping[str, torch.Tensor] | torch.nn.Module | ExportedProgram | str | os.PathLike[str]
+Weights: TypeAlias = (
+    Mapping[str, torch.Tensor] | torch.nn.Module | ExportedProgram | str | os.PathLike[str]
+)
 
 
 def tensors_from(weights: Any) -> Mapping[str, torch.Tensor]:
