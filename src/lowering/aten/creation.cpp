@@ -111,6 +111,8 @@ constexpr AtenOp kOps[] = {
     {"ones(size, dtype=None)", ones},
     // What an uninitialised tensor holds cannot matter.
     {"empty.memory_format(size, dtype=None)", zeros},
+    {"empty_strided(size, stride, dtype=None)", zeros},
+    {"new_empty_strided(self, size, stride, dtype=None)", new_zeros},
     {"scalar_tensor(s, dtype=None)", scalar_tensor},
     {"new_full(self, size, fill_value, dtype=None)", new_full},
     {"new_zeros(self, size, dtype=None)", new_zeros},

@@ -110,6 +110,9 @@ constexpr AtenOp kOps[] = {
      batch_norm},
     {"native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)",
      batch_norm},
+    {"_native_batch_norm_legit(input, weight, bias, running_mean, running_var, training, momentum, "
+     "eps)",
+     batch_norm},
     {"_native_batch_norm_legit_no_training(input, weight, bias, running_mean, running_var, "
      "momentum, eps, training=False)",
      batch_norm},

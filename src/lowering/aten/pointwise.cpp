@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "lowering/aten/aten.h"
 
 namespace regraft::lowering::aten {
@@ -123,6 +125,51 @@ void add_scaled(Call& call, std::string_view op) {
 void addcmul(Call& call) { add_scaled(call, "mul"); }
 void addcdiv(Call& call) { add_scaled(call, "div"); }
 
+// self + weight * (end - self), from the end where that is nearer, as PyTorch does.
+void lerp(Call& call) {
+  ir::Value *x = call.tensor("self"), *end = call.tensor("end");
+  ir::Value* way = call.emit("sub", {end, x});
+  if (call.is_tensor("weight")) {
+    return call.result(call.emit("add", {x, call.emit("mul", {way, call.tensor("weight")})}));
+  }
+  const double weight = call.number("weight");
+  if (weight < 0.5) {
+    return call.result(call.emit("add", {x, call.emit_scalar("mul", way, weight)}));
+  }
+  call.result(call.emit("sub", {end, call.emit_scalar("mul", way, 1 - weight)}));
+}
+
+// The greatest finite number of a floating dtype.
+double largest(DType dtype) {
+  switch (dtype) {
+    case DType::F16:
+      return 65504;
+    case DType::BF16:
+      return 0x1.fep127;
+    case DType::F32:
+      return std::numeric_limits<float>::max();
+    default:
+      return std::numeric_limits<double>::max();
+  }
+}
+
+void nan_to_num(Call& call) {
+  ir::Value* x = call.tensor("self");
+  if (!is_floating(x->dtype())) return call.result(x);
+  const double limit = largest(x->dtype());
+  const auto given = [&](const char* name, double fallback) {
+    return call.is_none(name) ? fallback : call.number(name);
+  };
+  const auto replace = [&](ir::Value* where, double by) {
+    x = call.emit("where", {where, nullptr, x}, {{"x_scalar", by}});
+  };
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  replace(call.emit("isnan", {x}), given("nan", 0));
+  replace(call.emit_scalar("eq", x, kInfinity), given("posinf", limit));
+  replace(call.emit_scalar("eq", x, -kInfinity), given("neginf", -limit));
+  call.result(x);
+}
+
 // The first half times the sigmoid of the second.
 void glu(Call& call) {
   ir::Value* x = call.tensor("self");
@@ -153,6 +200,7 @@ constexpr AtenOp kOps[] = {
     {"floor(self)", "floor(self)"},
     {"frac(self)", "sub(self, trunc(self))"},
     {"gelu(self, approximate=\"none\")", "gelu(self) {approximate=approximate}"},
+    {"hardshrink(self, lambd=0.5)", "where(le(abs(self), lambd), 0.0, self)"},
     {"hardsigmoid(self)", "hardsigmoid(self)"},
     {"hardswish(self)", "hardswish(self)"},
     {"hardtanh(self, min_val=-1, max_val=1)", "hardtanh(self) {min=min_val, max=max_val}"},
@@ -249,6 +297,8 @@ constexpr AtenOp kOps[] = {
     {"prelu(self, weight)", prelu},
     {"_prelu_kernel(self, weight)", prelu},
     {"glu(self, dim=-1)", glu},
+    {"lerp.Scalar,Tensor(self, end, weight)", lerp},
+    {"nan_to_num(self, nan=None, posinf=None, neginf=None)", nan_to_num},
 };
 
 }  // namespace

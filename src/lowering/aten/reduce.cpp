@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "lowering/aten/aten.h"
 
 namespace regraft::lowering::aten {
@@ -71,6 +73,34 @@ void diff(Call& call) {
   call.result(x);
 }
 
+// x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))
+void cosine_similarity(Call& call) {
+  ir::Value *x = call.tensor("x1"), *y = call.tensor("x2");
+  const size_t rank = std::max(x->dims().size(), y->dims().size());
+  const int64_t from_end = call.axis("dim", rank) - static_cast<int64_t>(rank);
+  const auto direction = [&](ir::Value* value) {
+    ir::Value* length =
+        call.emit("norm", {value}, {{"dims", SymDims{SymInt(from_end)}}, {"keepdim", true}});
+    length = call.emit("clamp", {length, nullptr, nullptr}, {{"min", call.number("eps")}});
+    return call.emit("div", {value, length});
+  };
+  ir::Value* product = call.emit("mul", {direction(x), direction(y)});
+  call.result(call.emit("sum", {product}, {{"dims", SymDims{SymInt(from_end)}}}));
+}
+
+// With one axis, or without an order, a norm of vectors.
+void linalg_norm(Call& call) {
+  ir::Value* x = call.tensor("self");
+  const auto axes = call.axes("dim", x->dims().size());
+  const size_t count = axes ? axes->size() : x->dims().size();
+  if (!call.is_none("ord") && count != 1) call.unsupported("of matrices");
+  Attributes attributes{{"keepdim", call.flag("keepdim")}};
+  if (axes) attributes.set("dims", to_sym(*axes));
+  if (!call.is_none("ord")) attributes.set("ord", call.scalar("ord"));
+  if (const auto dtype = call.dtype("dtype")) attributes.set("dtype", *dtype);
+  call.result(call.emit("norm", {x}, std::move(attributes)));
+}
+
 void count_nonzero(Call& call) {
   ir::Value* x = call.tensor("self");
   Attributes attributes;
@@ -102,6 +132,8 @@ constexpr AtenOp kOps[] = {
      "norm(self) {ord=ord, dims=axes(dim), keepdim=keepdim, dtype=dtype}"},
     {"norm.Scalar,ScalarOpt_dim(self, p=2, dim=None, keepdim=False)",
      "norm(self) {ord=p, dims=axes(dim), keepdim=keepdim}"},
+    {"linalg_norm(self, ord=None, dim=None, keepdim=False, dtype=None)", linalg_norm},
+    {"cosine_similarity(x1, x2, dim=1, eps=1e-08)", cosine_similarity},
     {"cumsum(self, dim, dtype=None)", "cumsum(self) {dim=axis(dim), dtype=dtype}"},
     {"cumprod(self, dim, dtype=None)", "cumprod(self) {dim=axis(dim), dtype=dtype}"},
     {"sort(self, dim=-1, descending=False)", "sort(self) {dim=axis(dim), descending=descending}"},

@@ -14,9 +14,9 @@ constexpr int kRows = 6;
 constexpr int64_t kPanel = 64;
 
 struct Product {
-  const void* a;  // [rows][depth]
-  const void* b;  // [depth / step][columns][step]
-  float* c;       // [rows][columns]
+  const void* a;                // [rows][depth]
+  const void* b;                // [depth / step][columns][step]
+  float* c;                     // [rows][columns]
   int64_t a_row, b_row, c_row;  // In elements; b's per step of depth.
   int64_t rows, depth;          // depth in steps.
   bool accumulate;
@@ -37,14 +37,17 @@ template <int kR, int kV>
   }
   for (int64_t k = 0; k < p.depth; ++k, b += p.b_row) {
     __m512 columns[kV];
-    for (int j = 0; j < kV; ++j) columns[j] = _mm512_loadu_ps(b + j * 16);
+    for (int j = 0; j < kV; ++j)
+      columns[j] = _mm512_loadu_ps(b + j * 16);
     for (int i = 0; i < kR; ++i) {
       const __m512 x = _mm512_set1_ps(a[i * p.a_row + k]);
-      for (int j = 0; j < kV; ++j) sums[i][j] = _mm512_fmadd_ps(x, columns[j], sums[i][j]);
+      for (int j = 0; j < kV; ++j)
+        sums[i][j] = _mm512_fmadd_ps(x, columns[j], sums[i][j]);
     }
   }
   for (int i = 0; i < kR; ++i) {
-    for (int j = 0; j < kV; ++j) _mm512_storeu_ps(c + i * p.c_row + j * 16, sums[i][j]);
+    for (int j = 0; j < kV; ++j)
+      _mm512_storeu_ps(c + i * p.c_row + j * 16, sums[i][j]);
   }
 }
 
@@ -62,16 +65,19 @@ template <int kR, int kV>
   }
   for (int64_t k = 0; k < p.depth; ++k, b += p.b_row) {
     __m512bh columns[kV];
-    for (int j = 0; j < kV; ++j) columns[j] = (__m512bh)_mm512_loadu_si512(b + j * 32);
+    for (int j = 0; j < kV; ++j)
+      columns[j] = (__m512bh)_mm512_loadu_si512(b + j * 32);
     for (int i = 0; i < kR; ++i) {
       int32_t pair;
       std::memcpy(&pair, a + i * p.a_row + 2 * k, sizeof pair);
       const auto x = (__m512bh)_mm512_set1_epi32(pair);
-      for (int j = 0; j < kV; ++j) sums[i][j] = _mm512_dpbf16_ps(sums[i][j], x, columns[j]);
+      for (int j = 0; j < kV; ++j)
+        sums[i][j] = _mm512_dpbf16_ps(sums[i][j], x, columns[j]);
     }
   }
   for (int i = 0; i < kR; ++i) {
-    for (int j = 0; j < kV; ++j) _mm512_storeu_ps(c + i * p.c_row + j * 16, sums[i][j]);
+    for (int j = 0; j < kV; ++j)
+      _mm512_storeu_ps(c + i * p.c_row + j * 16, sums[i][j]);
   }
 }
 
@@ -79,7 +85,8 @@ template <int kR>
 [[REGRAFT_TARGET_AVX512, gnu::always_inline]] inline void rows_f32(const Product& p, int64_t r,
                                                                    int64_t vectors) {
   int64_t v = 0;
-  for (; v + 4 <= vectors; v += 4) block_f32<kR, 4>(p, r, v);
+  for (; v + 4 <= vectors; v += 4)
+    block_f32<kR, 4>(p, r, v);
   if (v + 2 <= vectors) {
     block_f32<kR, 2>(p, r, v);
     v += 2;
@@ -90,7 +97,8 @@ template <int kR>
 [[REGRAFT_TARGET_BF16, gnu::always_inline]] inline void rows_pairs(const Product& p, int64_t r,
                                                                    int64_t vectors) {
   int64_t v = 0;
-  for (; v + 4 <= vectors; v += 4) block_pairs<kR, 4>(p, r, v);
+  for (; v + 4 <= vectors; v += 4)
+    block_pairs<kR, 4>(p, r, v);
   if (v + 2 <= vectors) {
     block_pairs<kR, 2>(p, r, v);
     v += 2;
@@ -100,26 +108,50 @@ template <int kR>
 
 [[REGRAFT_TARGET_AVX512, gnu::noinline]] void product_f32(const Product& p, int64_t vectors) {
   int64_t r = 0;
-  for (; r + kRows <= p.rows; r += kRows) rows_f32<kRows>(p, r, vectors);
+  for (; r + kRows <= p.rows; r += kRows)
+    rows_f32<kRows>(p, r, vectors);
   switch (p.rows - r) {
-    case 5: rows_f32<5>(p, r, vectors); break;
-    case 4: rows_f32<4>(p, r, vectors); break;
-    case 3: rows_f32<3>(p, r, vectors); break;
-    case 2: rows_f32<2>(p, r, vectors); break;
-    case 1: rows_f32<1>(p, r, vectors); break;
-    default: break;
+    case 5:
+      rows_f32<5>(p, r, vectors);
+      break;
+    case 4:
+      rows_f32<4>(p, r, vectors);
+      break;
+    case 3:
+      rows_f32<3>(p, r, vectors);
+      break;
+    case 2:
+      rows_f32<2>(p, r, vectors);
+      break;
+    case 1:
+      rows_f32<1>(p, r, vectors);
+      break;
+    default:
+      break;
   }
 }
 [[REGRAFT_TARGET_BF16, gnu::noinline]] void product_pairs(const Product& p, int64_t vectors) {
   int64_t r = 0;
-  for (; r + kRows <= p.rows; r += kRows) rows_pairs<kRows>(p, r, vectors);
+  for (; r + kRows <= p.rows; r += kRows)
+    rows_pairs<kRows>(p, r, vectors);
   switch (p.rows - r) {
-    case 5: rows_pairs<5>(p, r, vectors); break;
-    case 4: rows_pairs<4>(p, r, vectors); break;
-    case 3: rows_pairs<3>(p, r, vectors); break;
-    case 2: rows_pairs<2>(p, r, vectors); break;
-    case 1: rows_pairs<1>(p, r, vectors); break;
-    default: break;
+    case 5:
+      rows_pairs<5>(p, r, vectors);
+      break;
+    case 4:
+      rows_pairs<4>(p, r, vectors);
+      break;
+    case 3:
+      rows_pairs<3>(p, r, vectors);
+      break;
+    case 2:
+      rows_pairs<2>(p, r, vectors);
+      break;
+    case 1:
+      rows_pairs<1>(p, r, vectors);
+      break;
+    default:
+      break;
   }
 }
 
@@ -163,8 +195,8 @@ REGRAFT_V512 __m512 mask16(const AttentionTile& t, int64_t row, int64_t column, 
 }
 
 // Turns a row of products into probabilities against the row's running maximum: e^(s - maximum),
-// stored as f32 or bf16 in place, zeros from `columns` to the next whole vector. Updates maximum and
-// sum and gives the factor by which what was accumulated must shrink.
+// stored as f32 or bf16 in place, zeros from `columns` to the next whole vector. Updates maximum
+// and sum and gives the factor by which what was accumulated must shrink.
 template <typename P>
 REGRAFT_V512 float absorb(const AttentionTile& t, float* scores, int64_t row, int64_t first,
                           int64_t columns, float& maximum, float& sum) {
@@ -172,8 +204,8 @@ REGRAFT_V512 float absorb(const AttentionTile& t, float* scores, int64_t row, in
   const int64_t vectors = (columns + 15) / 16;
   const __m512 scale = _mm512_set1_ps(t.scale);
   const __m512 none = _mm512_set1_ps(kNone);
-  const int64_t visible = t.causal ? std::clamp<int64_t>(t.first_row + row + 1 - first, 0, columns)
-                                   : columns;
+  const int64_t visible =
+      t.causal ? std::clamp<int64_t>(t.first_row + row + 1 - first, 0, columns) : columns;
   __m512 best = none;
   for (int64_t v = 0; v < vectors; ++v) {
     const __mmask16 in = lane_mask(std::clamp<int64_t>(visible - v * 16, 0, 16));
@@ -261,8 +293,8 @@ struct Kernels {
         float* const at = to + j / kStep * lanes + k;
         const __m512 even = load16(source + j * row + k, mask);
         if constexpr (kPairs) {
-          const __m512 odd = j + 1 < keys ? load16(source + (j + 1) * row + k, mask)
-                                          : _mm512_setzero_ps();
+          const __m512 odd =
+              j + 1 < keys ? load16(source + (j + 1) * row + k, mask) : _mm512_setzero_ps();
           // bf16 stands in the upper half of its float.
           _mm512_storeu_si512(at, _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(even), 16),
                                                   _mm512_castps_si512(odd)));
@@ -306,13 +338,13 @@ struct Kernels {
                  vectors);
       }
       for (int64_t r = 0; r < t.queries; ++r) {
-        const float shrink = absorb<E>(t, scores + r * kKeyBlock, r, first, columns, maxima[r],
-                                       sums[r]);
+        const float shrink =
+            absorb<E>(t, scores + r * kKeyBlock, r, first, columns, maxima[r], sums[r]);
         if (first == 0) continue;
         float* const row = accumulated + r * t.value_lanes;
         for (int64_t k = 0; k < t.value_lanes; k += 16) {
-          _mm512_storeu_ps(row + k, _mm512_mul_ps(_mm512_loadu_ps(row + k),
-                                                  _mm512_set1_ps(shrink)));
+          _mm512_storeu_ps(row + k,
+                           _mm512_mul_ps(_mm512_loadu_ps(row + k), _mm512_set1_ps(shrink)));
         }
       }
       // Rows of probabilities lie as far apart as rows of scores, of which they took the memory.
@@ -333,9 +365,7 @@ struct Kernels {
     }
   }
 
-  static AttentionVersion version() {
-    return {&pack_keys, &pack_values, &attend, kQueries};
-  }
+  static AttentionVersion version() { return {&pack_keys, &pack_values, &attend, kQueries}; }
 };
 
 }  // namespace
