@@ -25,13 +25,10 @@ std::string place(const ExportedNode& node) {
 // Asserts and hints about sizes: the engine checks shapes itself.
 bool is_check(std::string_view name) {
   static constexpr std::string_view kNames[] = {
-      "aten._assert_async.",
-      "aten._assert_scalar.",
-      "aten._assert_tensor_metadata.",
-      "aten.sym_constrain_range",
+      "aten._assert_",
       "aten._functional_assert_",
       "aten._functional_sym_constrain_",
-      "aten._assert_",
+      "aten.sym_constrain_range",
   };
   return std::any_of(std::begin(kNames), std::end(kNames),
                      [&](std::string_view check) { return name.starts_with(check); });

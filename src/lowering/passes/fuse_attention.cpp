@@ -106,7 +106,9 @@ std::optional<Weights> match_weights(ir::Value* value) {
     if (!zero || guarded == nullptr || where->input(2) == nullptr) return std::nullopt;
     value = where->input(2);
   }
-  const ir::Node* softmax = producer(value, "softmax");
+  // 16-bit models take the softmax in f32, as the composite does inside.
+  const ir::Node* narrow = producer(value, "cast");
+  const ir::Node* softmax = producer(narrow == nullptr ? value : narrow->input(0), "softmax");
   if (softmax == nullptr || !is_last_axis(softmax, value)) return std::nullopt;
   ir::Value* scores = softmax->input(0);
   if (!(scores->type() == value->type()) || (guarded != nullptr && guarded != scores)) {
