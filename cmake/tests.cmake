@@ -38,6 +38,11 @@ foreach(source IN LISTS test_tools)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 endforeach()
 
+# Its tests run the command line.
+if(TARGET test_cli)
+  add_dependencies(test_cli regraft)
+endif()
+
 # An example sees the public headers and the runtime half only.
 file(GLOB examples CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/examples/*.cpp")
 foreach(source IN LISTS examples)

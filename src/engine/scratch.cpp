@@ -1,6 +1,7 @@
 #include "engine/scratch.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "base/fail.h"
 #include "engine/core.h"
@@ -126,10 +127,12 @@ void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inpu
     bases_[next++] = const_cast<std::byte*>(slot->data);
   std::shared_ptr<const Block> shapes;
   if (binding.has_shape_values()) {
-    shapes = bank.shape_values(binding.id(), core.options().max_bindings, [&] {
+    const auto compute = [&] {
       return binding.compute_shapes(
           {bases_.begin() + static_cast<std::ptrdiff_t>(first_slot), bases_.end()}, *core.pool());
-    });
+    };
+    // By reference: a std::function that holds the captures would allocate in every run.
+    shapes = bank.shape_values(binding.id(), core.options().max_bindings, std::cref(compute));
     bases_[kShape] = const_cast<std::byte*>(shapes->data);
   }
   binding.run(bases_.data(), workspace_.get());

@@ -4,8 +4,8 @@
 
 #include <gmock/gmock.h>
 
-#include "archives.h"
 #include "check.h"
+#include "support/archives.h"
 #include "tensor/convert.h"
 
 namespace regraft::sources {

@@ -2,8 +2,8 @@
 
 #include <gmock/gmock.h>
 
-#include "archives.h"
 #include "check.h"
+#include "support/archives.h"
 
 namespace regraft::sources {
 namespace {

@@ -4,9 +4,9 @@
 
 #include <gmock/gmock.h>
 
-#include "archives.h"
 #include "base/mapped_file.h"
 #include "check.h"
+#include "support/archives.h"
 
 namespace regraft::sources {
 namespace {

@@ -4,9 +4,9 @@
 
 #include <gmock/gmock.h>
 
-#include "archives.h"
 #include "check.h"
 #include "regraft/weight_source.h"
+#include "support/archives.h"
 
 namespace regraft::sources {
 namespace {

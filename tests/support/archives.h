@@ -50,6 +50,7 @@ struct Pt2Writer {
   std::string root = "archive/";
   std::string model = "model";
   std::string format = "pt2", version = "0", byteorder = "little";
+  std::string json = "{\"graph_module\":{}}";  // models/model.json
   std::vector<PayloadSpec> weights, constants;
   std::vector<std::pair<std::string, std::string>> records;  // Payloads and extras, by full path.
   ZipStyle style;

@@ -1,4 +1,4 @@
-#include "sources/archives.h"
+#include "support/archives.h"
 
 #include <cstring>
 
@@ -147,7 +147,7 @@ std::string Pt2Writer::finish() const {
   zip.add(root + "data/weights/" + model + "_weights_config.json", payload_config(weights), style);
   zip.add(root + "data/constants/" + model + "_constants_config.json", payload_config(constants),
           style);
-  zip.add(root + "models/" + model + ".json", "{\"graph_module\":{}}", style);
+  zip.add(root + "models/" + model + ".json", json, style);
   zip.add(root + "archive_format", format, style);
   zip.add(root + "archive_version", version, style);
   if (!byteorder.empty()) zip.add(root + "byteorder", byteorder, style);
