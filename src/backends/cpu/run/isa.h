@@ -20,10 +20,15 @@ bool has_amx_bf16();
 // per instruction set, so that the compiler's vectoriser does the rest.
 #define REGRAFT_INLINE [[gnu::always_inline]] inline
 #define REGRAFT_TARGET_AVX2 gnu::target("avx2,fma,f16c,bmi,bmi2")
-#define REGRAFT_TARGET_AVX512                                                                   \
-  gnu::target(                                                                                  \
-      "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi,bmi2,prefer-vector-width=" \
-      "512")
+// GCC halves vectors of 512 bits where it is not told otherwise; clang has no such attribute.
+#ifdef __clang__
+#define REGRAFT_VECTOR_WIDTH
+#else
+#define REGRAFT_VECTOR_WIDTH ",prefer-vector-width=512"
+#endif
+#define REGRAFT_TARGET_AVX512 \
+  gnu::target(                \
+      "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi,bmi2" REGRAFT_VECTOR_WIDTH)
 #define REGRAFT_TARGET_BF16 \
   gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512bf16,avx2,fma,f16c,bmi,bmi2")
 
