@@ -6,7 +6,7 @@ import copy
 import io
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-Row = tuple[str, int, str, list[int], list[int]]
+Row = tuple[str, int, str, Sequence[int], Sequence[int]]
 
 _DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.bool: "bool",
@@ -61,6 +61,15 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.device.type == "cpu" else tensor.cpu()
 
 
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return (
+        tensor.is_cpu
+        and tensor.layout is torch.strided
+        and not tensor.is_neg()
+        and not tensor.is_conj()
+    )
+
+
 def rows_of(tensors: Mapping[str, torch.Tensor]) -> tuple[list[Row], list[torch.Tensor]]:
     """Addresses of tensors for the core, and the tensors that must be kept alive meanwhile.
 
@@ -74,23 +83,17 @@ def rows_of(tensors: Mapping[str, torch.Tensor]) -> tuple[list[Row], list[torch.
         if not isinstance(value, torch.Tensor):
             bad.append(f"{name}: want a tensor, have {type(value).__name__}")
             continue
-        if value.device.type == "meta":
-            bad.append(f"{name}: is a meta tensor and has no values")
-            continue
-        if value.dtype not in _DTYPE_NAMES:
+        dtype = _DTYPE_NAMES.get(value.dtype)
+        if dtype is None:
             bad.append(f"{name}: dtype {value.dtype} is not supported")
             continue
-        tensor = plain(value)
+        if value.is_meta:
+            bad.append(f"{name}: is a meta tensor and has no values")
+            continue
+        # Most of the time of a small refit: no detach() where none is needed.
+        tensor = value if _is_plain(value) else plain(value)
         kept.append(tensor)
-        rows.append(
-            (
-                name,
-                tensor.data_ptr(),
-                _DTYPE_NAMES[tensor.dtype],
-                list(tensor.shape),
-                list(tensor.stride()),
-            )
-        )
+        rows.append((name, tensor.data_ptr(), dtype, tensor.shape, tensor.stride()))
     if bad:
         raise TypeError("these weights cannot be read:\n  " + "\n  ".join(bad))
     return rows, kept

@@ -43,6 +43,12 @@ std::unique_ptr<Kernel> RunBackend::prepare_packing(const Operand& from, DType t
   return std::make_unique<CopyKernel>(from, to);
 }
 
+std::unique_ptr<Kernel> RunBackend::prepare_packed_step(const KernelRequest& /*request*/,
+                                                        DType /*to*/,
+                                                        const Packing& /*packing*/) const {
+  return nullptr;
+}
+
 const RunBackend& run_backend(std::string_view kernel) {
   const std::string_view wanted = kernel.substr(0, kernel.find('.'));
   for (const RunBackend* backend : backends()) {

@@ -78,6 +78,13 @@ class RunBackend {
   // and takes exactly packing.bytes.
   virtual std::unique_ptr<Kernel> prepare_packing(const Operand& from, DType to,
                                                   const Packing& packing) const;
+
+  // A step with one output and the packing of that output as one kernel, so that the value between
+  // them is never written: its output is the bytes of `packing` for a constant of dtype `to`, the
+  // same bits as prepare() and prepare_packing() one after the other give. Null, the default, when
+  // the backend has no such kernel.
+  virtual std::unique_ptr<Kernel> prepare_packed_step(const KernelRequest& request, DType to,
+                                                      const Packing& packing) const;
 };
 
 // The backend whose name stands before the dot of `kernel` ("cpu.conv2d") or is `kernel` itself.

@@ -25,6 +25,19 @@ const backends::RunBackend& packer_of(const plan::Plan& plan, const Slot& slot) 
   return backends::run_backend(slot.backend.empty() ? plan.backend : slot.backend);
 }
 
+// Whether the packing of `slot` is all that becomes of the step's value.
+bool is_read_once(const plan::Plan& plan, const plan::Step& step, const Slot& slot) {
+  if (step.outputs.size() != 1 || step.outputs[0] != slot.source) return false;
+  const int32_t storage = plan.buffers[slot.source].storage;
+  if (!plan::is_whole(plan.buffers[slot.source], plan.storages[storage])) return false;
+  const auto reads = [&](const plan::Step& other) {
+    return std::any_of(other.inputs.begin(), other.inputs.end(), [&](int32_t input) {
+      return input >= 0 && plan.buffers[input].storage == storage;
+    });
+  };
+  return std::none_of(plan.weight_steps.begin(), plan.weight_steps.end(), reads);
+}
+
 }  // namespace
 
 WeightProgram::~WeightProgram() = default;
@@ -101,14 +114,28 @@ void WeightProgram::add_ops(const plan::Plan& plan, const std::vector<Slot>& slo
     const backends::KernelRequest request = request_of(plan, step, shaped);
     Op op;
     op.step = static_cast<int32_t>(s);
-    op.kernel = prepare(request);
     for (const int32_t input : step.inputs)
       op.inputs.push_back(address(input));
+    // The value of a step that only one packing reads is not written in between.
+    const std::vector<int32_t>& packings = packed_after[op.step];
+    if (packings.size() == 1 && address(step.outputs[0]).kind == WeightAddress::Temporary &&
+        is_read_once(plan, step, slots[packings[0]])) {
+      const Slot& slot = slots[packings[0]];
+      op.kernel = packer_of(plan, slot).prepare_packed_step(request, slot.dtype, slot.packing);
+      if (op.kernel) {
+        op.slot = packings[0];
+        op.outputs.push_back({WeightAddress::Slot, op.slot, 0});
+        op.bytes = bytes_of(request.inputs) + slot.packing.bytes;
+        ops_.push_back(std::move(op));
+        continue;
+      }
+    }
+    op.kernel = prepare(request);
     for (const int32_t output : step.outputs)
       op.outputs.push_back(address(output));
     op.bytes = bytes_of(request.inputs) + bytes_of(request.outputs);
     ops_.push_back(std::move(op));
-    add_packings(static_cast<int32_t>(s));
+    add_packings(op.step);
   }
 }
 
@@ -269,7 +296,7 @@ std::string WeightProgram::step_tactic(size_t step) const {
 
 std::string WeightProgram::packing_tactic(size_t slot) const {
   for (const Op& op : ops_) {
-    if (op.step < 0 && op.slot == static_cast<int32_t>(slot)) return op.kernel->tactic();
+    if (op.slot == static_cast<int32_t>(slot)) return op.kernel->tactic();
   }
   return "";
 }

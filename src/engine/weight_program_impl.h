@@ -11,10 +11,10 @@ struct WeightAddress {
   size_t offset = 0;   // Within it; of a temporary: within the unit's scratch, once placed.
 };
 
-// A weight step, or the packing of a slot.
+// A weight step, the packing of a slot, or both in one kernel.
 struct WeightProgram::Op {
-  int32_t step = -1;  // Of plan.weight_steps; -1 for a packing.
-  int32_t slot = -1;  // Packed slot.
+  int32_t step = -1;  // Of plan.weight_steps; -1 for a packing alone.
+  int32_t slot = -1;  // Packed slot; -1 for a step alone.
   std::unique_ptr<backends::Kernel> kernel;
   std::vector<WeightAddress> inputs, outputs;
   size_t bytes = 0;  // Read and written: its weight in the schedule.

@@ -106,7 +106,9 @@ std::unique_ptr<ir::Graph> lower(const Program& program, const CompileOptions& o
 }
 
 void set_optimum(ir::Graph& graph, const CompileOptions& options) {
-  for (const auto& [name, size] : options.optimum) {
+  for (const auto& choice : options.optimum) {
+    const std::string& name = choice.first;
+    const int64_t size = choice.second;
     const auto& symbols = graph.symbols();
     const auto at = std::find_if(symbols.begin(), symbols.end(),
                                  [&](const plan::Symbol& symbol) { return symbol.name == name; });

@@ -41,21 +41,36 @@ void finish_streaming() {
 #endif
 }
 
-void copy_block(void* to, const void* from, size_t bytes) {
-  // About what is left of a second-level cache; smaller blocks are wanted in it.
-  constexpr size_t kStreamed = size_t{1} << 19;
-  constexpr int64_t kPiece = int64_t{1} << 16;
-  auto* out = static_cast<std::byte*>(to);
-  const auto* in = static_cast<const std::byte*>(from);
-  const auto size = static_cast<int64_t>(bytes);
-  base::parallel_for((size + kPiece - 1) / kPiece, 4, [&](int64_t begin, int64_t end) {
-    const int64_t first = begin * kPiece;
-    const auto part = static_cast<size_t>(std::min(end * kPiece, size) - first);
-    if (bytes >= kStreamed) {
-      stream_copy(out + first, in + first, part);
-      finish_streaming();
-    } else {
-      std::memcpy(out + first, in + first, part);
+namespace {
+
+// About what is left of a second-level cache; smaller blocks are wanted in it.
+constexpr size_t kStreamed = size_t{1} << 19;
+constexpr size_t kPiece = size_t{1} << 16;
+
+void copy_piece(const BlockCopy& block, size_t first) {
+  const size_t part = std::min(kPiece, block.bytes - first);
+  if (block.bytes >= kStreamed) {
+    stream_copy(block.to + first, block.from + first, part);
+    finish_streaming();
+  } else {
+    std::memcpy(block.to + first, block.from + first, part);
+  }
+}
+
+}  // namespace
+
+BlockCopies::BlockCopies(std::vector<BlockCopy> blocks) : blocks_(std::move(blocks)) {
+  for (size_t b = 0; b < blocks_.size(); ++b) {
+    for (size_t first = 0; first < blocks_[b].bytes; first += kPiece)
+      pieces_.emplace_back(b, first);
+  }
+}
+
+void BlockCopies::run() const {
+  base::parallel_for(static_cast<int64_t>(pieces_.size()), 4, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto& [block, first] = pieces_[static_cast<size_t>(i)];
+      copy_piece(blocks_[block], first);
     }
   });
 }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
+#include <vector>
 
 namespace regraft::refit {
 
@@ -10,7 +12,23 @@ namespace regraft::refit {
 void stream_copy(void* to, const void* from, size_t bytes);
 void finish_streaming();
 
-// The same in parallel pieces; smaller copies go through the cache.
-void copy_block(void* to, const void* from, size_t bytes);
+// `bytes` bytes of `from` to `to`.
+struct BlockCopy {
+  std::byte* to = nullptr;
+  const std::byte* from = nullptr;
+  size_t bytes = 0;
+};
+
+// Many copies as one parallel loop; small ones go through the cache. All memory it needs is taken
+// by the constructor: run() cannot fail.
+class BlockCopies {
+ public:
+  explicit BlockCopies(std::vector<BlockCopy> blocks);
+  void run() const;
+
+ private:
+  std::vector<BlockCopy> blocks_;
+  std::vector<std::pair<size_t, size_t>> pieces_;  // Block, offset of the piece.
+};
 
 }  // namespace regraft::refit

@@ -261,16 +261,11 @@ void Transaction::finish_report() {
 
 // Called while nobody reads. Checks first: behind the first copy nothing can fail.
 std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
-  struct Copy {
-    std::byte* to;
-    const std::byte* from;
-    size_t bytes;
-  };
   auto next = std::make_shared<engine::Bank>();
   next->generation = variant_->next_generation();
   next->parameters = bank_->parameters;
   next->slots.reserve(slots_.size());
-  std::vector<Copy> copies;
+  std::vector<BlockCopy> blocks;
   for (size_t s = 0; s < slots_.size(); ++s) {
     if (!slots_[s]) continue;
     // bank_ holds its own blocks for these slots: a second user is a fork or another transaction.
@@ -280,11 +275,11 @@ std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
                  ": its memory is shared with a fork or a prepared refit and cannot be written in "
                  "place");
     }
-    copies.push_back({base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes});
+    blocks.push_back({base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes});
   }
-  for (const Copy& c : copies)
-    copy_block(c.to, c.from, c.bytes);
   next->slots = base_->slots;
+  const BlockCopies copies(std::move(blocks));
+  copies.run();
   return next;
 }
 

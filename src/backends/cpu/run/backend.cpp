@@ -51,6 +51,21 @@ class PackKernel final : public Kernel {
   Packer packer_;
 };
 
+// A weight times a factor per output channel, packed: what folding a batch norm into a convolution
+// leaves of the weight.
+class ScaledPackKernel final : public Kernel {
+ public:
+  explicit ScaledPackKernel(Packer packer) : packer_(std::move(packer)) {}
+  void run(const KernelArguments& arguments) const override {
+    packer_.run(arguments.inputs[0], arguments.outputs[0],
+                static_cast<const float*>(arguments.inputs[1]));
+  }
+  std::string tactic() const override { return "scale-pack"; }
+
+ private:
+  Packer packer_;
+};
+
 class PlainKernel final : public Kernel {
  public:
   PlainKernel(const Operand& from, DType to)
@@ -112,6 +127,20 @@ class CpuBackend final : public backends::RunBackend {
                                           const Packing& packing) const override {
     if (packing.is_plain()) return std::make_unique<PlainKernel>(from, to);
     return std::make_unique<PackKernel>(from, to, PackedLayout::parse(packing.id));
+  }
+
+  std::unique_ptr<Kernel> prepare_packed_step(const KernelRequest& request, DType to,
+                                              const Packing& packing) const override {
+    if (packing.is_plain() || request.step.kernel != "cpu.pointwise" ||
+        request.attributes.text("program") != "mul i0 i1 -> r0") {
+      return nullptr;
+    }
+    const Operand &from = request.inputs[0], &product = request.outputs[0];
+    const bool rounds_once = product.dtype == DType::F32 || product.dtype == to;
+    if (from.dims != product.dims || !rounds_once) return nullptr;
+    Packer packer(from, to, PackedLayout::parse(packing.id));
+    if (!packer.takes_scale(request.inputs[1])) return nullptr;
+    return std::make_unique<ScaledPackKernel>(std::move(packer));
   }
 };
 

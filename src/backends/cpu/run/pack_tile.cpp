@@ -28,7 +28,8 @@ struct PlainTile {
       float* const row = staging + r * kLanes;
       const From* const from = source + tile->source_rows[r];
       for (int64_t i = 0; i < tile->lanes; ++i) {
-        row[i] = rounded<kRound>(widen(from[i * tile->lane_stride]));
+        const float x = widen(from[i * tile->lane_stride]);
+        row[i] = rounded<kRound>(tile->scale == nullptr ? x : x * tile->scale[i]);
       }
       for (int64_t i = tile->lanes; i < kLanes; ++i)
         row[i] = 0;
@@ -54,6 +55,9 @@ struct PlainTile {
 
 // ---- AVX-512 ----
 
+// Elements that a lane is fetched ahead: 16 lanes are more streams than the machine follows itself.
+constexpr int64_t kAhead = 64;
+
 // Rows that are neighbours in the source: 16 lanes are read along the rows and transposed.
 template <typename From>
 REGRAFT_V512 int64_t stage_block(const PackTile& tile, int64_t r, float* staging) {
@@ -63,6 +67,7 @@ REGRAFT_V512 int64_t stage_block(const PackTile& tile, int64_t r, float* staging
   __m512 block[16];
   for (int64_t i = 0; i < 16; ++i) {
     block[i] = i < tile.lanes ? load16(from, mask) : _mm512_setzero_ps();
+    _mm_prefetch(reinterpret_cast<const char*>(from + kAhead), _MM_HINT_T0);
     from += i + 1 < tile.lanes ? tile.lane_stride : 0;
   }
   transpose_16x16(block);
@@ -100,6 +105,13 @@ template <typename From, typename To, bool kRound>
     } else {
       stage_row<From>(tile, r, staging);
       ++r;
+    }
+  }
+  if (tile.scale != nullptr) {
+    const __m512 scale = load16(tile.scale, lane_mask(tile.lanes));
+    for (int64_t r = 0; r < tile.rows; ++r) {
+      float* const row = staging + r * kLanes;
+      _mm512_store_ps(row, _mm512_mul_ps(_mm512_load_ps(row), scale));
     }
   }
   auto* const target = static_cast<To*>(tile.target);

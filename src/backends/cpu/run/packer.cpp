@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kLanes = 16;
 // Lanes and rows that one unit of parallel work packs: 16 KiB of f32, inside the L1 cache.
 constexpr int64_t kUnitLanes = 64;
-constexpr int64_t kUnitRows = 64;
+constexpr int64_t kUnitRows = 256;
 // Bigger targets are written around the caches.
 constexpr size_t kStreamingBytes = size_t{1} << 20;
 
@@ -148,11 +148,27 @@ void Packer::tabulate() {
   }
 }
 
-void Packer::run(const void* source, void* target) const {
-  lanes_ ? run_tiles(source, target) : run_elements(source, target);
+bool Packer::takes_scale(const backends::Operand& scale) const {
+  const Dims& logical = layout_.logical();
+  if (!lanes_ || scale.dtype != DType::F32 || scale.dims.size() != logical.size()) return false;
+  Dims broadcast = scale.strides;
+  for (size_t d = 0; d < logical.size(); ++d) {
+    if (scale.dims[d] != 1 && scale.dims[d] != logical[d]) return false;
+    if (scale.dims[d] == 1) broadcast[d] = 0;
+  }
+  const Dims strides = layout_.view().strides(logical, broadcast);
+  for (size_t d = 0; d < strides.size(); ++d) {
+    const bool is_constant = strides[d] == 0 || layout_.dims()[d] == 1;
+    if (d == lanes_->dim ? strides[d] != 1 : !is_constant) return false;
+  }
+  return true;
 }
 
-void Packer::run_tiles(const void* source, void* target) const {
+void Packer::run(const void* source, void* target, const float* scale) const {
+  lanes_ ? run_tiles(source, target, scale) : run_elements(source, target);
+}
+
+void Packer::run_tiles(const void* source, void* target, const float* scale) const {
   const size_t v = lanes_->dim;
   const int64_t lane_count = layout_.dims()[v];
   const int64_t padded_lanes = layout_.padded()[v];
@@ -185,6 +201,7 @@ void Packer::run_tiles(const void* source, void* target) const {
         tile.rows = std::min(tile_rows, row_count - row);
         tile.lanes = std::clamp<int64_t>(lane_count - o, 0, kLanes);
         tile.lane_stride = strides_[v];
+        tile.scale = scale == nullptr ? nullptr : scale + std::min(o, lane_count - 1);
         tile.streaming = streaming;
         tile_(tile, aligned);
         if (row != 0) continue;

@@ -25,6 +25,7 @@ struct PackTile {
   int64_t rows;
   int64_t lanes;        // 0 to 16 that exist; the others are written as zeros.
   int64_t lane_stride;  // Of the source, in elements.
+  const float* scale;   // Per lane: what its values are multiplied by first. Null: nothing.
   bool streaming;       // Write around the caches.
 };
 
@@ -43,8 +44,13 @@ class Packer {
   // `through` is the constant's dtype: values are rounded to it before they take the layout's.
   Packer(const backends::Operand& from, DType through, const PackedLayout& layout);
 
-  // Parallel; bits do not depend on the number of threads.
-  void run(const void* source, void* target) const;
+  // Whether run() can multiply by `scale`: f32 of the source's rank that differs along the lanes
+  // only (a factor per output channel).
+  bool takes_scale(const backends::Operand& scale) const;
+
+  // Parallel; bits do not depend on the number of threads. The product with `scale`, if there is
+  // one, is taken in f32.
+  void run(const void* source, void* target, const float* scale = nullptr) const;
 
  private:
   struct Lanes {
@@ -54,7 +60,7 @@ class Packer {
   std::optional<Lanes> find_lanes() const;
   void tabulate();
   void run_elements(const void* source, void* target) const;
-  void run_tiles(const void* source, void* target) const;
+  void run_tiles(const void* source, void* target, const float* scale) const;
 
   PackedLayout layout_;
   DType from_, through_;
