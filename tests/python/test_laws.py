@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,9 @@ def test_l1_refit_equals_build_in_another_process(
         env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
     )
     built = torch.load(tmp_path / "out.pt")
-    assert _same(_run(engine, name), tuple(built))
+    refitted = _run(engine, name)
+    assert _same(refitted, tuple(built))
+    support.check_outputs(precision, refitted, support.truth(support.model(name, 1), _inputs(name)))
 
 
 @pytest.mark.parametrize("in_place", [False, True])
@@ -158,21 +161,35 @@ def test_l6_in_place_keeps_addresses() -> None:
     assert before == [c.address for c in engine.constants()]
 
 
+def _filled(name: str, fill: Callable[[torch.Tensor], torch.Tensor]) -> torch.nn.Module:
+    model = zoo.build(name, 0)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.data.copy_(fill(tensor))
+    return model
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", MODELS)
-def test_l8_files_do_not_depend_on_values(name: str, precision: str, tmp_path: Path) -> None:
-    files = []
-    for i, fill in enumerate((torch.zeros_like, torch.randn_like)):
-        model = zoo.build(name, 0)
-        for tensor in model.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.data.copy_(fill(tensor))
-        engine = regraft.compile(
+def test_l8_files_depend_on_values_by_their_bytes_only(
+    name: str, precision: str, tmp_path: Path
+) -> None:
+    def saved(engine: regraft.Engine, **options: bool) -> bytes:
+        engine.save(tmp_path / "m.rgf", **options)
+        return (tmp_path / "m.rgf").read_bytes()
+
+    models = [_filled(name, fill) for fill in (torch.zeros_like, torch.randn_like, torch.clone)]
+    engines = [
+        regraft.compile(
             zoo.export_model(model, zoo.example_inputs(name), "raw", zoo.dynamic_shapes(name)),
             backend="cpu",
             precision=precision,
         )
-        path = tmp_path / f"{i}.rgf"
-        engine.save(path, strip_weights=True)
-        files.append(path.read_bytes())
-    assert files[0] == files[1]
+        for model in models
+    ]
+    assert len({saved(engine, strip_weights=True) for engine in engines}) == 1
+    files = [saved(engine) for engine in engines]
+    assert len(set(files)) == 3
+    # The file of the one is the file of the other once it has its weights.
+    engines[0].refit(models[2])
+    assert saved(engines[0]) == files[2]

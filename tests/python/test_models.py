@@ -22,11 +22,20 @@ def _check(name: str, dialect: str, backend: str, precision: str) -> None:
     for batch, sequence in ((2, None), (3, 7)):
         inputs = zoo.example_inputs(name, batch, seed=5, sequence=sequence)
         want = support.truth(support.model(name, 0), inputs)
-        support.check_outputs(name, precision, engine(*inputs), want)
+        support.check_outputs(precision, engine(*inputs), want)
     report = engine.refit(support.model(name, 1))
     assert report.updated
     want = support.truth(support.model(name, 1), inputs)
-    support.check_outputs(name, precision, engine(*inputs), want)
+    support.check_outputs(precision, engine(*inputs), want)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize("name", zoo.names(tiny=True))
+def test_no_reference_kernel_in_a_run(name: str, precision: str) -> None:
+    engine = regraft.compile(support.program(name, "raw"), backend="cpu", precision=precision)
+    tactics = [line for line in engine.steps().splitlines() if line.startswith("tactic compute")]
+    assert tactics
+    assert not [line for line in tactics if line.endswith("reference")]
 
 
 @pytest.mark.parametrize(("backend", "precision"), BACKENDS)
