@@ -39,5 +39,6 @@ std::shared_ptr<const WeightSource> to_source(const std::vector<Row>& rows);
 void bind_errors(nb::module_& module);
 void bind_engine(nb::module_& module);
 void bind_program(nb::module_& module);
+void bind_tracking(nb::module_& module);
 
 }  // namespace regraft::python

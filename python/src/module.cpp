@@ -25,6 +25,7 @@ NB_MODULE(_regraft, module) {
   bind_errors(module);
   bind_engine(module);
   bind_program(module);
+  bind_tracking(module);
   module.def("thread_count", &base::thread_count);
   module.def("set_thread_count", &base::set_thread_count, nb::arg("threads"));
   module.def("set_log_callback", &set_python_log, nb::arg("callback").none());

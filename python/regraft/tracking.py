@@ -1,0 +1,222 @@
+"""Which weights changed since an engine last took them: cheap enough to ask before every call.
+
+What PyTorch leaves a trace of is found without reading a byte: in-place operations count up a
+tensor's version, replaced tensors are other objects, ``p.data = other`` moves the address. A tensor
+and its storage are held, so no new tensor can pass for an old one at a reused address.
+
+Writes through ``p.data`` views, NumPy or raw pointers leave no trace in PyTorch. Digests of the
+bytes find them, at the price of reading all weights; see ``docs/torch_compile.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+
+from regraft import _regraft
+from regraft._handover import plain
+from regraft._optimizers import watch_optimizers
+from regraft.errors import InvalidArgumentError, NotFoundError
+
+TRACK = ("version", "digest", "none")
+
+# The class of all tensors that is written in C.
+_TENSOR = torch.Tensor.__bases__[0]
+
+Digest: TypeAlias = tuple[int, int]
+_Layout: TypeAlias = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
+
+
+# Running statistics: PyTorch's batch and instance norm write them without counting a version. They
+# are small, so their bytes are compared before every call.
+_UNTRACED = ("running_mean", "running_var")
+
+
+class _Hashed:
+    """Digests of the values of tensors in logical order, and of the memory behind them."""
+
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        given = [tensor.detach() for tensor in tensors]
+        self._kept = [plain(tensor).contiguous() for tensor in given]
+        pairs = zip(given, self._kept, strict=True)
+        self._copied = any(a.data_ptr() != b.data_ptr() for a, b in pairs)
+        self._core = _regraft.Digests(
+            [(t.data_ptr(), t.numel() * t.element_size()) for t in self._kept]
+        )
+
+    @property
+    def values(self) -> list[Digest]:
+        return self._core.values
+
+    def same(self) -> bool:
+        """Whether nothing was written to the tensors; False also when only reading tells."""
+        return not self._copied and self._core.same()
+
+
+def digests(tensors: Iterable[torch.Tensor]) -> list[Digest]:
+    """XXH3 digests (128 bits) of the values of tensors in logical order, on all threads."""
+    return _Hashed(tensors).values
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a list of tensors was at one moment; keeps tensors and storages alive."""
+
+    tensors: list[torch.Tensor]
+    stamps: _regraft.TensorStamps
+    layouts: list[_Layout]
+    storages: list[torch.UntypedStorage]
+    hashed: _Hashed | None
+    digests: dict[int, Digest]
+
+
+class WeightTracker:
+    """Tells which of its tensors changed since ``accept``.
+
+    Not thread-safe. The order of calls is ``changed`` (remembers what it saw), reading the weights,
+    ``accept`` (what was seen becomes the past): a write between the first two is found next time.
+
+    Args:
+        names: What ``changed`` calls the tensors.
+        tensors: The tensors, in the order of ``names``.
+        track: "version" (identity, version counter, address, layout), "digest" (these and the
+            bytes), "none" (only what ``notify`` says).
+
+    Raises:
+        InvalidArgumentError: ``track`` is none of these.
+    """
+
+    def __init__(
+        self, names: Sequence[str], tensors: Sequence[torch.Tensor], track: str = "version"
+    ) -> None:
+        if track not in TRACK:
+            raise InvalidArgumentError(
+                f"[tracking] track: want one of {', '.join(map(repr, TRACK))}, have {track!r}"
+            )
+        watch_optimizers()
+        self._names = list(names)
+        self._track = track
+        self._announced: set[str] = set()
+        self._past = self._look(list(tensors))
+        self._seen = self._past
+        self._guard = _layout_guard(self._past.tensors)
+
+    def changed(self, tensors: Sequence[torch.Tensor] | None = None) -> list[str]:
+        """Names of the tensors that changed, in order.
+
+        Args:
+            tensors: The tensors now in the places of the names; by default those of before.
+        """
+        now = self._past.tensors if tensors is None else tensors
+        if self._track == "none":
+            return self._announced_of(list(now))
+        if (
+            not self._announced
+            and self._past.stamps.same(now)
+            and self._guard(now)
+            and (self._past.hashed is None or self._past.hashed.same())
+        ):
+            return []
+        return self._compare(list(now))
+
+    def accept(self) -> None:
+        """What ``changed`` last saw is from now on the past."""
+        if self._seen is not self._past:
+            self._past = self._seen
+            self._guard = _layout_guard(self._past.tensors)
+        self._announced.clear()
+
+    def notify(self, names: Collection[str] | None = None) -> None:
+        """Announces writes that leave no trace; ``changed`` reports them until ``accept``.
+
+        Args:
+            names: Of the tensors written to; None means all.
+
+        Raises:
+            NotFoundError: Names that are not tracked; lists every one.
+        """
+        if names is None:
+            self._announced.update(self._names)
+            return
+        unknown = sorted(set(names) - set(self._names))
+        if unknown:
+            raise NotFoundError(f"[tracking] no weight is named {', '.join(unknown)}")
+        self._announced.update(names)
+
+    @property
+    def names(self) -> list[str]:
+        """The names, in order."""
+        return list(self._names)
+
+    def _announced_of(self, now: list[torch.Tensor]) -> list[str]:
+        if self._announced:
+            self._seen = self._look(now)
+        return [name for name in self._names if name in self._announced]
+
+    def _look(self, tensors: list[torch.Tensor]) -> _State:
+        stamps = _regraft.TensorStamps(tensors, _TENSOR)
+        # Stamps before digests: a write in between is found next time.
+        at = [i for i, tensor in enumerate(tensors) if self._is_hashed(self._names[i], tensor)]
+        hashed = _Hashed(tensors[i] for i in at) if at else None
+        return _State(
+            tensors,
+            stamps,
+            [(t.shape, t.stride(), t.dtype, t.device) for t in tensors],
+            [t.untyped_storage() for t in tensors],
+            hashed,
+            dict(zip(at, hashed.values, strict=True)) if hashed else {},
+        )
+
+    def _is_hashed(self, name: str, tensor: torch.Tensor) -> bool:
+        if self._track != "version":
+            return self._track == "digest"
+        return tensor.is_inference() or name.endswith(_UNTRACED)
+
+    def _compare(self, now: list[torch.Tensor]) -> list[str]:
+        past, seen = self._past, self._look(now)
+        self._seen = seen
+        versions = zip(past.stamps.versions, seen.stamps.versions, strict=True)
+        addresses = zip(past.stamps.addresses, seen.stamps.addresses, strict=True)
+        written: list[int] = []
+        for i, (version, address) in enumerate(zip(versions, addresses, strict=True)):
+            if past.layouts[i] != seen.layouts[i]:
+                written.append(i)
+            elif i in past.digests and i in seen.digests:
+                if past.digests[i] != seen.digests[i]:
+                    written.append(i)
+            elif now[i] is not past.tensors[i] or len({*version}) > 1 or len({*address}) > 1:
+                written.append(i)
+        # Two tensors over one storage may count versions apart: a write to one is one to both.
+        storages = {seen.storages[i].data_ptr() for i in written if i not in seen.digests}
+        changed = {
+            *written,
+            *(i for i, s in enumerate(seen.storages) if storages and s.data_ptr() in storages),
+        }
+        names = [n for i, n in enumerate(self._names) if i in changed or n in self._announced]
+        if not names:
+            # A digest said that nothing happened, or only the mode of the guard changed.
+            self.accept()
+        return names
+
+
+def _layout_guard(tensors: list[torch.Tensor]) -> Callable[[Sequence[torch.Tensor]], bool]:
+    """A function that tells whether tensors still have these sizes, strides and dtypes.
+
+    ``p.data = p.data.t()`` changes nothing but the layout. PyTorch's own guard answers for two
+    hundred tensors in a few microseconds; it also looks at grad and inference mode, and a wrong
+    "no" only costs the slow comparison.
+    """
+    try:
+        from torch._C._dynamo.guards import TensorGuards
+
+        guards: Any = TensorGuards(
+            *tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None
+        )
+    except Exception:
+        layouts = [(t.shape, t.stride(), t.dtype) for t in tensors]
+        return lambda now: [(t.shape, t.stride(), t.dtype) for t in now] == layouts
+    check: Callable[..., bool] = guards.check
+    return lambda now: check(*now)
