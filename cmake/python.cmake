@@ -28,6 +28,15 @@ foreach(file IN LISTS python_files)
   file(CREATE_LINK "${CMAKE_SOURCE_DIR}/python/regraft/${file}" "${python_package}/${file}" SYMBOLIC)
 endforeach()
 
+# Entry points are found by the metadata of a distribution; the build tree is one too.
+file(READ "${CMAKE_SOURCE_DIR}/pyproject.toml" pyproject)
+string(REGEX MATCH "\\[project.entry-points.torch_dynamo_backends\\]\n([^[]*)" unused "${pyproject}")
+set(distribution "${CMAKE_BINARY_DIR}/python/regraft-${PROJECT_VERSION}.dist-info")
+file(WRITE "${distribution}/METADATA"
+  "Metadata-Version: 2.1\nName: regraft\nVersion: ${PROJECT_VERSION}\n")
+string(REPLACE "\"" "" entry_points "${CMAKE_MATCH_1}")
+file(WRITE "${distribution}/entry_points.txt" "[torch_dynamo_backends]\n${entry_points}")
+
 # The stub is compared with the committed python/regraft/_regraft.pyi. Making it imports the
 # extension, which a sanitizer build cannot do.
 if(NOT REGRAFT_SANITIZE)

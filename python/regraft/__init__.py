@@ -24,6 +24,7 @@ from regraft.errors import (
     UnsupportedError,
     VersionError,
 )
+from regraft.tracking import notify_weights_changed
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ __all__ = [
     "compile",
     "explain",
     "load",
+    "notify_weights_changed",
     "pass_names",
     "set_thread_count",
     "thread_count",

@@ -10,6 +10,7 @@ bytes find them, at the price of reading all weights; see ``docs/torch_compile.m
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -97,6 +98,7 @@ class WeightTracker:
                 f"[tracking] track: want one of {', '.join(map(repr, TRACK))}, have {track!r}"
             )
         watch_optimizers()
+        _trackers.add(self)
         self._names = list(names)
         self._track = track
         self._announced: set[str] = set()
@@ -104,7 +106,7 @@ class WeightTracker:
         self._seen = self._past
         self._guard = _layout_guard(self._past.tensors)
 
-    def changed(self, tensors: Sequence[torch.Tensor] | None = None) -> list[str]:
+    def changed(self, tensors: list[torch.Tensor] | None = None) -> list[str]:
         """Names of the tensors that changed, in order.
 
         Args:
@@ -112,7 +114,7 @@ class WeightTracker:
         """
         now = self._past.tensors if tensors is None else tensors
         if self._track == "none":
-            return self._announced_of(list(now))
+            return self._announced_of(now)
         if (
             not self._announced
             and self._past.stamps.same(now)
@@ -145,6 +147,13 @@ class WeightTracker:
         if unknown:
             raise NotFoundError(f"[tracking] no weight is named {', '.join(unknown)}")
         self._announced.update(names)
+
+    def notify_tensors(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Announces writes to whatever of ``tensors`` is tracked, views of it included."""
+        storages = {tensor.untyped_storage()._cdata for tensor in tensors}
+        for name, storage in zip(self._names, self._past.storages, strict=True):
+            if storage._cdata in storages:
+                self._announced.add(name)
 
     @property
     def names(self) -> list[str]:
@@ -202,7 +211,30 @@ class WeightTracker:
         return names
 
 
-def _layout_guard(tensors: list[torch.Tensor]) -> Callable[[Sequence[torch.Tensor]], bool]:
+_trackers: weakref.WeakSet[WeightTracker] = weakref.WeakSet()
+
+
+def notify_weights_changed(
+    weights: torch.nn.Module | Iterable[torch.Tensor] | None = None,
+) -> None:
+    """Announces writes that leave no trace in PyTorch (through ``p.data`` views, NumPy, pointers).
+
+    Every compiled graph and mutable module that holds the weights takes them before its next run.
+
+    Args:
+        weights: A module or tensors that were written to; None means all weights of the process.
+    """
+    if isinstance(weights, torch.nn.Module):
+        weights = [*weights.parameters(), *weights.buffers()]
+    tensors = None if weights is None else list(weights)
+    for tracker in list(_trackers):
+        if tensors is None:
+            tracker.notify()
+        else:
+            tracker.notify_tensors(tensors)
+
+
+def _layout_guard(tensors: list[torch.Tensor]) -> Callable[[list[torch.Tensor]], bool]:
     """A function that tells whether tensors still have these sizes, strides and dtypes.
 
     ``p.data = p.data.t()`` changes nothing but the layout. PyTorch's own guard answers for two
@@ -212,9 +244,7 @@ def _layout_guard(tensors: list[torch.Tensor]) -> Callable[[Sequence[torch.Tenso
     try:
         from torch._C._dynamo.guards import TensorGuards
 
-        guards: Any = TensorGuards(
-            *tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None
-        )
+        guards: Any = TensorGuards(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
     except Exception:
         layouts = [(t.shape, t.stride(), t.dtype) for t in tensors]
         return lambda now: [(t.shape, t.stride(), t.dtype) for t in now] == layouts
