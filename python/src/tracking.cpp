@@ -209,13 +209,13 @@ class Digests {
 void bind_tracking(nb::module_& module) {
   nb::class_<TensorStamps>(module, "TensorStamps")
       .def(nb::init<nb::list, nb::object>(),
- nb::sig("def __init__(self, tensors: list[object], base: type) -> None"))
+           nb::sig("def __init__(self, tensors: list[object], base: type) -> None"))
       .def("same", &TensorStamps::same, nb::sig("def same(self, tensors: list[object]) -> bool"))
       .def_prop_ro("versions", &TensorStamps::versions)
       .def_prop_ro("addresses", &TensorStamps::addresses);
   nb::class_<ContainerWatch>(module, "ContainerWatch")
       .def(nb::init<nb::list, bool>(),
- nb::sig("def __init__(self, containers: list[object], tags: bool) -> None"))
+           nb::sig("def __init__(self, containers: list[object], tags: bool) -> None"))
       .def("touched", &ContainerWatch::touched);
   module.attr("HAS_DICT_TAGS") = ContainerWatch::kHasTags;
   nb::class_<Digests>(module, "Digests")
