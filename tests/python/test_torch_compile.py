@@ -80,7 +80,7 @@ def test_models(name: str, builds: list[object]) -> None:
             model.load_state_dict(zoo.build(name, seed).state_dict())
             have, want = support.flat(compiled(*inputs)), support.flat(model(*inputs))
             for a, b in zip(have, want, strict=True):
-                assert support.relative_error(a, b) <= support.f32_tolerance(name)
+                assert support.relative_error(a, b) <= support.F32_TOLERANCE
     assert builds
     assert counters["stats"]["unique_graphs"] == len(builds)
 
