@@ -59,6 +59,8 @@ add_library(regraft_compiler SHARED ${compiler_sources} "${gen}/empty.cpp")
 add_dependencies(regraft_compiler regraft_generated)
 target_link_libraries(regraft_compiler
   PUBLIC regraft_runtime PRIVATE $<BUILD_INTERFACE:regraft_internal> simdjson::simdjson)
+# Part of the engine cache's keys: another compiler never finds this one's plans.
+target_link_options(regraft_compiler PRIVATE -Wl,--build-id)
 
 regraft_glob(cli_sources cli)
 if(cli_sources)

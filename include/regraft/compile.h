@@ -3,10 +3,12 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "regraft/cache.h"
 #include "regraft/engine.h"
 #include "regraft/program.h"
 
@@ -14,8 +16,10 @@ namespace regraft {
 
 // A step of compilation that has just ended, for progress, timing and dumps.
 struct CompileEvent {
-  std::string_view stage;  // "lower", "partition", "compile" or "realise".
-  std::string_view pass;   // Empty for the stage as a whole, which comes after its passes.
+  std::string_view stage;  // "lower", "partition", "cache", "compile" or "realise".
+  // Empty for the stage as a whole, which comes after its passes. Of "cache": "hit", "miss" and,
+  // when the entry has been written, "save".
+  std::string_view pass;
   double seconds = 0;
   // What the step left, as text (IR, partition or plan). Made when called; valid during the event.
   std::function<std::string()> text;
@@ -40,6 +44,11 @@ struct CompileOptions {
   // Name for messages and reports.
   std::string name = "program";
   EngineOptions engine;
+  // Where to look for the plan before compiling it, and to leave it afterwards. A hit gives what
+  // compiling would: the weights, names and metadata are those of the program at hand.
+  std::shared_ptr<EngineCache> cache;
+  bool reuse_cached_engines = true;
+  bool cache_built_engines = true;
   // Called on the thread that compiles. What it throws ends the compilation.
   std::function<void(const CompileEvent&)> on_event;
 };
@@ -48,6 +57,10 @@ struct CompileOptions {
 // every op without a kernel with its place in the model, Error{InvalidArgument} for options that do
 // not fit, and what Engine::load throws.
 Engine compile(const Program& program, const CompileOptions& options = {});
+
+// What compile() looks up in a cache for the program. Throws Error{InvalidArgument} for options
+// that do not fit.
+CacheKey cache_key(const Program& program, const CompileOptions& options = {});
 
 // Which backend takes which node and why not, and which parameter feeds which constants through
 // which steps, as text. Works for programs that compile() refuses.

@@ -174,6 +174,8 @@ class Engine {
   const std::string& name() const;
   std::string backend() const;
   bool is_immutable() const;
+  // The plan came out of CompileOptions::cache instead of a compilation.
+  bool from_cache() const;
   Signature signature() const;
   std::vector<ParameterInfo> parameters() const;
   std::vector<ConstantInfo> constants() const;

@@ -7,8 +7,10 @@ engine.save("model.rgf")
 engine = regraft.load("model.rgf")
 """
 
+from regraft import _log
 from regraft._compile import compile, explain
 from regraft._regraft import backends, pass_names, set_thread_count, thread_count
+from regraft.cache import BaseEngineCache, DiskEngineCache
 from regraft.engine import Engine, MemoryReport, RefitReport, load
 from regraft.errors import (
     CorruptError,
@@ -28,8 +30,12 @@ from regraft.tracking import notify_weights_changed
 
 __version__ = "0.1.0"
 
+_log.install()
+
 __all__ = [
+    "BaseEngineCache",
     "CorruptError",
+    "DiskEngineCache",
     "Engine",
     "Error",
     "InternalError",

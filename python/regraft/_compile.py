@@ -13,6 +13,7 @@ from torch.export.graph_signature import InputKind, TensorArgument
 
 from regraft import _regraft
 from regraft._handover import hand_over, plain, rows_of
+from regraft.cache import DEFAULT_SIZE, BaseEngineCache, cache_options
 from regraft.engine import Engine, engine_options
 from regraft.errors import InvalidArgumentError
 
@@ -34,6 +35,11 @@ def compile(
     strip_weights: bool = False,
     realised: str = "",
     disabled_passes: Sequence[str] = (),
+    cache_built_engines: bool = False,
+    reuse_cached_engines: bool = False,
+    engine_cache_dir: str | os.PathLike[str] | None = None,
+    engine_cache_size: int = DEFAULT_SIZE,
+    custom_engine_cache: BaseEngineCache | None = None,
     progress: Progress | None = None,
 ) -> Engine:
     """Compiles a trained program into an engine whose weights can be replaced in milliseconds.
@@ -51,6 +57,12 @@ def compile(
         strip_weights: Leave the weights out; the engine must be refitted before it runs.
         realised: Text of ``Engine.realised_plan()`` whose choices to repeat.
         disabled_passes: Names out of ``regraft.pass_names()``.
+        cache_built_engines: Leave the compiled plan in the engine cache.
+        reuse_cached_engines: Look into the engine cache before compiling; the weights are always
+            those of ``model``. ``Engine.from_cache`` says whether the plan was there.
+        engine_cache_dir: The cache's folder; the user's own by default.
+        engine_cache_size: Bytes that it may take; the least recently used entries go first.
+        custom_engine_cache: Use this cache instead of a folder.
         progress: Called after every pass with stage, pass, seconds and a function that gives the
             text of what the pass left.
 
@@ -67,6 +79,13 @@ def compile(
         "disabled_passes": list(disabled_passes),
         "engine": engine_options(retain, realised),
         "metadata": {"call": call} if call else {},
+        **cache_options(
+            cache_built_engines,
+            reuse_cached_engines,
+            engine_cache_dir,
+            engine_cache_size,
+            custom_engine_cache,
+        ),
     }
     if optimum is not None:
         options["optimum"] = _optimum(program, optimum)

@@ -178,6 +178,11 @@ class Engine:
         """Name of the backend that compiled the plan."""
         return self._core.backend
 
+    @property
+    def from_cache(self) -> bool:
+        """Whether the plan was found in an engine cache instead of being compiled."""
+        return self._core.from_cache
+
     def signature(self) -> _regraft.Signature:
         """Inputs, outputs and symbols with their ranges."""
         return self._core.signature()

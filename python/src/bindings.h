@@ -16,6 +16,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "regraft/cache.h"
 #include "regraft/tensor.h"
 #include "regraft/weight_source.h"
 
@@ -35,7 +36,10 @@ nb::object to_torch(const Tensor& tensor);
 nb::object to_torch(const TensorView& view, std::shared_ptr<const void> owner);
 // Tensors of the caller as a source; valid while the Python side keeps them.
 std::shared_ptr<const WeightSource> to_source(const std::vector<Row>& rows);
+// A cache written in Python; keeps the object alive.
+std::shared_ptr<EngineCache> to_cache(nb::object object);
 
+void bind_cache(nb::module_& module);
 void bind_errors(nb::module_& module);
 void bind_engine(nb::module_& module);
 void bind_program(nb::module_& module);

@@ -172,6 +172,7 @@ void bind_engine_class(nb::module_& module) {
       .def_prop_ro("name", &Engine::name)
       .def_prop_ro("backend", &Engine::backend)
       .def_prop_ro("is_immutable", &Engine::is_immutable)
+      .def_prop_ro("from_cache", &Engine::from_cache)
       .def("signature", &Engine::signature)
       .def("parameters", &Engine::parameters)
       .def("constants", [](const Engine& engine) { return engine.constants(); })

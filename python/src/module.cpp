@@ -23,6 +23,7 @@ void set_python_log(nb::object callback) {
 NB_MODULE(_regraft, module) {
   module.doc() = "The C++ core of Regraft. Use the package `regraft`.";
   bind_errors(module);
+  bind_cache(module);
   bind_engine(module);
   bind_program(module);
   bind_tracking(module);

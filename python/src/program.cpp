@@ -30,6 +30,12 @@ CompileOptions make_options(const Options& given) {
       options.metadata = nb::cast<std::map<std::string, std::string>>(value);
     } else if (key == "engine") {
       options.engine = nb::cast<EngineOptions>(value);
+    } else if (key == "cache") {
+      options.cache = to_cache(nb::borrow(value));
+    } else if (key == "reuse_cached_engines") {
+      options.reuse_cached_engines = nb::cast<bool>(value);
+    } else if (key == "cache_built_engines") {
+      options.cache_built_engines = nb::cast<bool>(value);
     } else {
       throw nb::value_error(("unknown option " + key).c_str());
     }
@@ -78,6 +84,14 @@ void bind_program(nb::module_& module) {
       .def_prop_ro("out_spec", &Program::out_spec);
   module.def("compile", &compile_program, nb::arg("program"), nb::arg("options"),
              nb::arg("progress").none());
+  module.def(
+      "cache_key",
+      [](const Program& program, const Options& given) {
+        const CompileOptions options = make_options(given);
+        const nb::gil_scoped_release release;
+        return cache_key(program, options);
+      },
+      nb::arg("program"), nb::arg("options"));
   module.def("explain", [](const Program& program, const Options& options) {
     return explain(program, make_options(options));
   });

@@ -64,6 +64,8 @@ class RunBackend {
  public:
   virtual ~RunBackend() = default;
   virtual std::string_view name() const = 0;
+  // The libraries behind the kernels with their versions: "oneDNN 3.5.3". Part of cache keys.
+  virtual std::string libraries() const { return ""; }
 
   // The packing the step's kernel wants for input `input` (a constant) at the request's shapes;
   // plain by default. Asked once per engine, at the optimum shapes; every binding then uses it.

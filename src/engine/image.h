@@ -29,6 +29,8 @@ struct Image {
   bool immutable = false;
   // Choices made on some machine (plan::Realised as text); used where the machine matches.
   std::string realised;
+  // The plan was compiled earlier and found in a cache. Of this engine only: files do not hold it.
+  bool from_cache = false;
 };
 
 // Realises the plan on this machine (packings, kernels) and, unless stripped, runs the weight

@@ -63,6 +63,7 @@ std::string TensorSpec::text() const {
 const std::string& Engine::name() const { return variant_->core().image().name; }
 std::string Engine::backend() const { return variant_->core().plan().backend; }
 bool Engine::is_immutable() const { return variant_->core().image().immutable; }
+bool Engine::from_cache() const { return variant_->core().image().from_cache; }
 
 Signature Engine::signature() const {
   const plan::Plan& plan = variant_->core().plan();

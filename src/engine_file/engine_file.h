@@ -20,6 +20,9 @@ namespace regraft::engine_file {
 void write(const std::string& path, const engine::Image& image,
            const std::vector<TensorView>& values);
 
+// The bytes of a stripped engine's file that holds no value at all.
+std::string to_bytes(const engine::Image& image);
+
 // Maps a file. The header and the manifest are checked here, a tensor's checksum whenever it is
 // read from image.weights. Throws Error{NotFound, Io, Corrupt, Version}.
 engine::Image read(const std::string& path);

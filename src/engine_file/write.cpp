@@ -15,7 +15,33 @@ uint64_t round_up(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
 
+Header make_header(const flatbuffers::DetachedBuffer& manifest, uint64_t data_bytes) {
+  Header header{};
+  header.magic = kMagic;
+  header.layout = kLayout;
+  header.manifest_offset = sizeof(Header);
+  header.manifest_bytes = manifest.size();
+  header.manifest_checksum = base::hash64(manifest.data(), manifest.size());
+  const uint64_t manifest_end = sizeof(Header) + manifest.size();
+  // A file without data ends with its manifest.
+  header.data_offset = data_bytes == 0 ? manifest_end : round_up(manifest_end, kPage);
+  header.file_bytes = header.data_offset + data_bytes;
+  header.checksum = base::hash64(&header, offsetof(Header, checksum));
+  return header;
+}
+
 }  // namespace
+
+std::string to_bytes(const engine::Image& image) {
+  const std::vector<SectionRange> sections(image.plan.parameters.size(),
+                                           {0, 0, base::hash64(nullptr, 0)});
+  const flatbuffers::DetachedBuffer manifest = encode_manifest(image, Form::Stripped, sections);
+  const Header header = make_header(manifest, 0);
+  std::string bytes(sizeof header + manifest.size(), '\0');
+  std::memcpy(bytes.data(), &header, sizeof header);
+  std::memcpy(bytes.data() + sizeof header, manifest.data(), manifest.size());
+  return bytes;
+}
 
 void write(const std::string& path, const engine::Image& image,
            const std::vector<TensorView>& values) {
@@ -36,17 +62,7 @@ void write(const std::string& path, const engine::Image& image,
                                      : Form::Embedded;
   const flatbuffers::DetachedBuffer manifest = encode_manifest(image, form, sections);
 
-  Header header{};
-  header.magic = kMagic;
-  header.layout = kLayout;
-  header.manifest_offset = sizeof(Header);
-  header.manifest_bytes = manifest.size();
-  header.manifest_checksum = base::hash64(manifest.data(), manifest.size());
-  const uint64_t manifest_end = sizeof(Header) + manifest.size();
-  // A file without data ends with its manifest.
-  header.data_offset = at == 0 ? manifest_end : round_up(manifest_end, kPage);
-  header.file_bytes = header.data_offset + at;
-  header.checksum = base::hash64(&header, offsetof(Header, checksum));
+  const Header header = make_header(manifest, at);
 
   base::AtomicFile file(path);
   file.append(&header, sizeof header);

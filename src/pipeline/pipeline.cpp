@@ -13,6 +13,8 @@
 #include "lowering/lower.h"
 #include "partitioning/partition.h"
 #include "partitioning/refit_map.h"
+#include "pipeline/cache_key.h"
+#include "pipeline/cached.h"
 
 namespace regraft::pipeline {
 namespace {
@@ -149,6 +151,31 @@ void mark_optional(const Program& program, plan::Plan& plan) {
   }
 }
 
+// Everything about an engine that the plan does not say.
+engine::Image finish_image(const Program& program, const CompileOptions& options,
+                           engine::Image image) {
+  image.name = options.name;
+  image.metadata = options.metadata;
+  image.metadata["settings"] = settings_text(options);
+  image.metadata["in_spec"] = program.in_spec();
+  image.metadata["out_spec"] = program.out_spec();
+  std::set<std::string_view> read;
+  for (const plan::Parameter& parameter : image.plan.parameters)
+    read.insert(parameter.name);
+  for (const ProgramParameter& parameter : program.parameters()) {
+    if (read.contains(parameter.name)) continue;
+    image.unused_parameters.push_back(parameter.name);
+    image.unused_parameters.insert(image.unused_parameters.end(), parameter.aliases.begin(),
+                                   parameter.aliases.end());
+  }
+  mark_optional(program, image.plan);
+  plan::verify(image.plan);
+  // Also of a stripped engine: its optional parameters come with it.
+  image.weights = program.weights();
+  image.stripped = !options.weights;
+  return image;
+}
+
 engine::Image make_image(const Program& program, const CompileOptions& options, ir::Graph& graph,
                          const CompileBackend& backend) {
   Clock clock;
@@ -156,25 +183,34 @@ engine::Image make_image(const Program& program, const CompileOptions& options, 
   optimise(graph, settings, options);
   graph.erase_unused_parameters();
   engine::Image image;
-  image.name = options.name;
-  image.metadata = options.metadata;
-  image.metadata["settings"] = settings_text(options);
-  image.metadata["in_spec"] = program.in_spec();
-  image.metadata["out_spec"] = program.out_spec();
-  for (const ProgramParameter& parameter : program.parameters()) {
-    if (graph.find_parameter(parameter.name) != nullptr) continue;
-    image.unused_parameters.push_back(parameter.name);
-    image.unused_parameters.insert(image.unused_parameters.end(), parameter.aliases.begin(),
-                                   parameter.aliases.end());
-  }
   image.plan = backend.compile(graph, settings);
-  mark_optional(program, image.plan);
-  plan::verify(image.plan);
-  // Also of a stripped engine: its optional parameters come with it.
-  image.weights = program.weights();
-  image.stripped = !options.weights;
+  image = finish_image(program, options, std::move(image));
   report(options, "compile", "", clock.seconds(), [&] { return plan::to_string(image.plan); });
   return image;
+}
+
+// The lowered graph with its optimum.
+std::unique_ptr<ir::Graph> prepare(const Program& program, const CompileOptions& options) {
+  settings_of(options);  // Refuses bad options before the work begins.
+  std::unique_ptr<ir::Graph> graph = lower(program, options);
+  set_optimum(*graph, options);
+  return graph;
+}
+
+partitioning::Partition partition(const ir::Graph& graph, const CompileOptions& options,
+                                  const CompileBackend& backend) {
+  const Clock clock;
+  partitioning::Partition partition = partitioning::partition(graph, backend);
+  report(options, "partition", "", clock.seconds(),
+         [&] { return partitioning::explain(graph, partition); });
+  return partition;
+}
+
+Engine realise(engine::Image image, const CompileOptions& options) {
+  const Clock clock;
+  Engine engine = engine::create(std::move(image), options.engine);
+  report(options, "realise", "", clock.seconds(), [&] { return engine.steps(); });
+  return engine;
 }
 
 }  // namespace
@@ -200,18 +236,11 @@ const CompileBackend& compile_backend(std::string_view name) {
 std::optional<engine::Image> run(const Program& program, const CompileOptions& options,
                                  Stage until) {
   const CompileBackend& backend = compile_backend(options.backend);
-  settings_of(options);  // Refuses bad options before the work begins.
-  std::unique_ptr<ir::Graph> graph = lower(program, options);
-  set_optimum(*graph, options);
+  const std::unique_ptr<ir::Graph> graph = prepare(program, options);
   if (until == Stage::Lower) return std::nullopt;
-  {
-    Clock clock;
-    const partitioning::Partition partition = partitioning::partition(*graph, backend);
-    report(options, "partition", "", clock.seconds(),
-           [&] { return partitioning::explain(*graph, partition); });
-    if (until == Stage::Partition) return std::nullopt;
-    partitioning::require_whole(partition);
-  }
+  const partitioning::Partition parts = partition(*graph, options, backend);
+  if (until == Stage::Partition) return std::nullopt;
+  partitioning::require_whole(parts);
   return make_image(program, options, *graph, backend);
 }
 
@@ -220,17 +249,31 @@ std::optional<engine::Image> run(const Program& program, const CompileOptions& o
 namespace regraft {
 
 Engine compile(const Program& program, const CompileOptions& options) {
-  engine::Image image = *pipeline::run(program, options);
-  const pipeline::Clock clock;
-  Engine engine = engine::create(std::move(image), options.engine);
-  pipeline::report(options, "realise", "", clock.seconds(), [&] { return engine.steps(); });
-  return engine;
+  const compilation::CompileBackend& backend = pipeline::compile_backend(options.backend);
+  const std::unique_ptr<ir::Graph> graph = pipeline::prepare(program, options);
+  partitioning::require_whole(pipeline::partition(*graph, options, backend));
+  pipeline::Steps steps;
+  steps.compile = [&] { return pipeline::make_image(program, options, *graph, backend); };
+  steps.finish = [&](engine::Image image) {
+    return pipeline::finish_image(program, options, std::move(image));
+  };
+  steps.realise = [&](engine::Image image) { return pipeline::realise(std::move(image), options); };
+  return pipeline::compile_cached(*graph, options, steps);
+}
+
+CacheKey cache_key(const Program& program, const CompileOptions& options) {
+  pipeline::compile_backend(options.backend);
+  const std::unique_ptr<ir::Graph> graph = pipeline::prepare(program, options);
+  pipeline::GraphKey key = pipeline::graph_key(*graph, options);
+  CacheKey out{std::move(key.digest), {}, key.names.inputs, key.names.outputs, key.names.symbols};
+  for (const cache::Names::Parameter& parameter : key.names.parameters)
+    out.parameters.push_back(parameter.name);
+  return out;
 }
 
 std::string explain(const Program& program, const CompileOptions& options) {
   const compilation::CompileBackend& backend = pipeline::compile_backend(options.backend);
-  std::unique_ptr<ir::Graph> graph = pipeline::lower(program, options);
-  pipeline::set_optimum(*graph, options);
+  const std::unique_ptr<ir::Graph> graph = pipeline::prepare(program, options);
   std::string text = partitioning::explain(*graph, partitioning::partition(*graph, backend));
   pipeline::optimise(*graph, pipeline::settings_of(options), options);
   return text + "\nrefit map\n" + partitioning::refit_map_text(*graph);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/cpu/run/kernel.h"
+#include "backends/cpu/run/onednn.h"
 #include "backends/cpu/run/packed_layout.h"
 #include "backends/cpu/run/packer.h"
 #include "backends/cpu/run/strided_copy.h"
@@ -98,6 +99,7 @@ std::unique_ptr<Kernel> try_prepare_reference(const KernelRequest& request, std:
 class CpuBackend final : public backends::RunBackend {
  public:
   std::string_view name() const override { return "cpu"; }
+  std::string libraries() const override { return onednn_version(); }
 
   Packing choose_packing(const KernelRequest& request, size_t input) const override {
     const KernelDef& def = kernel_of(request);

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/parallel.h"
+#include "base/text.h"
 
 #ifndef REGRAFT_NO_OPENMP
 #include <omp.h>
@@ -34,6 +35,12 @@ std::vector<size_t> memory_order(const Dims& dims, const Dims& strides) {
 const dnnl::engine& onednn_engine() {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   return engine;
+}
+
+std::string onednn_version() {
+  const dnnl_version_t* const version = dnnl_version();
+  return base::cat("oneDNN ", version->major, ".", version->minor, ".", version->patch, " ",
+                   version->hash);
 }
 
 std::optional<dnnl::memory::data_type> onednn_type(DType dtype) {

@@ -15,6 +15,8 @@
 namespace regraft::cpu {
 
 const dnnl::engine& onednn_engine();
+// "oneDNN 3.5.3"
+std::string onednn_version();
 
 // Nothing for dtypes that oneDNN's primitives do not take.
 std::optional<dnnl::memory::data_type> onednn_type(DType dtype);
