@@ -207,6 +207,7 @@ CASES = [
     case("addmm", lambda b, x, y: torch.addmm(b, x, y, beta=2, alpha=0.5), (5,), (3, 4), (4, 5)),
     case("linear", lambda x, w, b: (F.linear(x, w), F.linear(x, w, b)), X, (5, 4), (5,)),
     case("linear_vector", lambda x, w: F.linear(x, w), X, (4,)),
+    case("linear_broadcast", lambda x, w, b: F.linear(x, w, b), X, (5, 4), (1, 5)),
     case("einsum", lambda x, y: torch.einsum("bij,bkj->bik", x, y), X, (2, 5, 4)),
     case("einsum_trace", lambda x, y: torch.einsum("bhid,bhjd->bhij", x, y), IMAGE, IMAGE),
     case("outer", lambda x, y: torch.outer(x, y), (3,), (4,)),

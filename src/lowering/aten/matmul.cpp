@@ -41,6 +41,21 @@ void addmv(Call& call) {
   add_product(call, call.emit("matmul", {call.tensor("mat"), call.tensor("vec")}));
 }
 
+// PyTorch also takes a weight that is a single row, and drops its dimension then.
+void linear(Call& call) {
+  ir::Value *x = call.tensor("input"), *weight = call.tensor("weight");
+  ir::Value* bias = call.optional_tensor("bias");
+  if (weight->dims().size() == 1) {
+    ir::Value* y = call.emit("matmul", {x, weight});
+    return call.result(bias == nullptr ? y : call.emit("add", {y, bias}));
+  }
+  // A bias that is not a row of the result is an addition.
+  const bool is_row =
+      bias == nullptr || (bias->dims().size() == 1 && bias->dims()[0] == weight->dims()[0]);
+  ir::Value* y = call.emit("linear", {x, weight, is_row ? bias : nullptr});
+  call.result(is_row ? y : call.emit("add", {y, bias}));
+}
+
 void outer(Call& call) {
   ir::Value *x = call.tensor("self"), *y = call.tensor("vec2");
   call.result(call.emit("mul", {call.reshape(x, {numel(x->dims()), 1}), y}));
@@ -54,7 +69,7 @@ constexpr AtenOp kOps[] = {
     {"vdot(self, tensor)", "matmul(self, tensor)"},
     {"matmul(self, other)", "matmul(self, other)"},
     {"linalg_matmul(self, other)", "matmul(self, other)"},
-    {"linear(input, weight, bias=None)", "linear(input, weight, bias)"},
+    {"linear(input, weight, bias=None)", linear},
     {"addmm(self, mat1, mat2, beta=1, alpha=1)", addmm},
     {"baddbmm(self, batch1, batch2, beta=1, alpha=1)", baddbmm},
     {"addmv(self, mat, vec, beta=1, alpha=1)", addmv},

@@ -75,13 +75,35 @@ void masked_fill(Call& call) {
   call.result(call.cast(filled, x->dtype()));
 }
 
+// beta * x > threshold ? x : log(1 + exp(beta * x)) / beta
 void softplus(Call& call) {
   const Attribute beta = call.scalar("beta");
-  if (call.number("threshold") != 20) call.unsupported("a threshold other than 20");
   ir::Value* x = call.tensor("self");
-  if (is_one(beta)) return call.result(call.emit("softplus", {x}));
-  ir::Value* scaled = call.emit("softplus", {call.emit_scalar("mul", x, beta)});
-  call.result(call.emit_scalar("div", scaled, beta));
+  ir::Value* scaled = is_one(beta) ? x : call.emit_scalar("mul", x, beta);
+  ir::Value* y = call.emit("softplus", {scaled});
+  if (!is_one(beta)) y = call.emit_scalar("div", y, beta);
+  // The catalogue's op has PyTorch's default threshold, 20.
+  if (call.number("threshold") != 20) {
+    y = call.emit("where", {call.emit_scalar("gt", scaled, call.scalar("threshold")), x, y});
+  }
+  call.result(y);
+}
+
+// Two to the number of bits by which integers are shifted.
+SymInt shift_factor(Call& call) {
+  if (is_floating(call.tensor("self")->dtype())) call.unsupported("of floating-point numbers");
+  const int64_t bits = call.integer("other");
+  if (bits < 0 || bits > 62) call.unsupported("by ", bits, " bits");
+  return int64_t{1} << bits;
+}
+
+void left_shift(Call& call) {
+  call.result(call.emit_scalar("mul", call.tensor("self"), shift_factor(call)));
+}
+
+void right_shift(Call& call) {
+  call.result(call.emit("div", {call.tensor("self"), nullptr},
+                        {{"scalar", shift_factor(call)}, {"rounding", std::string("floor")}}));
 }
 
 // scale * (x > 0 ? x : alpha * (exp(input_scale * x) - 1))
@@ -278,6 +300,10 @@ constexpr AtenOp kOps[] = {
     {"__and__.Tensor,Scalar(self, other)", "bitwise_and(self, other)"},
     {"__or__.Tensor,Scalar(self, other)", "bitwise_or(self, other)"},
     {"__xor__.Tensor,Scalar(self, other)", "bitwise_xor(self, other)"},
+    {"__lshift__.Scalar(self, other)", left_shift},
+    {"__rshift__.Scalar(self, other)", right_shift},
+    {"bitwise_left_shift.Tensor_Scalar(self, other)", left_shift},
+    {"bitwise_right_shift.Tensor_Scalar(self, other)", right_shift},
     {"addcmul(self, tensor1, tensor2, value=1)", addcmul},
     {"addcdiv(self, tensor1, tensor2, value=1)", addcdiv},
 

@@ -1,3 +1,6 @@
+#include <span>
+#include <string>
+
 #include "lowering/aten/aten.h"
 
 // Ops that change the extent of images: padding, upsampling, unfolding, shuffles.
@@ -77,6 +80,24 @@ void linear(Call& call) {
 void bicubic(Call& call) {
   resize(call, "upsample_bicubic", 2, given_scales<2>(call),
          {{"align_corners", call.flag("align_corners")}});
+}
+
+// PyTorch numbers the modes.
+std::string word(Call& call, std::string_view name, std::span<const char* const> words) {
+  const int64_t number = call.integer(name);
+  if (number < 0 || number >= static_cast<int64_t>(words.size())) {
+    call.unsupported(name, " ", number);
+  }
+  return words[static_cast<size_t>(number)];
+}
+
+void grid_sampler(Call& call) {
+  static constexpr const char* kModes[] = {"bilinear", "nearest", "bicubic"};
+  static constexpr const char* kPaddings[] = {"zeros", "border", "reflection"};
+  call.result(call.emit("grid_sampler", {call.tensor("input"), call.tensor("grid")},
+                        {{"mode", word(call, "interpolation_mode", kModes)},
+                         {"padding", word(call, "padding_mode", kPaddings)},
+                         {"align_corners", call.flag("align_corners")}}));
 }
 
 void im2col(Call& call) {
@@ -192,6 +213,9 @@ constexpr AtenOp kOps[] = {
     {"upsample_bicubic2d.default,vec(self=None, input=None, output_size=None, align_corners=False, "
      "scale_factors=None, scales_h=None, scales_w=None)",
      bicubic},
+    {"grid_sampler(input, grid, interpolation_mode, padding_mode, align_corners)", grid_sampler},
+    {"grid_sampler_2d(input, grid, interpolation_mode, padding_mode, align_corners)", grid_sampler},
+    {"grid_sampler_3d(input, grid, interpolation_mode, padding_mode, align_corners)", grid_sampler},
     {"im2col(self, kernel_size, dilation, padding, stride)", im2col},
     {"col2im(self, output_size, kernel_size, dilation, padding, stride)", col2im},
     {"pixel_shuffle(self, upscale_factor)", pixel_shuffle},
