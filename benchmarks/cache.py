@@ -1,0 +1,137 @@
+"""The engine cache: compiling a program that hits against one that misses.
+
+    .venv/bin/python benchmarks/cache.py --models resnet18 bert_base
+
+Both engines get weights that the cache has never seen, and are checked against PyTorch before
+anything is timed. Milliseconds; "export" is PyTorch's part, which no cache of plans can spare.
+Writes out/bench_cache.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import regraft
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from models import zoo  # noqa: E402
+
+LIMIT = {"f32": 1e-4, "bf16": 0.1}
+COLUMNS = ("export", "whole", "lower", "compile", "realise", "cache")
+
+
+def relative_error(have: torch.Tensor, want: torch.Tensor) -> float:
+    return float((have.double() - want.double()).norm() / want.double().norm())
+
+
+def compile_once(
+    program: torch.export.ExportedProgram, precision: str, folder: str, reuse: bool
+) -> tuple[regraft.Engine, dict[str, float]]:
+    """An engine, and milliseconds of the whole call and of the core's stages."""
+    times = dict.fromkeys(COLUMNS, 0.0)
+
+    def on_event(stage: str, name: str, seconds: float, text: object) -> None:
+        # A hit's time holds that of realising.
+        if name == "" or (stage == "cache" and name != "hit"):
+            times[stage] = times.get(stage, 0.0) + 1e3 * seconds
+
+    start = time.perf_counter()
+    engine = regraft.compile(
+        program,
+        precision=precision,
+        cache_built_engines=not reuse,
+        reuse_cached_engines=reuse,
+        engine_cache_dir=folder,
+        progress=on_event,
+    )
+    times["whole"] = 1e3 * (time.perf_counter() - start)
+    return engine, times
+
+
+def check(engine: regraft.Engine, name: str, seed: int, precision: str) -> float:
+    inputs = zoo.example_inputs(name, 2, seed=3)
+    have = torch.utils._pytree.tree_leaves(engine(*inputs))
+    want = zoo.run(zoo.build(name, seed), inputs)
+    error = max(relative_error(h, w) for h, w in zip(have, want, strict=True))
+    if error > LIMIT[precision]:
+        raise SystemExit(f"{name} {precision}: outputs differ from PyTorch by {error:.2e}")
+    return error
+
+
+def rows(name: str, precision: str, repeats: int) -> list[dict[str, Any]]:
+    programs, exports = [], []
+    for seed in (0, 1):
+        model = zoo.build(name, seed)
+        start = time.perf_counter()
+        programs.append(
+            zoo.export_model(model, zoo.example_inputs(name), "raw", zoo.dynamic_shapes(name))
+        )
+        exports.append(1e3 * (time.perf_counter() - start))
+    out = []
+    with tempfile.TemporaryDirectory() as folder:
+        samples: dict[str, list[dict[str, float]]] = {"miss": [], "hit": []}
+        errors = {}
+        for _ in range(repeats):
+            # The miss always compiles and saves; the hit finds what it saved for other weights.
+            for kind, seed in (("miss", 0), ("hit", 1)):
+                engine, times = compile_once(programs[seed], precision, folder, kind == "hit")
+                if engine.from_cache != (kind == "hit"):
+                    raise SystemExit(f"{name} {precision}: want a {kind}")
+                if kind not in errors:
+                    errors[kind] = check(engine, name, seed, precision)
+                samples[kind].append(times)
+                del engine
+        size = sum(path.stat().st_size for path in Path(folder).glob("*.rgf"))
+    for kind, runs in samples.items():
+        row: dict[str, Any] = {"model": name, "precision": precision, "kind": kind}
+        row |= {key: statistics.median(run[key] for run in runs) for key in COLUMNS}
+        row |= {"export": statistics.median(exports), "entry_bytes": size, "error": errors[kind]}
+        out.append(row)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=["resnet18", "bert_base"])
+    parser.add_argument("--precisions", nargs="+", default=["f32", "bf16"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=ROOT / "out")
+    args = parser.parse_args()
+    torch.set_num_threads(regraft.thread_count())
+    console = Console()
+    cases = [(name, precision) for name in args.models for precision in args.precisions]
+    table = [
+        row
+        for name, precision in track(cases, "engine cache", console=console)
+        for row in rows(name, precision, args.repeats)
+    ]
+    show = Table("model", "", "", *COLUMNS, "entry KiB", title="engine cache, ms", title_style="")
+    for row in table:
+        show.add_row(
+            row["model"],
+            row["precision"],
+            row["kind"],
+            *(f"{row[key]:.1f}" for key in COLUMNS),
+            f"{row['entry_bytes'] / 1024:.0f}",
+        )
+    console.print(show)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "bench_cache.json").write_text(json.dumps(table, indent=1))
+
+
+if __name__ == "__main__":
+    main()
