@@ -3,18 +3,21 @@
     make bench                                  # everything
     make bench BENCH_FLAGS="--models resnet50 --batch 1 --threads 2"
 
-Every row checks its outputs against PyTorch before it is timed. Writes out/bench.json and
-out/bench.png and prints the tables; ratios are what counts, absolute times vary by machine.
+Every row checks its outputs against PyTorch before it is timed. Writes out/bench.json,
+out/bench.md and out/bench.png and prints the tables; ratios are what counts, absolute times vary by
+machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from torch.export import ExportedProgram
 
 import regraft
 
@@ -58,15 +62,30 @@ def interleave(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+@functools.lru_cache(maxsize=1)
+def exported(name: str) -> tuple[torch.nn.Module, ExportedProgram]:
+    model = zoo.build(name, 0)
+    example, shapes = zoo.example_inputs(name), zoo.dynamic_shapes(name)
+    return model, zoo.export_model(model, example, "raw", shapes)
+
+
+def frozen(engine: regraft.Engine) -> regraft.Engine:
+    """The same engine with weights that cannot be replaced: what refittability costs beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frozen.rgf"
+        engine.save(path, immutable=True)
+        return regraft.load(path)
+
+
 def inference_row(
     name: str, precision: str, batch: int, args: argparse.Namespace
 ) -> dict[str, Any]:
-    model = zoo.build(name, 0)
+    model, program = exported(name)
     inputs = zoo.example_inputs(name, batch, seed=3)
-    program = zoo.export_model(model, zoo.example_inputs(name), "raw", zoo.dynamic_shapes(name))
     start = time.perf_counter()
     engine = regraft.compile(program, backend=args.backend, precision=precision, optimum=inputs)
     build_ms = 1e3 * (time.perf_counter() - start)
+    immutable = frozen(engine)
     want = zoo.run(model, inputs)
     low = copy.deepcopy(model).to(DTYPES[precision])
     low_inputs = tuple(x.to(DTYPES[precision]) if x.is_floating_point() else x for x in inputs)
@@ -76,10 +95,20 @@ def inference_row(
             return low(*low_inputs)
 
     have = torch.utils._pytree.tree_leaves(engine(*inputs))
+    same = torch.utils._pytree.tree_leaves(immutable(*inputs))
+    if not all(torch.equal(h, s) for h, s in zip(have, same, strict=True)):
+        raise SystemExit(f"{name} {precision}: the immutable engine answers otherwise")
     errors = [relative_error(h, w) for h, w in zip(have, want, strict=True)]
     if max(errors) > LIMIT[precision]:
         raise SystemExit(f"{name} {precision}: outputs differ from PyTorch by {max(errors):.2e}")
-    times = interleave({"eager": eager, "regraft": lambda: engine(*inputs)}, args.seconds)
+    times = interleave(
+        {
+            "eager": eager,
+            "regraft": lambda: engine(*inputs),
+            "immutable": lambda: immutable(*inputs),
+        },
+        args.seconds,
+    )
     return {
         "model": name,
         "precision": precision,
@@ -87,15 +116,14 @@ def inference_row(
         "build_ms": build_ms,
         "eager_ms": times["eager"],
         "regraft_ms": times["regraft"],
+        "immutable_ms": times["immutable"],
         "ratio": times["eager"] / times["regraft"],
         "error": max(errors),
     }
 
 
 def refit_row(name: str, precision: str, args: argparse.Namespace) -> dict[str, Any]:
-    program = zoo.export_model(
-        zoo.build(name, 0), zoo.example_inputs(name), "raw", zoo.dynamic_shapes(name)
-    )
+    _, program = exported(name)
     start = time.perf_counter()
     engine = regraft.compile(program, backend=args.backend, precision=precision)
     build_ms = 1e3 * (time.perf_counter() - start)
@@ -159,6 +187,38 @@ def show(title: str, rows: list[dict[str, Any]], console: Console) -> None:
     console.print(table)
 
 
+def markdown(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
+    """A table for the README: key -> title."""
+    lines = ["| " + " | ".join(columns.values()) + " |"]
+    lines.append("|" + "".join("---|" if isinstance(rows[0][k], str) else "---:|" for k in columns))
+    for row in rows:
+        cells = (f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+INFERENCE = {
+    "model": "model",
+    "precision": "dtype",
+    "batch": "batch",
+    "eager_ms": "PyTorch eager, ms",
+    "regraft_ms": "Regraft, ms",
+    "immutable_ms": "immutable, ms",
+    "ratio": "eager : Regraft",
+}
+REFIT = {
+    "model": "model",
+    "precision": "dtype",
+    "megabytes": "checkpoint, MB",
+    "memcpy_ms": "memcpy, ms",
+    "shadow_ms": "refit, ms",
+    "in_place_ms": "in place, ms",
+    "shadow_ratio": "refit : memcpy",
+    "in_place_ratio": "in place : memcpy",
+    "build_over_refit": "build : refit",
+}
+
+
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     import matplotlib as mpl
 
@@ -212,6 +272,9 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     result = {"machine": machine(), "inference": inference, "refit": refit}
     (args.output / "bench.json").write_text(json.dumps(result, indent=1))
+    tables = [markdown(inference, INFERENCE)] if inference else []
+    tables += [markdown(refit, REFIT)] if refit else []
+    (args.output / "bench.md").write_text("\n\n".join(tables) + "\n")
     if inference:
         plot(inference, args.output / "bench.png")
     console.print(result["machine"])
