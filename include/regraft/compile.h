@@ -53,6 +53,60 @@ struct CompileOptions {
   std::function<void(const CompileEvent&)> on_event;
 };
 
+// Ops to keep out of engines, for partition().
+struct PartitionOptions {
+  // Names as PyTorch spells them: "aten.relu", "aten::relu.default", "torch.ops.aten.relu.default".
+  // Without an overload: all of them.
+  std::vector<std::string> excluded_ops;
+  // An engine of fewer nodes is not worth its call: they run outside. Nodes that depend on
+  // parameters alone and mere views do not count.
+  int64_t min_block_size = 1;
+};
+
+// A node of the exported graph that no engine takes.
+struct RefusalInfo {
+  std::string node;
+  std::string op;     // "aten.nonzero.default"
+  std::string place;  // "encoder.0, model.py:12 (node nonzero_1)"
+  std::string reason;
+};
+
+// What a segment reads of the segments before it or of the program's inputs: a tensor or number by
+// its name in the exported graph; dim >= 0: that size of the tensor alone.
+struct SegmentInput {
+  std::string name;
+  int dim = -1;
+};
+
+// Nodes of the exported graph that run together, by name. Nodes that depend on parameters and sizes
+// alone stand in every segment that reads them.
+struct SegmentInfo {
+  std::string backend;                  // Empty: runs outside of engines (in PyTorch).
+  std::vector<std::string> nodes;       // In the order of the graph.
+  std::vector<SegmentInput> inputs;     // In the order in which the segment takes them.
+  std::vector<std::string> outputs;     // Tensors and numbers that others read or that is returned.
+  std::vector<std::string> parameters;  // By canonical name.
+};
+
+// Who runs which node of an exported program. Every segment follows those it reads.
+struct PartitionInfo {
+  std::string backend;
+  std::vector<SegmentInfo> segments;
+  std::vector<RefusalInfo> refusals;
+  size_t nodes = 0;       // Of the exported graph that its outputs need.
+  bool is_whole = false;  // One engine can take the program as it is.
+};
+
+// Splits a functional program (torch.export's run_decompositions) between engines and what stays
+// outside, into as few segments as its data flow allows. Throws Error{"partitioning", Unsupported}
+// for programs that cannot be split at all: those that change their buffers or inputs.
+PartitionInfo partition(const Program& program, const CompileOptions& options = {},
+                        const PartitionOptions& rules = {});
+// A table for people: every op that is refused, why and where, and the segments.
+std::string to_string(const PartitionInfo& partition);
+// The program that a segment with a backend is by itself. Shares the weights.
+Program segment_program(const Program& program, const SegmentInfo& segment);
+
 // Makes an engine of a program. Throws Error{"lowering" or "partitioning", Unsupported} that lists
 // every op without a kernel with its place in the model, Error{InvalidArgument} for options that do
 // not fit, and what Engine::load throws.

@@ -136,6 +136,12 @@ class Engine {
   // Version, Unsupported, OutOfMemory}.
   static Engine load(const std::string& path, const EngineOptions& options = {});
 
+  // An engine file that lies in another file: the page-aligned bytes [offset, offset + bytes).
+  static Engine load_part(const std::string& path, uint64_t offset, uint64_t bytes,
+                          const EngineOptions& options = {});
+  // From the bytes of an engine file, which it copies. Throws as load().
+  static Engine deserialize(std::span<const std::byte> bytes, const EngineOptions& options = {});
+
   // Runs on row-major or strided inputs of exactly the declared dtypes, in the order of the
   // signature. Throws Error{Mismatch} naming every input that does not fit and Error{State} when
   // the engine has no weights yet.
@@ -164,12 +170,17 @@ class Engine {
   // Another engine over the same plan and kernels that starts with the same weights and shares
   // their memory until either is refitted.
   Engine fork() const;
+  // Gives up rolling back: frees the weights before the last refit.
+  void forget_previous();
   // Frees what is held for speed: spare blocks, the generation before, idle sessions.
   void trim();
 
   // Writes the engine with its current weights; a reader sees the old file or the new one. Throws
   // Error{State} naming the parameters that were not retained, and Error{Io}.
   void save(const std::string& path, const SaveOptions& options = {}) const;
+
+  // The same bytes in memory.
+  std::vector<std::byte> serialize(const SaveOptions& options = {}) const;
 
   const std::string& name() const;
   std::string backend() const;
@@ -180,6 +191,9 @@ class Engine {
   std::vector<ParameterInfo> parameters() const;
   std::vector<ConstantInfo> constants() const;
   std::vector<ConstantInfo> constants(const Weights& weights) const;
+  // The logical values of all constants in use, before any packing, by name. Throws Error{State}
+  // naming the parameters that were not retained.
+  std::vector<std::pair<std::string, Tensor>> constant_values() const;
   // The value in use of a parameter, by name or alias. Throws Error{NotFound}, and Error{State}
   // when it was not retained.
   SourceTensor parameter(std::string_view name) const;

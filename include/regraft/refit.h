@@ -81,6 +81,9 @@ class PreparedRefit {
   ~PreparedRefit();
 
   const RefitReport& report() const;
+  // Throws what publish() would throw now, having waited for running calls if in place: who
+  // publishes several, and lets nobody else at their engines, checks all of them first.
+  void check() const;
   // Makes the weights those of the engine. Throws Error{State} when the engine got other weights
   // since, when it was called before, and, in place, when running calls did not end in time.
   RefitReport publish();

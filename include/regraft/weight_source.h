@@ -43,6 +43,10 @@ class WeightSource {
 std::shared_ptr<const WeightSource> make_source(
     std::vector<std::pair<std::string, SourceTensor>> tensors);
 
+// Those tensors of `source` that have one of these names; others in `names` are left out.
+std::shared_ptr<const WeightSource> select_tensors(std::shared_ptr<const WeightSource> source,
+                                                   const std::vector<std::string>& names);
+
 // Opens a ".safetensors" or ".pt2" file (told apart by content, not by extension) and maps it; the
 // whole header is checked before the call returns. Throws Error{NotFound, Io, Corrupt, Version,
 // Unsupported, OutOfMemory}.

@@ -11,7 +11,7 @@ from regraft import _log
 from regraft._compile import compile, explain
 from regraft._regraft import backends, pass_names, set_thread_count, thread_count
 from regraft.cache import BaseEngineCache, DiskEngineCache
-from regraft.engine import Engine, MemoryReport, RefitReport, load
+from regraft.engine import Engine, MemoryReport, RefitReport
 from regraft.errors import (
     CorruptError,
     Error,
@@ -26,6 +26,11 @@ from regraft.errors import (
     UnsupportedError,
     VersionError,
 )
+from regraft.module.module import Module
+from regraft.module.report import ModuleMemoryReport, ModuleRefitReport
+from regraft.refit import VerificationError, construct_refit_mapping, refit_module_weights
+from regraft.saving import load, save, to_exported_program
+from regraft.settings import CompilationSettings
 from regraft.tracking import notify_weights_changed
 
 __version__ = "0.1.0"
@@ -34,6 +39,7 @@ _log.install()
 
 __all__ = [
     "BaseEngineCache",
+    "CompilationSettings",
     "CorruptError",
     "DiskEngineCache",
     "Engine",
@@ -44,18 +50,26 @@ __all__ = [
     "MemoryReport",
     "MismatchError",
     "MissingFileError",
+    "Module",
+    "ModuleMemoryReport",
+    "ModuleRefitReport",
     "NotFoundError",
     "OutOfMemoryError",
     "RefitReport",
     "StateError",
     "UnsupportedError",
+    "VerificationError",
     "VersionError",
     "backends",
     "compile",
+    "construct_refit_mapping",
     "explain",
     "load",
     "notify_weights_changed",
     "pass_names",
+    "refit_module_weights",
+    "save",
     "set_thread_count",
     "thread_count",
+    "to_exported_program",
 ]

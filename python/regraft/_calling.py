@@ -2,44 +2,69 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import (
+    ConstantArgument,
+    InputKind,
+    OutputKind,
+    SymIntArgument,
+    TensorArgument,
+)
 from torch.utils import _pytree as pytree
 
-from regraft.errors import MismatchError
+from regraft.errors import MismatchError, UnsupportedError
 
 
 class CallSpec:
     """How a program is called: the trees of its inputs and outputs.
 
-    Only tensors are inputs of an engine; numbers and strings of the example call are part of the
-    program, and a later call may repeat them but not change them (the export checked that).
+    Tensors (and, in modules, dynamic numbers) are inputs. Other numbers and strings of the example
+    call are part of the program: a later call may repeat them but not change them.
     """
 
-    def __init__(self, in_spec: str, out_spec: str, tensor_leaves: Sequence[int]) -> None:
-        self._in_spec = pytree.treespec_loads(in_spec)
-        self._out_spec = pytree.treespec_loads(out_spec)
-        self._tensor_leaves = list(tensor_leaves)
+    def __init__(self, text: str) -> None:
+        spec = json.loads(text)
+        self._in_spec = pytree.treespec_loads(spec["in_spec"])
+        self._out_spec = pytree.treespec_loads(spec["out_spec"])
+        self._tensors: list[int] = spec["tensor_leaves"]
+        self._numbers: list[int] = spec.get("number_leaves", [])
+        self._taken = sorted([*self._tensors, *self._numbers])
+        self._constants: list[tuple[int, Any]] = [(i, v) for i, v in spec.get("constants", [])]
+        self._out_constants: dict[int, Any] = dict(spec.get("out_constants", []))
 
-    def flatten(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
-        """The tensors of a call, in the order of the engine's inputs.
+    def flatten(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The tensors (and dynamic numbers) of a call, in the order of the inputs.
 
         Raises:
-            MismatchError: The call has another structure than the exported one.
+            MismatchError: The call has another structure than the exported one, or another value
+                where that was a constant.
         """
         kwargs = self._in_order(kwargs)
         leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
         if spec != self._in_spec:
             raise MismatchError(f"[engine] inputs: want the structure {self._in_spec}, have {spec}")
-        tensors = [leaves[i] for i in self._tensor_leaves]
-        for index, tensor in zip(self._tensor_leaves, tensors, strict=True):
-            if not isinstance(tensor, torch.Tensor):
+        for index in self._tensors:
+            if not isinstance(leaves[index], torch.Tensor):
                 raise MismatchError(
-                    f"[engine] input {index}: want a tensor, have {type(tensor).__name__}"
+                    f"[engine] input {index}: want a tensor, have {type(leaves[index]).__name__}"
                 )
-        return tensors
+        for index in self._numbers:
+            if not isinstance(leaves[index], int):
+                raise MismatchError(
+                    f"[engine] input {index}: want an int, have {type(leaves[index]).__name__}"
+                )
+        for index, value in self._constants:
+            if leaves[index] is not value and leaves[index] != value:
+                raise MismatchError(
+                    f"[engine] input {index}: want {value!r}, which is part of the program, have "
+                    f"{leaves[index]!r}"
+                )
+        return [leaves[i] for i in self._taken]
 
     def _in_order(self, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         # Keyword order is the caller's business; the tree has the order of the export.
@@ -48,6 +73,57 @@ class CallSpec:
             return {name: kwargs[name] for name in names}
         return kwargs
 
-    def unflatten(self, outputs: Sequence[torch.Tensor]) -> Any:
+    @property
+    def has_numbers(self) -> bool:
+        """Whether a call brings dynamic numbers."""
+        return bool(self._numbers)
+
+    def example(
+        self, taken: Sequence[Any], **of_constants: None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments whose inputs are these; constants are those of the program (or all None)."""
+        leaves: list[Any] = [None] * self._in_spec.num_leaves
+        for index, value in zip(self._taken, taken, strict=True):
+            leaves[index] = value
+        if not of_constants:
+            for index, value in self._constants:
+                leaves[index] = value
+        args, kwargs = pytree.tree_unflatten(leaves, self._in_spec)
+        return tuple(args), dict(kwargs)
+
+    def unflatten(self, outputs: Sequence[Any]) -> Any:
         """The outputs in the structure that the program returns."""
-        return pytree.tree_unflatten(list(outputs), self._out_spec)
+        leaves = list(outputs)
+        for index in sorted(self._out_constants):
+            leaves.insert(index, self._out_constants[index])
+        return pytree.tree_unflatten(leaves, self._out_spec)
+
+
+def call_text(program: ExportedProgram, in_spec: str, out_spec: str) -> str:
+    """The text that CallSpec reads, for a program with these serialised pytrees.
+
+    Raises:
+        UnsupportedError: The call has something that is neither a tensor nor a plain value.
+    """
+    args = [s.arg for s in program.graph_signature.input_specs if s.kind == InputKind.USER_INPUT]
+    outs = [s.arg for s in program.graph_signature.output_specs if s.kind == OutputKind.USER_OUTPUT]
+    for what, arguments in (("input", args), ("output", outs)):
+        for i, arg in enumerate(arguments):
+            if not isinstance(arg, TensorArgument | SymIntArgument | ConstantArgument):
+                raise UnsupportedError(
+                    f"[program] {what} {i}: {type(arg).__name__} is not supported"
+                )
+    return json.dumps(
+        {
+            "in_spec": in_spec,
+            "out_spec": out_spec,
+            "tensor_leaves": [i for i, a in enumerate(args) if isinstance(a, TensorArgument)],
+            "number_leaves": [i for i, a in enumerate(args) if isinstance(a, SymIntArgument)],
+            "constants": [
+                (i, a.value) for i, a in enumerate(args) if isinstance(a, ConstantArgument)
+            ],
+            "out_constants": [
+                (i, a.value) for i, a in enumerate(outs) if isinstance(a, ConstantArgument)
+            ],
+        }
+    )

@@ -1,24 +1,28 @@
-"""From a module or an ExportedProgram to an engine."""
+"""From a module or an ExportedProgram to an engine, or a module of engines."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind, TensorArgument
 
 from regraft import _regraft
-from regraft._handover import hand_over, plain, rows_of
-from regraft.cache import DEFAULT_SIZE, BaseEngineCache, cache_options
+from regraft._calling import call_text
+from regraft._handover import Handover, hand_over, plain, rows_of
+from regraft.cache import cache_options
 from regraft.engine import Engine, engine_options
-from regraft.errors import InvalidArgumentError
+from regraft.errors import InvalidArgumentError, UnsupportedError
+from regraft.module.build import build_module, facts_of, identity_of
+from regraft.module.module import Module
+from regraft.module.table import make_table
+from regraft.settings import CompilationSettings, Progress, make_settings
 
 Model: TypeAlias = torch.nn.Module | ExportedProgram | str | os.PathLike[str]
-Progress: TypeAlias = Callable[[str, str, float, Callable[[], str]], None]
 
 
 def compile(
@@ -27,71 +31,38 @@ def compile(
     kwargs: Mapping[str, Any] | None = None,
     *,
     dynamic_shapes: Any = None,
-    backend: str = "cpu",
-    precision: str = "f32",
-    optimum: tuple[torch.Tensor, ...] | Mapping[str, int] | None = None,
-    name: str | None = None,
-    retain: str = "auto",
-    strip_weights: bool = False,
-    realised: str = "",
-    disabled_passes: Sequence[str] = (),
-    cache_built_engines: bool = False,
-    reuse_cached_engines: bool = False,
-    engine_cache_dir: str | os.PathLike[str] | None = None,
-    engine_cache_size: int = DEFAULT_SIZE,
-    custom_engine_cache: BaseEngineCache | None = None,
     progress: Progress | None = None,
-) -> Engine:
+    settings: CompilationSettings | None = None,
+    **options: Any,
+) -> Any:
     """Compiles a trained program into an engine whose weights can be replaced in milliseconds.
+
+    Where one engine cannot take the whole program, the rest runs in PyTorch.
 
     Args:
         model: A module in evaluation mode, an ExportedProgram, or the path of a ``.pt2`` file.
         args, kwargs: Example inputs of a module, as for ``torch.export.export``.
         dynamic_shapes: As for ``torch.export.export``; for modules only.
-        backend: One of ``regraft.backends()``.
-        precision: What is computed where the program says float32: "f32", "bf16" or "f16". Inputs
-            and outputs keep their dtypes; weights are folded in float32 and rounded once.
-        optimum: Sizes to tune for: tensors of the flat inputs, or sizes by symbol of the signature.
-        name: For messages; the module's class name by default.
-        retain: Which parameters stay at hand for partial refits and saving: "auto", "host", "none".
-        strip_weights: Leave the weights out; the engine must be refitted before it runs.
-        realised: Text of ``Engine.realised_plan()`` whose choices to repeat.
-        disabled_passes: Names out of ``regraft.pass_names()``.
-        cache_built_engines: Leave the compiled plan in the engine cache.
-        reuse_cached_engines: Look into the engine cache before compiling; the weights are always
-            those of ``model``. ``Engine.from_cache`` says whether the plan was there.
-        engine_cache_dir: The cache's folder; the user's own by default.
-        engine_cache_size: Bytes that it may take; the least recently used entries go first.
-        custom_engine_cache: Use this cache instead of a folder.
         progress: Called after every pass with stage, pass, seconds and a function that gives the
             text of what the pass left.
+        settings: Options together, instead of one by one.
+        **options: Fields of ``CompilationSettings``.
+
+    Returns:
+        An ``Engine`` of the whole program, or a ``Module`` of engines and PyTorch segments. With
+        ``dryrun``, a text that says what would run where and why.
 
     Raises:
-        UnsupportedError: Ops without a kernel; lists every one with its place in the model.
+        UnsupportedError: With ``require_full_compilation``, ops without a kernel: lists every one
+            with its place in the model. Otherwise, programs that cannot run in parts either.
         InvalidArgumentError: Options that do not fit.
+        TypeError: Unknown options; names the nearest known one.
     """
-    program, call, own_name, kept = _program(model, args, dict(kwargs or {}), dynamic_shapes)
-    options: dict[str, Any] = {
-        "backend": backend,
-        "precision": precision,
-        "name": name or own_name,
-        "weights": not strip_weights,
-        "disabled_passes": list(disabled_passes),
-        "engine": engine_options(retain, realised),
-        "metadata": {"call": call} if call else {},
-        **cache_options(
-            cache_built_engines,
-            reuse_cached_engines,
-            engine_cache_dir,
-            engine_cache_size,
-            custom_engine_cache,
-        ),
-    }
-    if optimum is not None:
-        options["optimum"] = _optimum(program, optimum)
-    engine = Engine(_regraft.compile(program, options, progress))
-    del kept
-    return engine
+    if settings is not None and options:
+        raise InvalidArgumentError("[pipeline] pass either settings or single options, not both")
+    settings = settings or make_settings(options)
+    source = open_model(model, args, dict(kwargs or {}), dynamic_shapes)
+    return _Compilation(source, settings, progress).run()
 
 
 def explain(
@@ -100,26 +71,47 @@ def explain(
     kwargs: Mapping[str, Any] | None = None,
     *,
     dynamic_shapes: Any = None,
-    backend: str = "cpu",
-    precision: str = "f32",
+    **options: Any,
 ) -> str:
     """Which backend takes which node and why not, and which parameter feeds which constants.
 
     Arguments as for ``compile``. Works for programs that ``compile`` refuses.
     """
-    program, _, _, kept = _program(model, args, dict(kwargs or {}), dynamic_shapes)
-    text = _regraft.explain(program, {"backend": backend, "precision": precision})
-    del kept
-    return text
+    settings = make_settings(options)
+    source = open_model(model, args, dict(kwargs or {}), dynamic_shapes)
+    return _Compilation(source, settings, None).explain()
 
 
-def _program(
+@dataclass
+class Source:
+    """A program in the core's hands.
+
+    Attributes:
+        handover: What PyTorch knows of it; None of a program read from a file.
+        call: Text of its CallSpec.
+        kept: Keeps the weights that the core reads by address.
+    """
+
+    core: _regraft.Program
+    name: str
+    handover: Handover | None = None
+    call: str | None = None
+    path: str | None = None
+    kept: object = None
+
+
+def open_model(
     model: Model, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_shapes: Any
-) -> tuple[_regraft.Program, str | None, str, object]:
+) -> Source:
+    """Reads or exports what ``compile`` was given.
+
+    Raises:
+        TypeError, InvalidArgumentError: It is nothing that can be compiled.
+    """
     if isinstance(model, str | os.PathLike):
         path = os.fspath(model)
-        program = _regraft.Program.read(path)
-        return program, None, os.path.splitext(os.path.basename(path))[0], None
+        own_name = os.path.splitext(os.path.basename(path))[0]
+        return Source(_regraft.Program.read(path), own_name, path=path)
     own_name = type(model).__name__
     if isinstance(model, torch.nn.Module):
         if model.training:
@@ -137,26 +129,140 @@ def _program(
         raise InvalidArgumentError(
             "[program] an ExportedProgram brings its own inputs and shapes; pass it alone"
         )
-    handover = hand_over(model)
+    return open_program(model, own_name)
+
+
+def open_program(program: ExportedProgram, name: str) -> Source:
+    """Hands an ExportedProgram to the core."""
+    handover = hand_over(program)
     rows, kept = rows_of(handover.tensors)
-    call = {
-        "in_spec": handover.in_spec,
-        "out_spec": handover.out_spec,
-        "tensor_leaves": _tensor_leaves(model),
-    }
-    program = _regraft.Program.from_json(handover.json, rows)
-    return program, json.dumps(call), own_name, kept
+    return Source(
+        core=_regraft.Program.from_json(handover.json, rows),
+        name=name,
+        handover=handover,
+        call=call_text(handover.program, handover.in_spec, handover.out_spec),
+        kept=kept,
+    )
 
 
-def _tensor_leaves(program: ExportedProgram) -> list[int]:
-    """Which leaves of the call are tensors the graph takes."""
-    specs = [s for s in program.graph_signature.input_specs if s.kind == InputKind.USER_INPUT]
-    return [i for i, spec in enumerate(specs) if isinstance(spec.arg, TensorArgument)]
+class _Compilation:
+    """One call of ``compile``."""
+
+    def __init__(
+        self, source: Source, settings: CompilationSettings, progress: Progress | None
+    ) -> None:
+        self._source = source
+        self._settings = settings
+        self._progress = progress
+        self._optimum = _optimum(source.core, settings.optimum)
+
+    def run(self) -> Engine | Module | str:
+        settings, source = self._settings, self._source
+        has_rules = settings.dryrun or settings.torch_executed_ops or settings.min_block_size > 1
+        if source.handover is None and not has_rules:
+            try:
+                return self._whole()
+            except UnsupportedError:
+                if settings.require_full_compilation:
+                    raise
+        if source.handover is None:
+            assert source.path is not None
+            self._source = source = open_program(torch.export.load(source.path), source.name)
+        info = self._partition()
+        if settings.dryrun:
+            return str(info)
+        if info.is_whole:
+            return self._whole()
+        if settings.require_full_compilation:
+            raise UnsupportedError(
+                f"[partitioning] require_full_compilation: one engine cannot take it\n{info}"
+            )
+        assert source.handover is not None
+        assert source.call is not None
+        return build_module(
+            source.handover,
+            source.core,
+            info,
+            settings,
+            settings.name or source.name,
+            source.call,
+            self._optimum,
+            lambda part, name: self._engine(part, name, {}),
+        )
+
+    def explain(self) -> str:
+        text = _regraft.explain(
+            self._source.core,
+            {"backend": self._settings.backend, "precision": self._settings.precision},
+        )
+        if self._source.handover is None:
+            return text
+        info = self._partition()
+        return text if info.is_whole else f"{info}\n{text}"
+
+    def _partition(self) -> _regraft.PartitionInfo:
+        return _regraft.partition(
+            self._source.core,
+            {"backend": self._settings.backend},
+            list(self._settings.torch_executed_ops),
+            self._settings.min_block_size,
+        )
+
+    def _whole(self) -> Engine:
+        source = self._source
+        metadata = {} if source.call is None else {"call": source.call}
+        if source.handover is not None:
+            facts = facts_of(source.handover, self._settings)
+            metadata |= {"compilation": facts["compilation"], "graph": json.dumps(facts["graph"])}
+        if self._settings.refit_identical_engine_weights:
+            metadata["identity"] = json.dumps(self._identity())
+        return self._engine(source.core, self._settings.name or source.name, metadata)
+
+    def _identity(self) -> dict[str, str]:
+        core, handover = self._source.core, self._source.handover
+        if handover is None:
+            raise UnsupportedError(
+                "[pipeline] refit_identical_engine_weights: want a module or an ExportedProgram, "
+                "have a file"
+            )
+        table = make_table(core.parameters(), [[p.name for p in core.parameters()]], [])
+        return identity_of(handover, table)
+
+    def _engine(self, core: _regraft.Program, name: str, metadata: dict[str, str]) -> Engine:
+        settings = self._settings
+        known = {dim for spec in core.inputs() for dim in spec.dims}
+        options: dict[str, Any] = {
+            "backend": settings.backend,
+            "precision": settings.precision,
+            "name": name,
+            "weights": not settings.strip_engine_weights,
+            "disabled_passes": list(settings.disabled_passes),
+            "engine": engine_options(settings.retain, settings.realised),
+            "metadata": metadata,
+            **cache_options(
+                settings.cache_built_engines,
+                settings.reuse_cached_engines,
+                settings.engine_cache_dir,
+                settings.engine_cache_size,
+                settings.custom_engine_cache,
+            ),
+        }
+        optimum = {
+            k: v for k, v in self._optimum.items() if core is self._source.core or k in known
+        }
+        if optimum:
+            options["optimum"] = optimum
+        engine = Engine(_regraft.compile(core, options, self._progress))
+        if not settings.immutable_weights:
+            return engine
+        return Engine.deserialize(engine.serialize(immutable=True), retain=settings.retain)
 
 
 def _optimum(
-    program: _regraft.Program, optimum: tuple[torch.Tensor, ...] | Mapping[str, int]
+    program: _regraft.Program, optimum: tuple[torch.Tensor, ...] | Mapping[str, int] | None
 ) -> dict[str, int]:
+    if optimum is None:
+        return {}
     if isinstance(optimum, Mapping):
         return dict(optimum)
     sizes: dict[str, int] = {}

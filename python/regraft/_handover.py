@@ -30,6 +30,17 @@ _DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.complex64: "c64",
     torch.complex128: "c128",
 }
+_DTYPES = {name: dtype for dtype, name in _DTYPE_NAMES.items()}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The core's word for a dtype; PyTorch's own where the core has none."""
+    return _DTYPE_NAMES.get(dtype, str(dtype))
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The dtype of the core's word for it."""
+    return _DTYPES[name]
 
 
 @dataclass
@@ -37,11 +48,13 @@ class Handover:
     """What the core needs of a program.
 
     Attributes:
+        program: As PyTorch made it functional.
         json: The serialised graph (``models/model.json`` of a ``.pt2``), without weights.
         tensors: Parameters, buffers and lifted constants by FQN; kept alive by this object.
         in_spec, out_spec: Serialised pytrees of the call.
     """
 
+    program: ExportedProgram
     json: bytes
     tensors: dict[str, torch.Tensor]
     in_spec: str
@@ -139,6 +152,7 @@ def hand_over(program: ExportedProgram) -> Handover:
         (name,) = [n for n in archive.namelist() if n.endswith("models/model.json")]
         json = archive.read(name)
     return Handover(
+        program=program,
         json=json,
         tensors=tensors,
         in_spec=pytree.treespec_dumps(program.call_spec.in_spec),

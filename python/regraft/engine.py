@@ -13,6 +13,8 @@ from regraft._calling import CallSpec
 from regraft._handover import plain, rows_of
 from regraft._weights import Weights, is_path, open_file, tensors_from
 from regraft.errors import StateError
+from regraft.module.source import open_weights
+from regraft.module.staging import Staged, want_identical
 
 RefitReport = _regraft.RefitReport
 MemoryReport = _regraft.MemoryReport
@@ -28,11 +30,9 @@ class Engine:
     def __init__(self, core: _regraft.Engine) -> None:
         self._core = core
         call = core.metadata("call")
-        if call is None:
-            self._call = None
-        else:
-            spec = json.loads(call)
-            self._call = CallSpec(spec["in_spec"], spec["out_spec"], spec["tensor_leaves"])
+        self._call = None if call is None else CallSpec(call)
+        identity = core.metadata("identity")
+        self._identity: dict[str, str] | None = None if identity is None else json.loads(identity)
 
     # ---- running ----
 
@@ -57,6 +57,13 @@ class Engine:
             outputs = self._core.run(list(_inputs(list(args))))
             return outputs[0] if len(outputs) == 1 else tuple(outputs)
         return self._call.unflatten(self._core.run(_inputs(self._call.flatten(args, kwargs))))
+
+    def run_pinned(
+        self, weights: _regraft.Weights, tensors: list[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """Runs on flat inputs with the weights that ``core.weights()`` pinned."""
+        outputs: Any = self._core.run_with(weights, list(_inputs(tensors)))
+        return list(outputs)
 
     # ---- weights ----
 
@@ -98,6 +105,8 @@ class Engine:
         options.dry_run = dry_run
         options.allow_unexpected = allow_unexpected
         options.set_non_finite(non_finite)
+        if self._identity is not None:
+            self._want_identical(weights)
         if is_path(weights):
             return self._core.refit_source(open_file(weights), options)  # type: ignore[arg-type]
         tensors = tensors_from(weights)
@@ -105,6 +114,20 @@ class Engine:
         report = self._core.refit_rows(rows, options)
         del kept
         return report
+
+    def _want_identical(self, weights: Weights) -> None:
+        source = open_weights(weights)
+        canonical = {
+            name: info.spec.name
+            for info in self._core.parameters()
+            for name in (info.spec.name, *info.aliases)
+        }
+        staged = Staged()
+        for name in source.names():
+            if name in canonical:
+                staged.names.setdefault(canonical[name], []).append(name)
+        assert self._identity is not None
+        want_identical(self._identity, staged, source)
 
     def rollback(self) -> int:
         """Back to the weights before the last refit; returns the generation now in use.
@@ -117,6 +140,10 @@ class Engine:
     def fork(self) -> Engine:
         """Another engine with the same plan that shares these weights until one is refitted."""
         return Engine(self._core.fork())
+
+    def forget_previous(self) -> None:
+        """Gives up rolling back: frees the weights before the last refit."""
+        self._core.forget_previous()
 
     def trim(self) -> None:
         """Frees what is held for speed only."""
@@ -148,6 +175,16 @@ class Engine:
 
     # ---- files ----
 
+    def serialize(self, *, strip_weights: bool = False, immutable: bool = False) -> bytes:
+        """The bytes of an engine file; arguments as for ``save``."""
+        _one_form(strip_weights, immutable)
+        return self._core.serialize(strip_weights, immutable)
+
+    @staticmethod
+    def deserialize(data: bytes, *, retain: str = "auto", realised: str = "") -> Engine:
+        """An engine of the bytes of an engine file; arguments and errors as for ``load``."""
+        return Engine(_regraft.Engine.deserialize(data, engine_options(retain, realised)))
+
     def save(
         self,
         path: str | os.PathLike[str],
@@ -162,11 +199,46 @@ class Engine:
             strip_weights: Leave the weights out: kilobytes; the loaded engine must be refitted.
             immutable: Store the final constants only; the loaded engine refuses refits.
         """
-        if strip_weights and immutable:
-            raise ValueError("strip_weights and immutable exclude each other")
+        _one_form(strip_weights, immutable)
         self._core.save(os.fspath(path), strip_weights, immutable)
 
     # ---- facts ----
+
+    @property
+    def core(self) -> _regraft.Engine:
+        """The engine of the extension."""
+        return self._core
+
+    @property
+    def call_spec(self) -> CallSpec | None:
+        """How the program is called; None of one compiled from a file."""
+        return self._call
+
+    @property
+    def graph_fingerprint(self) -> list[str] | None:
+        """What was compiled, to compare other programs with; None of one compiled from a file."""
+        text = self._core.metadata("graph")
+        lines: list[str] | None = None if text is None else json.loads(text)
+        return lines
+
+    @property
+    def settings_text(self) -> str | None:
+        """The settings it was compiled with, as JSON."""
+        return self._core.metadata("compilation")
+
+    def constant_values(self) -> dict[str, torch.Tensor]:
+        """The constants in use, as they are before packing, by name.
+
+        Raises:
+            StateError: Some parameters were not retained.
+        """
+        values: Any = self._core.constant_values()
+        return dict(values)
+
+    @property
+    def is_immutable(self) -> bool:
+        """Whether refits are refused."""
+        return self._core.is_immutable
 
     @property
     def name(self) -> str:
@@ -232,18 +304,14 @@ def engine_options(retain: str, realised: str = "") -> _regraft.EngineOptions:
     return options
 
 
-def load(path: str | os.PathLike[str], *, retain: str = "auto", realised: str = "") -> Engine:
-    """Loads an engine file; its plan is realised for this machine.
-
-    Args:
-        path: An engine file.
-        retain: Which parameters stay at hand for partial refits and saving: "auto", "host", "none".
-        realised: Text of ``Engine.realised_plan()`` whose choices to repeat.
-
-    Raises:
-        CorruptError, VersionError: Not an engine file this build reads.
-    """
+def load_engine(path: str | os.PathLike[str], retain: str = "auto", realised: str = "") -> Engine:
+    """Loads an engine file; its plan is realised for this machine."""
     return Engine(_regraft.Engine.load(os.fspath(path), engine_options(retain, realised)))
+
+
+def _one_form(strip_weights: bool, immutable: bool) -> None:
+    if strip_weights and immutable:
+        raise ValueError("strip_weights and immutable exclude each other")
 
 
 def _inputs(tensors: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -2,6 +2,7 @@
 
 #include "bindings.h"
 #include "regraft/refit.h"
+#include "tensor/copy.h"
 
 namespace regraft::python {
 namespace {
@@ -100,6 +101,19 @@ Retain parse_retain(const std::string& text) {
   throw nb::value_error("retain: want 'auto', 'host' or 'none'");
 }
 
+// A row-major copy in another dtype, in one rounding.
+nb::object converted(const Row& row, const std::string& dtype_name) {
+  const auto dtype = try_parse_dtype(dtype_name);
+  if (!dtype) throw nb::value_error("converted: unknown dtype");
+  const SourceTensor from = to_source({row})->read(std::get<0>(row));
+  Tensor to(*dtype, from.view.dims);
+  {
+    const nb::gil_scoped_release release;
+    if (from.view.count() > 0) copy(from.view, to.mutable_view());
+  }
+  return to_torch(to);
+}
+
 void bind_options(nb::module_& module) {
   nb::class_<RefitOptions>(module, "RefitOptions")
       .def(nb::init<>())
@@ -125,7 +139,22 @@ void bind_options(nb::module_& module) {
   nb::class_<Weights>(module, "Weights").def_prop_ro("generation", &Weights::generation);
   nb::class_<WeightSource>(module, "WeightSource")
       .def("names", &WeightSource::names)
+      .def("spec",
+           [](const WeightSource& source, const std::string& tensor) {
+             const TensorView spec = source.spec(tensor);
+             return std::make_pair(std::string(name(spec.dtype)), spec.dims);
+           })
+      .def("read",
+           [](const WeightSource& source, const std::string& name) {
+             const SourceTensor tensor = source.read(name);
+             return to_torch(tensor.view, tensor.owner);
+           })
       .def("description", &WeightSource::description);
+  module.def("select_tensors", [](std::shared_ptr<WeightSource> source,
+                                  const std::vector<std::string>& names) {
+    return std::const_pointer_cast<WeightSource>(select_tensors(std::move(source), names));
+  });
+  module.def("converted", &converted, nb::arg("row"), nb::arg("dtype"));
   module.def("open_source", [](const std::string& path) {
     const nb::gil_scoped_release release;
     return std::const_pointer_cast<WeightSource>(open_source(path));
@@ -137,17 +166,57 @@ RefitReport refit(Engine& engine, const WeightSource& source, const RefitOptions
   return engine.refit(source, options);
 }
 
-void save(const Engine& engine, const std::string& path, bool strip, bool immutable) {
+PreparedRefit prepare(Engine& engine, const WeightSource& source, const RefitOptions& options) {
+  const nb::gil_scoped_release release;
+  return engine.prepare_refit(source, options);
+}
+
+SaveOptions save_options(bool strip, bool immutable) {
   SaveOptions options;
   options.form = immutable ? SaveForm::Immutable : strip ? SaveForm::Stripped : SaveForm::Embedded;
+  return options;
+}
+
+void save(const Engine& engine, const std::string& path, bool strip, bool immutable) {
   const nb::gil_scoped_release release;
-  engine.save(path, options);
+  engine.save(path, save_options(strip, immutable));
+}
+
+nb::bytes serialize(const Engine& engine, bool strip, bool immutable) {
+  std::vector<std::byte> bytes;
+  {
+    const nb::gil_scoped_release release;
+    bytes = engine.serialize(save_options(strip, immutable));
+  }
+  return nb::bytes(bytes.data(), bytes.size());
+}
+
+Engine deserialize(const nb::bytes& bytes, const EngineOptions& options) {
+  const std::span span(reinterpret_cast<const std::byte*>(bytes.c_str()), bytes.size());
+  const nb::gil_scoped_release release;
+  return Engine::deserialize(span, options);
+}
+
+void bind_prepared(nb::module_& module) {
+  nb::class_<PreparedRefit>(module, "PreparedRefit")
+      .def("report", [](const PreparedRefit& prepared) { return prepared.report(); })
+      .def("check", &PreparedRefit::check, nb::call_guard<nb::gil_scoped_release>())
+      .def("publish", &PreparedRefit::publish, nb::call_guard<nb::gil_scoped_release>());
 }
 
 void bind_engine_class(nb::module_& module) {
   nb::class_<Engine>(module, "Engine")
       .def_static("load", &Engine::load, nb::arg("path"), nb::arg("options"),
                   nb::call_guard<nb::gil_scoped_release>())
+      .def_static("load_part", &Engine::load_part, nb::arg("path"), nb::arg("offset"),
+                  nb::arg("bytes"), nb::arg("options"), nb::call_guard<nb::gil_scoped_release>())
+      .def_static("deserialize", &deserialize, nb::arg("bytes"), nb::arg("options"))
+      .def("serialize", &serialize, nb::arg("strip"), nb::arg("immutable"))
+      .def("prepare_source", &prepare, nb::arg("source"), nb::arg("options"))
+      .def("prepare_rows",
+           [](Engine& engine, const std::vector<Row>& rows, const RefitOptions& options) {
+             return prepare(engine, *to_source(rows), options);
+           })
       .def(
           "run",
           [](const Engine& engine, const Arrays& inputs) { return run(engine, nullptr, inputs); },
@@ -167,6 +236,7 @@ void bind_engine_class(nb::module_& module) {
       .def("weights", &Engine::weights)
       .def_prop_ro("generation", &Engine::generation)
       .def("fork", &Engine::fork, nb::call_guard<nb::gil_scoped_release>())
+      .def("forget_previous", &Engine::forget_previous)
       .def("trim", &Engine::trim)
       .def("save", &save, nb::arg("path"), nb::arg("strip"), nb::arg("immutable"))
       .def_prop_ro("name", &Engine::name)
@@ -176,6 +246,19 @@ void bind_engine_class(nb::module_& module) {
       .def("signature", &Engine::signature)
       .def("parameters", &Engine::parameters)
       .def("constants", [](const Engine& engine) { return engine.constants(); })
+      .def("constant_values",
+           [](const Engine& engine) {
+             std::vector<std::pair<std::string, Tensor>> values;
+             {
+               const nb::gil_scoped_release release;
+               values = engine.constant_values();
+             }
+             nb::dict dict;
+             for (const auto& [name, value] : values)
+               dict[name.c_str()] = to_torch(value);
+             return dict;
+           },
+           nb::sig("def constant_values(self) -> dict[str, object]"))
       .def("parameter",
            [](const Engine& engine, const std::string& name) {
              const SourceTensor tensor = engine.parameter(name);
@@ -196,6 +279,7 @@ void bind_engine(nb::module_& module) {
   bind_reports(module);
   bind_specs(module);
   bind_options(module);
+  bind_prepared(module);
   bind_engine_class(module);
 }
 

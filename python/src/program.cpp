@@ -62,14 +62,73 @@ Engine compile_program(const Program& program, const Options& given, nb::object 
   return engine;
 }
 
-}  // namespace
+PartitionOptions make_rules(std::vector<std::string> excluded_ops, int64_t min_block_size) {
+  PartitionOptions rules;
+  rules.excluded_ops = std::move(excluded_ops);
+  rules.min_block_size = min_block_size;
+  return rules;
+}
 
-void bind_program(nb::module_& module) {
+void bind_partition(nb::module_& module) {
+  nb::class_<RefusalInfo>(module, "RefusalInfo")
+      .def_ro("node", &RefusalInfo::node)
+      .def_ro("op", &RefusalInfo::op)
+      .def_ro("place", &RefusalInfo::place)
+      .def_ro("reason", &RefusalInfo::reason);
+  nb::class_<SegmentInput>(module, "SegmentInput")
+      .def_ro("name", &SegmentInput::name)
+      .def_ro("dim", &SegmentInput::dim);
+  nb::class_<SegmentInfo>(module, "SegmentInfo")
+      .def_ro("backend", &SegmentInfo::backend)
+      .def_ro("nodes", &SegmentInfo::nodes)
+      .def_ro("inputs", &SegmentInfo::inputs)
+      .def_ro("outputs", &SegmentInfo::outputs)
+      .def_ro("parameters", &SegmentInfo::parameters);
+  nb::class_<PartitionInfo>(module, "PartitionInfo")
+      .def_ro("backend", &PartitionInfo::backend)
+      .def_ro("segments", &PartitionInfo::segments)
+      .def_ro("refusals", &PartitionInfo::refusals)
+      .def_ro("nodes", &PartitionInfo::nodes)
+      .def_ro("is_whole", &PartitionInfo::is_whole)
+      .def("__str__", [](const PartitionInfo& partition) { return to_string(partition); });
+  module.def(
+      "partition",
+      [](const Program& program, const Options& options, std::vector<std::string> excluded_ops,
+         int64_t min_block_size) {
+        return partition(program, make_options(options),
+                         make_rules(std::move(excluded_ops), min_block_size));
+      },
+      nb::arg("program"), nb::arg("options"), nb::arg("excluded_ops"), nb::arg("min_block_size"));
+  module.def("segment_program", &segment_program, nb::arg("program"), nb::arg("segment"));
+}
+
+std::string kind_name(const ProgramParameter& parameter) {
+  switch (parameter.kind) {
+    case ParameterKind::Parameter:
+      return "parameter";
+    case ParameterKind::Buffer:
+      return "buffer";
+    case ParameterKind::Constant:
+      break;
+  }
+  return "constant";
+}
+
+void bind_program_class(nb::module_& module) {
   nb::class_<ProgramTensor>(module, "ProgramTensor")
       .def_ro("name", &ProgramTensor::name)
       .def_prop_ro("dtype",
                    [](const ProgramTensor& tensor) { return std::string(name(tensor.dtype)); })
       .def_ro("dims", &ProgramTensor::dims);
+  nb::class_<ProgramParameter>(module, "ProgramParameter")
+      .def_ro("name", &ProgramParameter::name)
+      .def_ro("aliases", &ProgramParameter::aliases)
+      .def_prop_ro(
+          "dtype",
+          [](const ProgramParameter& parameter) { return std::string(name(parameter.dtype)); })
+      .def_ro("dims", &ProgramParameter::dims)
+      .def_prop_ro("kind", &kind_name)
+      .def_ro("persistent", &ProgramParameter::persistent);
   nb::class_<Program>(module, "Program")
       .def_static("read", &Program::read, nb::arg("path"), nb::call_guard<nb::gil_scoped_release>())
       .def_static(
@@ -78,10 +137,18 @@ void bind_program(nb::module_& module) {
             return Program::from_json({json.c_str(), json.size()}, to_source(rows));
           },
           nb::arg("json"), nb::arg("rows"))
+      .def("parameters", &Program::parameters)
       .def("inputs", &Program::inputs)
       .def("outputs", &Program::outputs)
       .def_prop_ro("in_spec", &Program::in_spec)
       .def_prop_ro("out_spec", &Program::out_spec);
+}
+
+}  // namespace
+
+void bind_program(nb::module_& module) {
+  bind_program_class(module);
+  bind_partition(module);
   module.def("compile", &compile_program, nb::arg("program"), nb::arg("options"),
              nb::arg("progress").none());
   module.def(

@@ -173,6 +173,11 @@ Engine Engine::fork() const {
   return Engine(std::make_shared<engine::Variant>(variant_->shared_core(), std::move(shared)));
 }
 
+void Engine::forget_previous() {
+  const std::lock_guard lock(variant_->refit_mutex());
+  variant_->publisher().drop_previous();
+}
+
 void Engine::trim() {
   const std::lock_guard lock(variant_->refit_mutex());
   variant_->publisher().drop_previous();

@@ -129,7 +129,10 @@ std::string Engine::refit_map() const {
   std::string backward;
   for (size_t s = 0; s < core.slots().slots.size(); ++s) {
     const engine::Slot& slot = core.slots().slots[s];
-    backward += base::cat(slot_name(plan, slot), " (", slot.packing.id, ")\n");
+    const int32_t constant = slot.constants.front();
+    backward += base::cat(slot_name(plan, slot), ": ",
+                          plan.buffers[plan.constants[constant].buffer].type.str(), " (",
+                          slot.packing.id, ")\n");
     for (const int32_t p : core.weight_program().parameters_of(s)) {
       slots_of[p].push_back(s);
       backward += base::cat("  <- @", plan.parameters[p].name, "\n");
@@ -137,7 +140,11 @@ std::string Engine::refit_map() const {
   }
   std::string forward;
   for (size_t p = 0; p < plan.parameters.size(); ++p) {
-    forward += base::cat("@", plan.parameters[p].name, "\n");
+    const plan::Parameter& parameter = plan.parameters[p];
+    forward += base::cat("@", parameter.name, ": ", plan.buffers[parameter.buffer].type.str());
+    for (const std::string& alias : parameter.aliases)
+      forward += " = @" + alias;
+    forward += slots_of[p].empty() ? " feeds nothing\n" : "\n";
     for (const size_t s : slots_of[p]) {
       const std::string through = step_names(plan, core.weight_program().steps_to(s));
       forward += base::cat("  -> ", slot_name(plan, core.slots().slots[s]),

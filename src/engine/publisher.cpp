@@ -5,6 +5,14 @@
 
 namespace regraft::engine {
 
+// Keeps new readers out while alive.
+struct Publisher::Waiting {
+  Publisher& publisher;
+  ~Waiting() {
+    if (--publisher.waiting_writers_ == 0) publisher.may_enter_.notify_all();
+  }
+};
+
 std::shared_ptr<const Bank> Publisher::enter() {
   std::unique_lock lock(mutex_);
   may_enter_.wait(lock, [&] { return waiting_writers_ == 0; });
@@ -42,15 +50,17 @@ bool Publisher::try_publish(const std::shared_ptr<const Bank>& base,
   return true;
 }
 
+bool Publisher::wait_for_nobody(double seconds) {
+  std::unique_lock lock(mutex_);
+  ++waiting_writers_;
+  const Waiting waiting{*this};  // Goes before the lock does.
+  return nobody_reads_.wait_for(lock, std::chrono::duration<double>(seconds),
+                                [&] { return readers_ == 0; });
+}
+
 Publisher::InPlace Publisher::publish_in_place(
     const std::shared_ptr<const Bank>& base, double seconds,
     const std::function<std::shared_ptr<const Bank>()>& write) {
-  struct Waiting {
-    Publisher& publisher;
-    ~Waiting() {
-      if (--publisher.waiting_writers_ == 0) publisher.may_enter_.notify_all();
-    }
-  };
   std::unique_lock lock(mutex_);
   ++waiting_writers_;
   const Waiting waiting{*this};  // Goes before the lock does.

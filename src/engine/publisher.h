@@ -36,11 +36,14 @@ class Publisher {
   enum class InPlace { Done, Superseded, TimedOut };
   InPlace publish_in_place(const std::shared_ptr<const Bank>& base, double seconds,
                            const std::function<std::shared_ptr<const Bank>()>& write);
+  // Waits until nobody reads; false: somebody still did after `seconds`.
+  bool wait_for_nobody(double seconds);
   void drop_previous();
   // Exchanges the bank in use and the previous one; false when there is none.
   bool roll_back();
 
  private:
+  struct Waiting;
   mutable std::mutex mutex_;
   std::condition_variable may_enter_, nobody_reads_;
   std::shared_ptr<const Bank> current_, previous_;

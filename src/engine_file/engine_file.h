@@ -22,6 +22,8 @@ void write(const std::string& path, const engine::Image& image,
 
 // The bytes of a stripped engine's file that holds no value at all.
 std::string to_bytes(const engine::Image& image);
+// The same bytes in memory.
+std::vector<std::byte> to_memory(const engine::Image& image, const std::vector<TensorView>& values);
 
 // Maps a file. The header and the manifest are checked here, a tensor's checksum whenever it is
 // read from image.weights. Throws Error{NotFound, Io, Corrupt, Version}.

@@ -30,21 +30,22 @@ Header make_header(const flatbuffers::DetachedBuffer& manifest, uint64_t data_by
   return header;
 }
 
-}  // namespace
+// Memory with the interface of base::AtomicFile.
+class MemoryFile {
+ public:
+  void append(const void* data, size_t bytes) {
+    const auto* at = static_cast<const std::byte*>(data);
+    bytes_.insert(bytes_.end(), at, at + bytes);
+  }
+  void pad_to(size_t alignment) { bytes_.resize(round_up(bytes_.size(), alignment)); }
+  std::vector<std::byte> take() { return std::move(bytes_); }
 
-std::string to_bytes(const engine::Image& image) {
-  const std::vector<SectionRange> sections(image.plan.parameters.size(),
-                                           {0, 0, base::hash64(nullptr, 0)});
-  const flatbuffers::DetachedBuffer manifest = encode_manifest(image, Form::Stripped, sections);
-  const Header header = make_header(manifest, 0);
-  std::string bytes(sizeof header + manifest.size(), '\0');
-  std::memcpy(bytes.data(), &header, sizeof header);
-  std::memcpy(bytes.data() + sizeof header, manifest.data(), manifest.size());
-  return bytes;
-}
+ private:
+  std::vector<std::byte> bytes_;
+};
 
-void write(const std::string& path, const engine::Image& image,
-           const std::vector<TensorView>& values) {
+template <typename File>
+void write_to(File& file, const engine::Image& image, const std::vector<TensorView>& values) {
   if (values.size() != image.plan.parameters.size()) {
     base::fail("engine_file", ErrorCode::Internal, "want ", image.plan.parameters.size(),
                " values, have ", values.size());
@@ -64,7 +65,6 @@ void write(const std::string& path, const engine::Image& image,
 
   const Header header = make_header(manifest, at);
 
-  base::AtomicFile file(path);
   file.append(&header, sizeof header);
   file.append(manifest.data(), manifest.size());
   if (at > 0) file.pad_to(kPage);
@@ -73,7 +73,33 @@ void write(const std::string& path, const engine::Image& image,
     file.pad_to(alignment_of(sections[i].bytes));
     file.append(values[i].data, sections[i].bytes);
   }
+}
+
+}  // namespace
+
+std::string to_bytes(const engine::Image& image) {
+  const std::vector<SectionRange> sections(image.plan.parameters.size(),
+                                           {0, 0, base::hash64(nullptr, 0)});
+  const flatbuffers::DetachedBuffer manifest = encode_manifest(image, Form::Stripped, sections);
+  const Header header = make_header(manifest, 0);
+  std::string bytes(sizeof header + manifest.size(), '\0');
+  std::memcpy(bytes.data(), &header, sizeof header);
+  std::memcpy(bytes.data() + sizeof header, manifest.data(), manifest.size());
+  return bytes;
+}
+
+void write(const std::string& path, const engine::Image& image,
+           const std::vector<TensorView>& values) {
+  base::AtomicFile file(path);
+  write_to(file, image, values);
   file.commit();
+}
+
+std::vector<std::byte> to_memory(const engine::Image& image,
+                                 const std::vector<TensorView>& values) {
+  MemoryFile file;
+  write_to(file, image, values);
+  return file.take();
 }
 
 }  // namespace regraft::engine_file

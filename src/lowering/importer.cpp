@@ -55,6 +55,23 @@ std::unique_ptr<ir::Graph> Importer::run() {
   return std::move(graph_);
 }
 
+void Importer::survey(const OnNode& on_node) {
+  surveys_ = true;
+  add_inputs();
+  const ExportedGraph& graph = program_.exported.graph;
+  for (const ExportedNode& node : graph.nodes) {
+    const ir::Node* last = graph_->nodes().empty() ? nullptr : graph_->nodes().back().get();
+    refusal_.clear();
+    run_node(graph, node);
+    std::vector<const ir::Node*> made;
+    for (auto at = graph_->nodes().rbegin(); at != graph_->nodes().rend(); ++at) {
+      if (at->get() == last) break;
+      made.push_back(at->get());
+    }
+    on_node({node, refusal_, made});
+  }
+}
+
 void Importer::run_graph(const ExportedGraph& graph) {
   for (const ExportedNode& node : graph.nodes)
     run_node(graph, node);
@@ -67,7 +84,9 @@ void Importer::run_node(const ExportedGraph& graph, const ExportedNode& node) {
   } catch (const UnsupportedCall& call) {
     add_opaque(graph, node, call);
   } catch (const Error& error) {
-    if (error.stage() == "lowering" && error.code() == ErrorCode::Unsupported) {
+    const bool is_memory = error.code() == ErrorCode::OutOfMemory;
+    if ((error.stage() == "lowering" && error.code() == ErrorCode::Unsupported) ||
+        (surveys_ && !is_memory)) {
       add_opaque(graph, node, {error.what()});
     } else {
       base::fail("lowering", error.code(), location(node), ": ", error.what());

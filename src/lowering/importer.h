@@ -2,11 +2,13 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "ir/graph.h"
 #include "lowering/call.h"
+#include "lowering/survey.h"
 #include "program/impl.h"
 
 namespace regraft::lowering {
@@ -20,6 +22,8 @@ class Importer {
   // Throws Error{"lowering", Unsupported} listing every op without a lowering, and for programs
   // that change a parameter, a buffer or an input.
   std::unique_ptr<ir::Graph> run();
+  // Imports node by node for a survey: one without a lowering is reported, not refused.
+  void survey(const OnNode& on_node);
 
  private:
   // Uses of one target that has no lowering.
@@ -34,6 +38,7 @@ class Importer {
 
   void add_inputs();
   void add_input(const program::InputSpec& spec);
+  void bind_size(const program::InputSpec& spec);
   void bind_parameter(const program::InputSpec& spec);
   void add_symbols();
   void add_outputs();
@@ -49,6 +54,8 @@ class Importer {
   void inline_region(const program::ExportedNode& node, size_t graph_argument);
   void add_opaque(const program::ExportedGraph& graph, const program::ExportedNode& node,
                   const UnsupportedCall& call);
+  std::vector<std::optional<TensorType>> stated_types(const program::ExportedGraph& graph,
+                                                      const program::ExportedNode& node) const;
   Unsupported& note_unsupported(const program::ExportedNode& node, const UnsupportedCall& call);
   void bind_results(const program::ExportedGraph& graph, const program::ExportedNode& node,
                     std::vector<Binding>& results);
@@ -64,6 +71,8 @@ class Importer {
   std::vector<std::shared_ptr<Memory>> inputs_;  // Of graph inputs and parameters.
   std::map<size_t, std::shared_ptr<Memory>> parameters_;
   std::vector<Unsupported> unsupported_;
+  bool surveys_ = false;
+  std::string refusal_;  // Of the node that is surveyed.
 };
 
 // "conv2d_3 (aten.conv2d.default) at layer1.0.conv1, resnet.py:93"

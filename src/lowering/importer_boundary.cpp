@@ -19,6 +19,9 @@ void Importer::add_inputs() {
         break;
       case program::InputKind::ConstantInput:
         break;
+      case program::InputKind::Size:
+        bind_size(spec);
+        break;
       case program::InputKind::CustomObject:
         base::fail("lowering", ErrorCode::Unsupported, "the program uses the script object '",
                    spec.target, "'");
@@ -30,6 +33,7 @@ void Importer::add_inputs() {
 }
 
 void Importer::add_input(const program::InputSpec& spec) {
+  if (!spec.is_tensor && surveys_) return;  // What reads it stays outside.
   if (!spec.is_tensor) {
     base::fail("lowering", ErrorCode::Unsupported, "input '", spec.argument,
                "' is a dynamic number: pass it as a 0-d tensor, or export it as a constant");
@@ -43,6 +47,15 @@ void Importer::add_input(const program::InputSpec& spec) {
   ref.value = ref.memory->value;
   inputs_.push_back(ref.memory);
   bind(program_.exported.graph, spec.argument, std::move(ref));
+}
+
+// The sizes of other inputs determine it, so it is none of the engine's.
+void Importer::bind_size(const program::InputSpec& spec) {
+  const auto found = program_.exported.graph.sizes.find(spec.argument);
+  if (found == program_.exported.graph.sizes.end() || !found->second) {
+    base::fail("lowering", ErrorCode::Corrupt, "the size '", spec.argument, "' has no expression");
+  }
+  bind(program_.exported.graph, spec.argument, Symbolic(*found->second));
 }
 
 // Tied parameters are one memory, so a write through one name is seen through the other.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 
 #include "base/fail.h"
 #include "lowering/importer.h"
@@ -39,9 +40,36 @@ Importer::Unsupported& Importer::note_unsupported(const program::ExportedNode& n
   return *op;
 }
 
+// The types the program states of a node's results, in order; nothing for a number and, in a
+// survey, for a tensor of a type that Regraft does not have.
+std::vector<std::optional<TensorType>> Importer::stated_types(
+    const program::ExportedGraph& graph, const program::ExportedNode& node) const {
+  std::vector<std::optional<TensorType>> types;
+  const auto add = [&](const std::string& name) {
+    try {
+      types.emplace_back(stated_type(graph, name));
+    } catch (const Error& error) {
+      if (!surveys_ || error.code() != ErrorCode::Unsupported) throw;
+      types.emplace_back();
+    }
+  };
+  for (const program::ArgumentValue& output : node.outputs) {
+    if (const auto* tensor = std::get_if<program::TensorName>(&output)) {
+      add(tensor->name);
+    } else if (const auto* list = std::get_if<program::TensorNames>(&output)) {
+      for (const std::string& name : *list)
+        add(name);
+    } else {
+      types.emplace_back();
+    }
+  }
+  return types;
+}
+
 void Importer::add_opaque(const program::ExportedGraph& graph, const program::ExportedNode& node,
                           const UnsupportedCall& call) {
   Unsupported& op = note_unsupported(node, call);
+  refusal_ = call.reason.empty() ? "no lowering" : call.reason;
   std::vector<ir::Value*> inputs;
   std::vector<std::string> names;
   Attributes attributes;
@@ -68,24 +96,26 @@ void Importer::add_opaque(const program::ExportedGraph& graph, const program::Ex
   }
   attributes.set("inputs", base::join(names, ","));
 
+  const auto stated = stated_types(graph, node);
   std::vector<TensorType> types;
-  for (const program::ArgumentValue& output : node.outputs) {
-    if (const auto* tensor = std::get_if<program::TensorName>(&output)) {
-      types.push_back(stated_type(graph, tensor->name));
-    } else if (const auto* list = std::get_if<program::TensorNames>(&output)) {
-      for (const std::string& name : *list)
-        types.push_back(stated_type(graph, name));
-    } else {
-      is_sound = false;
-    }
+  for (const auto& type : stated) {
+    if (type) types.push_back(*type);
   }
-  is_sound = is_sound && !types.empty();
+  is_sound = is_sound && !types.empty() && types.size() == stated.size();
   op.stays_opaque = op.stays_opaque && is_sound;
+  // A survey only asks what nodes behind this one would be.
+  const bool stands_in = surveys_ && program_.exported.is_functional && !types.empty();
   std::vector<Binding> results;
-  if (is_sound) {
+  if (is_sound || stands_in) {
     const ir::Node* made = graph_->add_opaque(node.target, inputs, std::move(attributes),
                                               std::move(types), nullptr, node.name);
-    for (ir::Value* value : made->outputs()) {
+    size_t next = 0;
+    for (const auto& type : stated) {
+      if (!type) {
+        results.emplace_back();
+        continue;
+      }
+      ir::Value* value = made->output(next++);
       Ref ref;
       ref.memory = std::make_shared<Memory>();
       ref.memory->value = value;

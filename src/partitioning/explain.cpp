@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "partitioning/partition.h"
+#include "regraft/compile.h"
 
 namespace regraft::partitioning {
 namespace {
@@ -37,13 +38,18 @@ std::vector<std::string> refusal_lines(const Partition& partition) {
 
 }  // namespace
 
-std::string place_of(const ir::Node& node) {
-  const ir::Origin& origin = node.origin();
+std::string place_of(const ir::Origin& origin) {
   std::vector<std::string> parts;
   if (!origin.module_path.empty()) parts.push_back(origin.module_path);
   if (!origin.source_line.empty()) parts.push_back(origin.source_line);
-  const std::string name = origin.node.empty() ? node.name() : origin.node;
-  return parts.empty() ? "node " + name : base::join(parts, ", ") + " (node " + name + ")";
+  const std::string node = "node " + origin.node;
+  return parts.empty() ? node : base::cat(base::join(parts, ", "), " (", node, ")");
+}
+
+std::string place_of(const ir::Node& node) {
+  ir::Origin origin = node.origin();
+  if (origin.node.empty()) origin.node = node.name();
+  return place_of(origin);
 }
 
 void require_whole(const Partition& partition) {
@@ -74,13 +80,33 @@ std::string explain(const ir::Graph& graph, const Partition& partition) {
   if (partition.is_whole()) return out;
   out += base::cat("it refuses ", nodes(partition.refusals.size()), "\n",
                    base::join(refusal_lines(partition), "\n"), "\n");
-  out += "segments, in order\n";
-  for (const Segment& segment : partition.segments) {
-    out += base::cat("  ", segment.backend.empty() ? "none" : segment.backend, ": ",
-                     nodes(segment.nodes.size()), ", from ", segment.nodes.front()->name(), " to ",
-                     segment.nodes.back()->name(), "\n");
-  }
   return out;
 }
 
 }  // namespace regraft::partitioning
+
+namespace regraft {
+
+std::string to_string(const PartitionInfo& partition) {
+  using partitioning::nodes;
+  size_t refused = partition.refusals.size();
+  std::string out = base::cat("backend ", partition.backend, " takes ", partition.nodes - refused,
+                              " of ", nodes(partition.nodes), " of the exported graph\n");
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> groups;
+  for (const RefusalInfo& refusal : partition.refusals)
+    groups[{refusal.op, refusal.reason}].push_back(refusal.place);
+  for (const auto& [key, places] : groups) {
+    out += base::cat("  outside: ", key.first, " (", nodes(places.size()), "): ", key.second,
+                     "; first at ", places.front(), "\n");
+  }
+  out += "segments, in order\n";
+  for (const SegmentInfo& segment : partition.segments) {
+    out += base::cat("  ", segment.backend.empty() ? "PyTorch" : segment.backend, ": ",
+                     nodes(segment.nodes.size()), ", from ", segment.nodes.front(), " to ",
+                     segment.nodes.back(), "; takes ", segment.inputs.size(), ", gives ",
+                     segment.outputs.size(), ", parameters ", segment.parameters.size(), "\n");
+  }
+  return out;
+}
+
+}  // namespace regraft

@@ -12,9 +12,11 @@
 #include "ir/verify.h"
 #include "lowering/lower.h"
 #include "partitioning/partition.h"
+#include "partitioning/partition_program.h"
 #include "partitioning/refit_map.h"
 #include "pipeline/cache_key.h"
 #include "pipeline/cached.h"
+#include "program/extract.h"
 
 namespace regraft::pipeline {
 namespace {
@@ -269,6 +271,16 @@ CacheKey cache_key(const Program& program, const CompileOptions& options) {
   for (const cache::Names::Parameter& parameter : key.names.parameters)
     out.parameters.push_back(parameter.name);
   return out;
+}
+
+PartitionInfo partition(const Program& program, const CompileOptions& options,
+                        const PartitionOptions& rules) {
+  return partitioning::partition_program(program, pipeline::compile_backend(options.backend),
+                                         rules);
+}
+
+Program segment_program(const Program& program, const SegmentInfo& segment) {
+  return program::extract(program, segment);
 }
 
 std::string explain(const Program& program, const CompileOptions& options) {

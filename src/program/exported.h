@@ -95,6 +95,7 @@ enum class InputKind : uint8_t {
   TensorConstant,
   User,
   ConstantInput,  // A number, string or None baked in at export.
+  Size,  // Of a part of a program (extract.h): a number that the sizes of its inputs determine.
   CustomObject,
   Token,
 };

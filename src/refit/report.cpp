@@ -37,6 +37,7 @@ PreparedRefit& PreparedRefit::operator=(PreparedRefit&&) noexcept = default;
 PreparedRefit::~PreparedRefit() = default;
 
 const RefitReport& PreparedRefit::report() const { return transaction_->report(); }
+void PreparedRefit::check() const { transaction_->check_publish(); }
 RefitReport PreparedRefit::publish() { return transaction_->publish(); }
 
 }  // namespace regraft

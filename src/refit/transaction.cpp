@@ -259,22 +259,28 @@ void Transaction::finish_report() {
   report_.memory = variant_->memory();
 }
 
+// bank_ holds its own blocks for the slots to be written: a second user of the base's is a fork or
+// another transaction.
+void Transaction::want_own_memory() const {
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    if (!slots_[s] || base_->slots[s].use_count() == 1) continue;
+    base::fail("refit", ErrorCode::State,
+               core_.plan().constants[core_.slots().slots[s].constants[0]].name,
+               ": its memory is shared with a fork or a prepared refit and cannot be written in "
+               "place");
+  }
+}
+
 // Called while nobody reads. Checks first: behind the first copy nothing can fail.
 std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
   auto next = std::make_shared<engine::Bank>();
   next->generation = variant_->next_generation();
   next->parameters = bank_->parameters;
   next->slots.reserve(slots_.size());
+  want_own_memory();
   std::vector<BlockCopy> blocks;
   for (size_t s = 0; s < slots_.size(); ++s) {
     if (!slots_[s]) continue;
-    // bank_ holds its own blocks for these slots: a second user is a fork or another transaction.
-    if (base_->slots[s].use_count() != 1) {
-      base::fail("refit", ErrorCode::State,
-                 core_.plan().constants[core_.slots().slots[s].constants[0]].name,
-                 ": its memory is shared with a fork or a prepared refit and cannot be written in "
-                 "place");
-    }
     blocks.push_back({base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes});
   }
   next->slots = base_->slots;
@@ -283,27 +289,44 @@ std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
   return next;
 }
 
-RefitReport Transaction::publish() {
+void Transaction::check_is_open() const {
   if (published_) base::fail("refit", ErrorCode::State, "this refit was published before");
   if (options_.dry_run) base::fail("refit", ErrorCode::State, "a dry run has nothing to publish");
+}
+
+void Transaction::fail_superseded() {
+  base::fail("refit", ErrorCode::State,
+             "the engine got other weights since this refit was prepared");
+}
+
+void Transaction::fail_timed_out() const {
+  base::fail("refit", ErrorCode::State, "running calls did not end within ", options_.wait_seconds,
+             " s; is a Weights handle held?");
+}
+
+void Transaction::check_publish() const {
+  check_is_open();
+  engine::Publisher& publisher = variant_->publisher();
+  if (options_.in_place && base_) {
+    if (!publisher.wait_for_nobody(options_.wait_seconds)) fail_timed_out();
+    want_own_memory();
+  }
+  if (publisher.base() != base_) fail_superseded();
+}
+
+RefitReport Transaction::publish() {
+  check_is_open();
   Stopwatch watch;
-  const auto superseded = [] {
-    base::fail("refit", ErrorCode::State,
-               "the engine got other weights since this refit was prepared");
-  };
   if (options_.in_place && base_) {
     using InPlace = engine::Publisher::InPlace;
     const InPlace result = variant_->publisher().publish_in_place(base_, options_.wait_seconds,
                                                                   [&] { return write_in_place(); });
-    if (result == InPlace::Superseded) superseded();
-    if (result == InPlace::TimedOut) {
-      base::fail("refit", ErrorCode::State, "running calls did not end within ",
-                 options_.wait_seconds, " s; is a Weights handle held?");
-    }
+    if (result == InPlace::Superseded) fail_superseded();
+    if (result == InPlace::TimedOut) fail_timed_out();
   } else {
     bank_->generation = variant_->next_generation();
     if (base_ && !core_.shape_steps_read(slots_)) bank_->inherit_shape_values(*base_);
-    if (!variant_->publisher().try_publish(base_, bank_)) superseded();
+    if (!variant_->publisher().try_publish(base_, bank_)) fail_superseded();
   }
   published_ = true;
   bank_ = nullptr;

@@ -25,11 +25,17 @@ class Transaction {
               const RefitOptions& options, Purpose purpose);
 
   const RefitReport& report() const { return report_; }
+  // Throws what publish() would throw now.
+  void check_publish() const;
   // Throws Error{"refit", State}: superseded, readers that do not leave, or (in place) constants
   // whose memory is shared.
   RefitReport publish();
 
  private:
+  void check_is_open() const;
+  [[noreturn]] static void fail_superseded();
+  [[noreturn]] void fail_timed_out() const;
+  void want_own_memory() const;
   void check(Problems& problems);
   void check_guards(Problems& problems);
   void check_in_place(Problems& problems);

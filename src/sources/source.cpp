@@ -1,3 +1,4 @@
+#include <set>
 #include <utility>
 
 #include "base/fail.h"
@@ -56,6 +57,24 @@ class MemorySource : public NamedSource {
   std::vector<std::pair<std::string, SourceTensor>> tensors_;
 };
 
+class Selection : public NamedSource {
+ public:
+  Selection(std::shared_ptr<const WeightSource> source, std::vector<std::string> names)
+      : NamedSource(source->description(), std::move(names)), source_(std::move(source)) {}
+
+  TensorView spec(std::string_view name) const override {
+    index(name);
+    return source_->spec(name);
+  }
+  SourceTensor read(std::string_view name) const override {
+    index(name);
+    return source_->read(name);
+  }
+
+ private:
+  std::shared_ptr<const WeightSource> source_;
+};
+
 // What else people try to open, told apart by its first bytes.
 std::string_view explain(std::string_view head) {
   if (head.starts_with("\x93NUMPY")) {
@@ -76,6 +95,16 @@ std::string_view explain(std::string_view head) {
 std::shared_ptr<const WeightSource> make_source(
     std::vector<std::pair<std::string, SourceTensor>> tensors) {
   return std::make_shared<sources::MemorySource>(std::move(tensors));
+}
+
+std::shared_ptr<const WeightSource> select_tensors(std::shared_ptr<const WeightSource> source,
+                                                   const std::vector<std::string>& names) {
+  const std::set<std::string_view> wanted(names.begin(), names.end());
+  std::vector<std::string> selected;
+  for (const std::string& name : source->names()) {
+    if (wanted.contains(name)) selected.push_back(name);
+  }
+  return std::make_shared<sources::Selection>(std::move(source), std::move(selected));
 }
 
 std::shared_ptr<const WeightSource> open_source(const std::string& path) {

@@ -245,13 +245,17 @@ ProgramJson& ProgramJson::node(std::string_view target, std::string_view argumen
   std::vector<std::string> outputs, names;
   std::string first;
   for (const std::string& part : split(is_list ? results.substr(1, results.size() - 2) : results)) {
-    if (part[0] == '#') {
-      outputs.push_back(object("as_sym_int", object("as_name", quoted(part.substr(1)))));
-      first = part.substr(1);
-      continue;
-    }
     const size_t colon = part.find(':');
     const std::string name = part.substr(0, colon);
+    if (part[0] == '#') {
+      outputs.push_back(object("as_sym_int", object("as_name", quoted(name.substr(1)))));
+      first = name.substr(1);
+      if (colon != std::string::npos) {
+        numbers_.push_back(quoted(first) + ": " +
+                           size_json(part.substr(part.find_first_not_of(' ', colon + 1))));
+      }
+      continue;
+    }
     outputs.push_back(tensor(name, part.substr(part.find_first_not_of(' ', colon + 1))));
     names.push_back(object("name", quoted(name)));
     if (first.empty()) first = name;
@@ -312,7 +316,8 @@ ProgramJson& ProgramJson::subgraph(std::string_view name, const ProgramJson& inn
 std::string ProgramJson::graph() const {
   return base::cat("{\"inputs\": ", array(inputs_), ", \"outputs\": ", array(outputs_),
                    ", \"nodes\": ", array(nodes_), ", \"tensor_values\": {",
-                   base::join(tensors_, ", "), "}, \"sym_int_values\": {}}");
+                   base::join(tensors_, ", "), "}, \"sym_int_values\": {",
+                   base::join(numbers_, ", "), "}}");
 }
 
 std::string ProgramJson::str() const {

@@ -24,8 +24,8 @@ class ProgramJson {
   ProgramJson& parameter(std::string_view name, std::string_view fqn, std::string_view type);
   ProgramJson& buffer(std::string_view name, std::string_view fqn, std::string_view type,
                       bool persistent = true);
-  // `results`: "y: f32[2], z: i64[2]", "[y: f32[2], z: f32[2]]" for a list of tensors, "#n" for a
-  // symbolic int, or "".
+  // `results`: "y: f32[2], z: i64[2]", "[y: f32[2], z: f32[2]]" for a list of tensors, "#n" or
+  // "#n: s0" for a symbolic int, or "".
   ProgramJson& node(std::string_view target, std::string_view arguments, std::string_view results);
   // The next nodes come from there.
   ProgramJson& at(std::string_view module_path, std::string_view file, int line);
@@ -53,7 +53,7 @@ class ProgramJson {
     Dims dims;
   };
   std::vector<std::string> inputs_, input_specs_, outputs_, output_specs_, nodes_, tensors_,
-      ranges_, members_;
+      numbers_, ranges_, members_;
   std::vector<Owned> owned_;
   std::map<std::string, std::string, std::less<>> subgraphs_;
   std::string metadata_ = "{}";

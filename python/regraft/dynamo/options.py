@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from regraft import _compile
 from regraft.errors import InvalidArgumentError
+from regraft.settings import CompilationSettings
 from regraft.tracking import TRACK
 
 # Decided by torch.compile or per graph.
-_NOT_OPTIONS = {"dynamic_shapes", "optimum", "realised", "strip_weights"}
+_NOT_OPTIONS = {"dryrun", "optimum", "realised", "strip_engine_weights"}
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ def option_names() -> list[str]:
 
 
 def _setting_names() -> set[str]:
-    parameters = inspect.signature(_compile.compile).parameters.values()
-    return {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {field.name for field in dataclasses.fields(CompilationSettings)} | {"progress"}
 
 
 def _takes(name: str) -> bool:

@@ -1,0 +1,280 @@
+"""Compiled programs inside ExportedPrograms: their file as a constant, and one op that runs it.
+
+``torch.export.save`` and ``load`` keep such a program like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import operator
+import struct
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import fx
+from torch.export import Dim, ExportedProgram
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from regraft._handover import torch_dtype
+from regraft.engine import Engine
+from regraft.errors import CorruptError, InvalidArgumentError, MismatchError, UnsupportedError
+from regraft.module.module import Module
+from regraft.module.saving import module_bytes, module_from_bytes
+
+Compiled: TypeAlias = Engine | Module
+
+_lock = threading.Lock()
+_loaded = WeakTensorKeyDictionary()
+
+
+@torch.library.custom_op("regraft::run_engine", mutates_args=())  # type: ignore[untyped-decorator]
+def run_engine(
+    engine: torch.Tensor, signature: str, inputs: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """Runs the engine or module whose file's bytes ``engine`` holds."""
+    outputs = flat_run(compiled_of(engine), list(inputs))
+    # An op's results are its own.
+    taken = {x.untyped_storage().data_ptr() for x in inputs}
+    return [y.clone() if y.untyped_storage().data_ptr() in taken else y for y in outputs]
+
+
+@run_engine.register_fake  # type: ignore[untyped-decorator]
+def _(engine: torch.Tensor, signature: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    facts = json.loads(signature)
+    sizes: dict[str, Any] = {}
+    for (_, dims), tensor in zip(facts["inputs"], inputs, strict=True):
+        for dim, size in zip(dims, tensor.shape, strict=True):
+            if dim.isidentifier():
+                sizes.setdefault(dim, size)
+    return [
+        inputs[0].new_empty([evaluate(dim, sizes) for dim in dims], dtype=torch_dtype(dtype))
+        if inputs
+        else torch.empty([int(dim) for dim in dims], dtype=torch_dtype(dtype))
+        for dtype, dims in facts["outputs"]
+    ]
+
+
+_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "min": torch.sym_min,
+    "max": torch.sym_max,
+}
+
+
+def evaluate(text: str, sizes: Mapping[str, Any]) -> Any:
+    """The value of a size expression of a signature.
+
+    Raises:
+        UnsupportedError: It is no expression over these sizes.
+    """
+
+    def value(node: ast.expr) -> Any:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int):
+            return node.value
+        if isinstance(node, ast.Name) and node.id in sizes:
+            return sizes[node.id]
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](value(node.left), value(node.right))
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in _FUNCTIONS
+            and len(node.args) == 2
+        ):
+            return _FUNCTIONS[node.func.id](value(node.args[0]), value(node.args[1]))
+        raise UnsupportedError(f"[engine] the size {text} is not determined by the inputs")
+
+    return value(ast.parse(text, mode="eval").body)
+
+
+def flat_run(compiled: Compiled, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Runs on flat inputs."""
+    if isinstance(compiled, Engine):
+        return compiled.run_pinned(compiled.core.weights(), inputs)
+    return compiled.run_flat(inputs)
+
+
+def compiled_of(tensor: torch.Tensor) -> Compiled:
+    """The engine or module of a file's bytes; loaded once for each tensor and its version."""
+    with _lock:
+        found = _loaded.get(tensor)
+        if found is None or found[0] != tensor._version:
+            found = (tensor._version, from_bytes(tensor.numpy().tobytes()))
+            _loaded[tensor] = found
+        compiled: Compiled = found[1]
+        return compiled
+
+
+# Files of two generations differ by a few bytes: room for those keeps the tensor's size.
+_ROOM = 1 << 14
+
+
+def to_bytes(compiled: Compiled) -> bytes:
+    """The file that ``save`` writes, behind its length, with zeros up to a round size."""
+    data = compiled.serialize() if isinstance(compiled, Engine) else module_bytes(compiled)
+    size = (len(data) // _ROOM + 2) * _ROOM
+    return struct.pack("<Q", len(data)) + data + b"\0" * (size - len(data) - 8)
+
+
+def from_bytes(data: bytes) -> Compiled:
+    """What ``to_bytes`` made the bytes of.
+
+    Raises:
+        CorruptError, VersionError: Other bytes.
+    """
+    length = struct.unpack_from("<Q", data)[0] if len(data) >= 8 else 0
+    if not 0 < length <= len(data) - 8:
+        raise CorruptError("[engine_file] the constant does not hold a compiled program")
+    file = data[8 : 8 + length]
+    return module_from_bytes(file) if file[:2] == b"PK" else Engine.deserialize(file)
+
+
+class Holder(torch.nn.Module):
+    """A compiled program as a module whose only tensor is its file.
+
+    Calls may be traced; ``compiled`` gives the engine or module back.
+    """
+
+    def __init__(self, compiled: Compiled) -> None:
+        super().__init__()
+        data = bytearray(to_bytes(compiled))
+        self.register_buffer("engine", torch.frombuffer(data, dtype=torch.uint8))
+        self._call = compiled.call_spec
+        self._signature = signature_text(compiled)
+
+    @property
+    def compiled(self) -> Compiled:
+        return compiled_of(self.engine)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self._call is None:
+            outputs = run_engine(self.engine, self._signature, list(args))
+            return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        inputs = self._call.flatten(args, kwargs)
+        return self._call.unflatten(run_engine(self.engine, self._signature, inputs))
+
+
+def signature_text(compiled: Compiled) -> str:
+    """dtypes and sizes at the boundary, for the op's results in traces."""
+    signature = compiled.signature()
+    return json.dumps(
+        {
+            "inputs": [(spec.dtype, list(spec.dims)) for spec in signature.inputs],
+            "outputs": [(spec.dtype, list(spec.dims)) for spec in signature.outputs],
+        }
+    )
+
+
+def to_exported_program(
+    compiled: Compiled,
+    args: tuple[Any, ...] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic_shapes: Any = None,
+) -> ExportedProgram:
+    """An ExportedProgram that holds the engine or module and runs it.
+
+    Args:
+        args, kwargs, dynamic_shapes: As for ``torch.export.export``; by default inputs of the
+            signature, dynamic where that is.
+
+    Raises:
+        UnsupportedError: The program takes or returns numbers.
+        StateError: It has no weights, or some were not retained.
+    """
+    call = compiled.call_spec
+    if call is not None and call.has_numbers:
+        raise UnsupportedError(
+            "[program] the program takes or returns numbers, which the op cannot: pass tensors"
+        )
+    if args is None and kwargs is None:
+        tensors, shapes = _examples(compiled)
+        if call is None:
+            args, kwargs = tuple(tensors), {}
+            dynamic_shapes = {"args": tuple(shapes)}
+        else:
+            args, kwargs = call.example(tensors)
+            own_args, own_kwargs = call.example(shapes, of_constants=None)
+            dynamic_shapes = {"args": own_args, **own_kwargs}
+    with torch.no_grad():
+        return torch.export.export(
+            Holder(compiled), args or (), dict(kwargs or {}), dynamic_shapes=dynamic_shapes
+        )
+
+
+def _examples(compiled: Compiled) -> tuple[list[torch.Tensor], list[list[Any]]]:
+    signature: Any = compiled.signature()  # Of an engine or a module: alike.
+    sizes: dict[str, int] = {}
+    for i, symbol in enumerate(signature.symbols):
+        # Different sizes for different symbols, so that the export does not take them for one.
+        size = max(symbol.optimum, symbol.min, 2) + (0 if symbol.optimum else 2 * i + 1)
+        sizes[symbol.name] = size if symbol.max is None else min(size, symbol.max)
+    tensors, shapes = [], []
+    for spec in signature.inputs:
+        dims = [evaluate(dim, sizes) for dim in spec.dims]
+        tensors.append(torch.zeros(dims, dtype=torch_dtype(spec.dtype)))
+        shapes.append([Dim.STATIC if dim.isdecimal() else Dim.AUTO for dim in spec.dims])
+    return tensors, shapes
+
+
+def held_tensor(program: Any) -> torch.Tensor | None:
+    """The tensor with the file of what an ExportedProgram, or the module of one, holds.
+
+    Raises:
+        InvalidArgumentError: It holds several.
+    """
+    if isinstance(program, Holder):
+        return program.engine
+    if isinstance(program, ExportedProgram):
+        names = {spec.arg.name: spec.target for spec in program.graph_signature.input_specs}
+        owned = {**program.state_dict, **program.constants}
+        tensors = [owned.get(names.get(node.name)) for node in _held_nodes(program.graph)]
+    elif isinstance(program, fx.GraphModule):
+        tensors = [
+            operator.attrgetter(str(node.target))(program) for node in _held_nodes(program.graph)
+        ]
+    else:
+        return None
+    distinct = {id(t): t for t in tensors if isinstance(t, torch.Tensor)}
+    if len(distinct) > 1:
+        raise InvalidArgumentError(f"[refit] want one compiled program, have {len(distinct)}")
+    return next(iter(distinct.values()), None)
+
+
+def _held_nodes(graph: fx.Graph) -> list[fx.Node]:
+    nodes = []
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target is torch.ops.regraft.run_engine.default:
+            held = node.args[0]
+            assert isinstance(held, fx.Node)
+            nodes.append(held)
+    return nodes
+
+
+def replace_held(tensor: torch.Tensor, compiled: Compiled) -> None:
+    """Writes another generation of the same program over the file in ``tensor``.
+
+    Raises:
+        MismatchError: The file would have another size.
+    """
+    data = torch.frombuffer(bytearray(to_bytes(compiled)), dtype=torch.uint8)
+    if data.shape != tensor.shape:
+        raise MismatchError(
+            f"[refit] want {tensor.numel()} bytes, have {data.numel()}: refit out of place"
+        )
+    with _lock, torch.no_grad():
+        tensor.copy_(data)
+        _loaded[tensor] = (tensor._version, compiled)

@@ -1,0 +1,259 @@
+"""Programs split between engines and PyTorch: what runs where, and that it computes the same."""
+
+from __future__ import annotations
+
+import partial
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+import regraft
+from models import zoo
+
+
+def _segments(module: regraft.Module) -> list[str]:
+    return [segment.name for segment in module.layout.segments]
+
+
+def test_a_whole_program_gives_an_engine() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval()
+    assert isinstance(regraft.compile(model, (torch.randn(2, 4),)), regraft.Engine)
+
+
+def test_unknown_ops_run_in_pytorch() -> None:
+    model = partial.layers(0)
+    module = regraft.compile(partial.layers_program(0))
+    assert isinstance(module, regraft.Module)
+    assert isinstance(module, torch.fx.GraphModule)
+    assert _segments(module) == [
+        *("engine_0", "torch_1", "engine_2", "torch_3", "engine_4", "torch_5", "engine_6")
+    ]
+    for batch in (2, 5, 64):
+        x = torch.randn(batch, 6)
+        partial.close(module(x), model(x))
+    assert "engine_0" in module.code
+    assert "special_i0" in module.torch_1.code
+
+
+@pytest.mark.parametrize(
+    "ops", [["aten.relu"], ["aten::relu.default"], [torch.ops.aten.relu], ("aten.relu.default",)]
+)
+def test_ops_kept_out_by_any_spelling(ops: list[object]) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)).eval()
+    module = regraft.compile(model, (torch.randn(2, 4),), torch_executed_ops=ops)
+    assert _segments(module) == ["engine_0", "torch_1", "engine_2"]
+    x = torch.randn(2, 4)
+    partial.close(module(x), model(x))
+
+
+def test_min_block_size_moves_small_engines() -> None:
+    program = partial.layers_program(0)
+    sizes = {n: regraft.compile(program, min_block_size=n) for n in (1, 4, 100)}
+    assert len(sizes[1].engines) == 4
+    assert 0 < len(sizes[4].engines) < 4
+    assert sizes[100].engines == []
+    x = torch.randn(3, 6)
+    for module in sizes.values():
+        partial.close(module(x), partial.layers(0)(x))
+    assert "fewer than min_block_size 4" in regraft.compile(program, min_block_size=4, dryrun=True)
+
+
+def test_dryrun_and_explain_give_reasons() -> None:
+    program = partial.layers_program(0)
+    for text in (regraft.compile(program, dryrun=True), regraft.explain(program)):
+        assert "aten.special_xlog1py.default (3 nodes)" in text
+        assert "partial.py" in text
+    assert "segments, in order" in regraft.compile(program, dryrun=True)
+
+
+def test_require_full_compilation_lists_what_stays_out() -> None:
+    with pytest.raises(regraft.UnsupportedError) as error:
+        regraft.compile(partial.layers_program(0), require_full_compilation=True)
+    assert "aten.special_xlog1py.default (3 nodes)" in str(error.value)
+    with pytest.raises(regraft.UnsupportedError, match="kept out by torch_executed_ops"):
+        regraft.compile(
+            nn.ReLU().eval(),
+            (torch.randn(3),),
+            torch_executed_ops=["aten.relu"],
+            require_full_compilation=True,
+        )
+
+
+def test_unknown_options_name_the_nearest() -> None:
+    with pytest.raises(TypeError, match="'min_blok_size' \\(nearest: 'min_block_size'\\)"):
+        regraft.compile(nn.ReLU().eval(), (torch.randn(3),), min_blok_size=3)
+    with pytest.raises(regraft.InvalidArgumentError, match="min_block_size"):
+        regraft.compile(nn.ReLU().eval(), (torch.randn(3),), min_block_size=0)
+    with pytest.raises(regraft.InvalidArgumentError, match="exclude each other"):
+        regraft.CompilationSettings(immutable_weights=True, strip_engine_weights=True)
+    with pytest.raises(TypeError, match="torch_executed_ops"):
+        regraft.CompilationSettings(torch_executed_ops=(3,))
+    with pytest.raises(regraft.InvalidArgumentError, match="not both"):
+        regraft.compile(
+            nn.ReLU().eval(), (torch.randn(3),), settings=regraft.CompilationSettings(), name="x"
+        )
+
+
+class _DataDependent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, *, flag: bool = True) -> tuple[Tensor, Tensor, int, None]:
+        y = self.first(x)
+        where = torch.nonzero(y[:, 0] > 0)
+        count = (y[:, 0] > 0).sum().item()
+        torch._check(count >= 0)
+        torch._check(count <= y.shape[0])
+        rows = self.last(y[:count]).relu()
+        return rows, where, x.shape[0], None
+
+
+def test_data_dependent_ops_numbers_and_constants() -> None:
+    model = _DataDependent().eval()
+    module = regraft.compile(
+        model, (torch.randn(5, 4),), {"flag": True}, dynamic_shapes=({0: Dim.AUTO}, None)
+    )
+    assert len(module.engines) == 2
+    for batch in (2, 5, 9):
+        x = torch.randn(batch, 4)
+        have, want = module(x, flag=True), model(x, flag=True)
+        assert have[2:] == want[2:] == (batch, None)
+        partial.close(have[:2], want[:2])
+    everything_negative = torch.full((3, 4), 0.0)
+    model.first.weight.data.zero_()
+    model.first.bias.data.fill_(-1.0)
+    module.refit(model)
+    rows, where, _, _ = module(everything_negative, flag=True)
+    assert rows.shape == (0, 2)
+    assert where.shape == (0, 1)
+    with pytest.raises(regraft.MismatchError, match="want True, which is part of the program"):
+        module(everything_negative, flag=False)
+
+
+class _Sizes(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        total = torch.special.i0(x).sum(0)
+        return total.expand(x.shape[0], x.shape[1]).relu() * x.shape[0]
+
+
+def test_an_engine_behind_a_segment_gets_sizes_alone() -> None:
+    module = regraft.compile(
+        _Sizes().eval(), (torch.randn(3, 4),), dynamic_shapes=({0: Dim("n", min=2)},),
+        torch_executed_ops=["aten.sum"],
+    )  # fmt: skip
+    assert "size_of" in module.code
+    for batch in (2, 7):
+        x = torch.randn(batch, 4)
+        partial.close(module(x), _Sizes()(x))
+
+
+class _Halves(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.avg_pool2d(x, 2)
+        y = torch.special.i0(y)
+        return nn.functional.avg_pool2d(y, 2).flatten(1)
+
+
+def test_sizes_that_cannot_be_solved_for_cross_too() -> None:
+    module = regraft.compile(
+        _Halves().eval(),
+        (torch.randn(2, 3, 16, 16),),
+        dynamic_shapes=({2: Dim("h", min=8, max=64), 3: Dim("w", min=8, max=64)},),
+    )
+    for size in (8, 17, 64):
+        x = torch.randn(2, 3, size, size + (size < 64))
+        partial.close(module(x), _Halves()(x))
+
+
+class _Control(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.a(x))
+        y = torch.cond(y.sum() > 4.0, lambda z: z * 2.0, lambda z: z.sin() - 1.0, (y,))
+        return torch.relu(self.b(y))
+
+
+def test_control_flow_runs_in_pytorch() -> None:
+    model = _Control().eval()
+    module = regraft.compile(model, (torch.randn(3, 4),))
+    assert _segments(module) == ["engine_0", "torch_1", "engine_2"]
+    for x in (torch.full((3, 4), 9.0), torch.full((3, 4), -9.0), torch.zeros(3, 4)):
+        partial.close(module(x), model(x))
+
+
+class _Stateful(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.add_(1)
+        return torch.special.i0(x) * self.seen
+
+
+def test_programs_that_change_a_buffer_are_refused() -> None:
+    with pytest.raises(regraft.UnsupportedError, match="changes the buffer 'seen'"):
+        regraft.compile(_Stateful().eval(), (torch.randn(3),))
+
+
+class _Returns(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.weight.view(3, 1), torch.special.i0(x), self.weight
+
+
+def test_returned_weights_are_not_the_modules_own() -> None:
+    module = regraft.compile(_Returns().eval(), (torch.randn(3),))
+    x = torch.randn(3)
+    with torch.no_grad():
+        for output in module(x):
+            output.zero_()
+    partial.close(module(x), _Returns.forward(_named(module), x))
+
+
+def _named(module: regraft.Module) -> _Returns:
+    model = _Returns()
+    model.weight = nn.Parameter(module.parameter("weight"))
+    return model.requires_grad_(False)
+
+
+def test_inputs_are_checked_at_the_border() -> None:
+    module = regraft.compile(partial.layers_program(0))
+    with pytest.raises(regraft.MismatchError, match=r"f32\[\w+,6\] .* have f64"):
+        module(torch.randn(4, 6).double())
+    with pytest.raises(regraft.MismatchError, match="structure"):
+        module(torch.randn(4, 6), torch.randn(4, 6))
+    for bad in (torch.randn(4, 5), torch.randn(1, 6), torch.randn(65, 6), torch.randn(4)):
+        with pytest.raises(regraft.MismatchError, match="input 'x'"):
+            module(bad)
+    with pytest.raises(regraft.StateError, match="requires grad"):
+        module(torch.randn(4, 6, requires_grad=True))
+    with torch.no_grad():
+        module(torch.randn(4, 6, requires_grad=True))
+
+
+@pytest.mark.parametrize("name", ["tiny_resnet18", "tiny_gpt2"])
+def test_models_of_the_zoo_in_pieces(name: str) -> None:
+    model = zoo.build(name, 0)
+    op = "aten.relu" if name == "tiny_resnet18" else "aten.layer_norm"
+    program = zoo.program(name, "raw", dynamic=True)
+    module = regraft.compile(program, torch_executed_ops=[op])
+    assert len(module.engines) > 2
+    inputs = zoo.example_inputs(name, 3, seed=5)
+    have = torch.utils._pytree.tree_leaves(module(*inputs))
+    for a, b in zip(have, zoo.run(model, inputs), strict=True):
+        assert float((a - b).norm() / b.norm()) < 1e-4
+    other = zoo.build(name, 1)
+    module.refit(other, allow_unexpected=True)
+    have = torch.utils._pytree.tree_leaves(module(*inputs))
+    for a, b in zip(have, zoo.run(other, inputs), strict=True):
+        assert float((a - b).norm() / b.norm()) < 1e-4
