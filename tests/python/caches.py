@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import regraft
 from regraft import _regraft
-from regraft._compile import _program
+from regraft._compile import open_model
 from regraft.cache import BaseEngineCache
 
 
@@ -42,7 +42,5 @@ def compile_with(cache: BaseEngineCache, model: nn.Module, args: Any, **options:
 
 
 def key_of(model: nn.Module, args: tuple[Tensor, ...], shapes: Any = None, **options: Any) -> str:
-    program, _, _, kept = _program(model.eval(), args, {}, shapes)
-    digest = _regraft.cache_key(program, {"backend": "cpu", **options}).digest
-    del kept
-    return digest
+    source = open_model(model.eval(), args, {}, shapes)
+    return _regraft.cache_key(source.core, {"backend": "cpu", **options}).digest

@@ -18,7 +18,7 @@ import regraft
 import support
 from models import zoo
 from regraft import _regraft
-from regraft._compile import _program
+from regraft._compile import open_model
 
 Module = Callable[..., Any]
 
@@ -162,13 +162,13 @@ def test_shapes_and_ranges_never_share_a_key() -> None:
 
 
 def test_optimum_is_part_of_the_key() -> None:
-    program, _, _, kept = _program(
+    source = open_model(
         nn.Linear(4, 4).eval(), (torch.randn(3, 4),), {}, {"input": {0: Dim("b", min=2, max=64)}}
     )
+    program = source.core
     (symbol,) = _regraft.cache_key(program, {}).symbols
     keys = {_regraft.cache_key(program, {"optimum": {symbol: size}}).digest for size in (2, 8, 64)}
     assert len(keys) == 3
-    del kept
 
 
 # ---- what shares one ----
@@ -314,7 +314,7 @@ def test_a_hit_is_saved_forked_and_stripped_as_a_build(tmp_path: Path) -> None:
     assert not loaded.from_cache
     assert hit.fork().from_cache
     assert support.same_bits(loaded(x), hit(x))
-    stripped = compile_with(cache, model, (x,), strip_weights=True)
+    stripped = compile_with(cache, model, (x,), strip_engine_weights=True)
     assert stripped.from_cache
     with pytest.raises(regraft.StateError):
         stripped(x)
