@@ -74,7 +74,9 @@ def frozen(engine: regraft.Engine) -> regraft.Engine:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frozen.rgf"
         engine.save(path, immutable=True)
-        return regraft.load(path)
+        loaded = regraft.load(path)
+    assert isinstance(loaded, regraft.Engine)
+    return loaded
 
 
 def inference_row(
@@ -134,7 +136,8 @@ def refit_row(name: str, precision: str, args: argparse.Namespace) -> dict[str, 
 
     def refit(in_place: bool) -> regraft.RefitReport:
         step[0] += 1
-        return engine.refit(states[step[0] % 2], in_place=in_place)
+        report: regraft.RefitReport = engine.refit(states[step[0] % 2], in_place=in_place)
+        return report
 
     for _ in range(3):
         refit(False)

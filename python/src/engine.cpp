@@ -246,19 +246,20 @@ void bind_engine_class(nb::module_& module) {
       .def("signature", &Engine::signature)
       .def("parameters", &Engine::parameters)
       .def("constants", [](const Engine& engine) { return engine.constants(); })
-      .def("constant_values",
-           [](const Engine& engine) {
-             std::vector<std::pair<std::string, Tensor>> values;
-             {
-               const nb::gil_scoped_release release;
-               values = engine.constant_values();
-             }
-             nb::dict dict;
-             for (const auto& [name, value] : values)
-               dict[name.c_str()] = to_torch(value);
-             return dict;
-           },
-           nb::sig("def constant_values(self) -> dict[str, object]"))
+      .def(
+          "constant_values",
+          [](const Engine& engine) {
+            std::vector<std::pair<std::string, Tensor>> values;
+            {
+              const nb::gil_scoped_release release;
+              values = engine.constant_values();
+            }
+            nb::dict dict;
+            for (const auto& [name, value] : values)
+              dict[name.c_str()] = to_torch(value);
+            return dict;
+          },
+          nb::sig("def constant_values(self) -> dict[str, object]"))
       .def("parameter",
            [](const Engine& engine, const std::string& name) {
              const SourceTensor tensor = engine.parameter(name);
