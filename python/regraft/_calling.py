@@ -34,6 +34,7 @@ class CallSpec:
         self._tensors: list[int] = spec["tensor_leaves"]
         self._numbers: list[int] = spec.get("number_leaves", [])
         self._taken = sorted([*self._tensors, *self._numbers])
+        self._returns_numbers: bool = spec.get("returns_numbers", False)
         self._constants: list[tuple[int, Any]] = [(i, v) for i, v in spec.get("constants", [])]
         self._out_constants: dict[int, Any] = dict(spec.get("out_constants", []))
 
@@ -75,8 +76,8 @@ class CallSpec:
 
     @property
     def has_numbers(self) -> bool:
-        """Whether a call brings dynamic numbers."""
-        return bool(self._numbers)
+        """Whether a call brings or returns dynamic numbers."""
+        return bool(self._numbers) or self._returns_numbers
 
     def example(
         self, taken: Sequence[Any], **of_constants: None
@@ -119,6 +120,7 @@ def call_text(program: ExportedProgram, in_spec: str, out_spec: str) -> str:
             "out_spec": out_spec,
             "tensor_leaves": [i for i, a in enumerate(args) if isinstance(a, TensorArgument)],
             "number_leaves": [i for i, a in enumerate(args) if isinstance(a, SymIntArgument)],
+            "returns_numbers": any(isinstance(a, SymIntArgument) for a in outs),
             "constants": [
                 (i, a.value) for i, a in enumerate(args) if isinstance(a, ConstantArgument)
             ],

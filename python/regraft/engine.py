@@ -183,7 +183,7 @@ class Engine:
     @staticmethod
     def deserialize(data: bytes, *, retain: str = "auto", realised: str = "") -> Engine:
         """An engine of the bytes of an engine file; arguments and errors as for ``load``."""
-        return Engine(_regraft.Engine.deserialize(data, engine_options(retain, realised)))
+        return Engine(_regraft.Engine.deserialize(data, engine_options(retain, realised, False)))
 
     def save(
         self,
@@ -296,17 +296,20 @@ class Engine:
         )
 
 
-def engine_options(retain: str, realised: str = "") -> _regraft.EngineOptions:
+def engine_options(retain: str, realised: str = "", adopt: bool = True) -> _regraft.EngineOptions:
     """Options of the core from keyword arguments."""
     options = _regraft.EngineOptions()
+    options.adopt = adopt
     options.set_retain(retain)
     options.realised = realised
     return options
 
 
-def load_engine(path: str | os.PathLike[str], retain: str = "auto", realised: str = "") -> Engine:
+def load_engine(
+    path: str | os.PathLike[str], retain: str = "auto", realised: str = "", adopt: bool = False
+) -> Engine:
     """Loads an engine file; its plan is realised for this machine."""
-    return Engine(_regraft.Engine.load(os.fspath(path), engine_options(retain, realised)))
+    return Engine(_regraft.Engine.load(os.fspath(path), engine_options(retain, realised, adopt)))
 
 
 def _one_form(strip_weights: bool, immutable: bool) -> None:

@@ -115,7 +115,12 @@ def refit_module_weights(
         refitted = compiled.fork()
         refitted.refit(new_weight_module, cast=cast)
         if verify_output:
-            verify(refitted, new_weight_module, arg_inputs, kwarg_inputs, rtol=rtol, atol=atol)
+            try:
+                verify(refitted, new_weight_module, arg_inputs, kwarg_inputs, rtol=rtol, atol=atol)
+            except VerificationError as error:
+                # Whoever keeps the error must not keep the fork, which shares memory.
+                del refitted
+                raise error.with_traceback(None) from None
         if not in_place:
             refitted.forget_previous()  # Those are the original's, which may want to write to them.
             return refitted
@@ -204,8 +209,10 @@ def construct_refit_mapping(
         for PyTorch segments. bfloat16 comes as float32, which holds it exactly.
     """
     args = () if isinstance(module, ExportedProgram) else tuple(inputs)
-    if isinstance(module, fx.GraphModule) and module.training:
-        module.eval()
+    if isinstance(module, fx.GraphModule):
+        # Those of torch.export say that they are in training mode, and cannot leave it.
+        with torch.no_grad():
+            module, args = torch.export.export(module, args), ()
     compiled = compile(module, args, settings=settings)
     if not isinstance(compiled, Engine | Module):
         raise InvalidArgumentError("[refit] settings: a dry run has no weights")

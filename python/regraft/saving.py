@@ -38,12 +38,20 @@ def save(
     compiled.save(path, strip_weights=strip_weights, immutable=immutable)
 
 
-def load(path: str | os.PathLike[str], *, retain: str = "auto", realised: str = "") -> Any:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    retain: str = "auto",
+    realised: str = "",
+    adopt: bool = False,
+) -> Any:
     """Loads what ``save`` wrote, or the compiled program in a ``.pt2`` of ``torch.export.save``.
 
     Args:
         retain: Which parameters stay at hand for partial refits and saving: "auto", "host", "none".
         realised: Of an engine file: text of ``Engine.realised_plan()`` whose choices to repeat.
+        adopt: Use constants that are parameters of the file where they lie: loads faster and shares
+            the memory with other processes, but such constants cannot be refitted in place.
 
     Returns:
         An ``Engine`` or a ``Module``; its plans are realised for this machine.
@@ -62,11 +70,11 @@ def load(path: str | os.PathLike[str], *, retain: str = "auto", realised: str = 
     except IsADirectoryError:
         is_archive = False  # The core says it in its own words.
     if not is_archive:
-        return load_engine(name, retain, realised)
+        return load_engine(name, retain, realised, adopt)
     if realised:
         raise InvalidArgumentError("[engine] realised: want an engine file, have an archive")
     if is_module_file(name) or not _is_exported(name):
-        return load_module(name, retain=retain)
+        return load_module(name, retain=retain, adopt=adopt)
     held = held_tensor(torch.export.load(name))
     if held is None:
         raise UnsupportedError(f"[engine] {name}: a program that is not compiled; compile it")

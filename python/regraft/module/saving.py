@@ -131,7 +131,7 @@ def is_module_file(file: str | IO[bytes]) -> bool:
         return False
 
 
-def load_module(path: str, *, retain: str = "auto") -> Module:
+def load_module(path: str, *, retain: str = "auto", adopt: bool = False) -> Module:
     """Loads a saved module; its plans are realised for this machine.
 
     Raises:
@@ -139,12 +139,13 @@ def load_module(path: str, *, retain: str = "auto") -> Module:
         UnsupportedError: PyTorch segments use ops that are not registered here.
     """
     with open(path, "rb") as file:
-        return _load(file, path, engine_options(retain), path)
+        return _load(file, path, engine_options(retain, adopt=adopt), path)
 
 
 def module_from_bytes(data: bytes, *, retain: str = "auto") -> Module:
     """As ``load_module``, of the bytes of the file."""
-    return _load(io.BytesIO(data), "module in memory", engine_options(retain), None)
+    options = engine_options(retain, adopt=False)
+    return _load(io.BytesIO(data), "module in memory", options, None)
 
 
 def _load(

@@ -1,0 +1,355 @@
+"""Compiled modules as files and inside ExportedPrograms: nothing lost, nothing trusted."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import partial
+import pytest
+import torch
+from torch import nn
+
+import regraft
+from regraft.module.graph_json import graph_from_json, graph_to_json
+
+X = torch.linspace(-2, 2, 24).reshape(4, 6)
+
+
+@pytest.fixture(scope="module")
+def module() -> regraft.Module:
+    torch.set_num_threads(2)
+    return regraft.compile(partial.layers_program(0))
+
+
+def _rewritten(path: Path, entry: str, change: Any) -> bytes:
+    """The archive with one entry changed by `change(bytes)`; None drops it."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == entry:
+                data = change(data)
+                if data is None:
+                    continue
+            new.writestr(name, data)
+    return out.getvalue()
+
+
+def test_a_module_comes_back(module: regraft.Module, tmp_path: Path) -> None:
+    path = tmp_path / "m.rgm"
+    regraft.save(module, path)
+    loaded = regraft.load(path)
+    assert partial.same(loaded(X), module(X))
+    assert repr(loaded) == repr(module)
+    assert loaded.code == module.code
+    assert loaded.refit_map() == module.refit_map()
+    loaded.refit(partial.layers_program(1))
+    partial.close(loaded(X), partial.layers(1)(X))
+    assert partial.same(module(X), regraft.load(path)(X))
+    regraft.save(loaded, path)
+    partial.close(regraft.load(path)(X), partial.layers(1)(X))
+    assert os.listdir(tmp_path) == ["m.rgm"]
+
+
+# Knows nothing of the model's source.
+_LOAD = """
+import sys, torch, regraft
+module = regraft.load(sys.argv[1])
+x = torch.linspace(-2, 2, 24).reshape(4, 6)
+torch.save(module(x), sys.argv[2])
+module.refit(torch.load(sys.argv[3]))
+torch.save(module(x), sys.argv[4])
+"""
+
+
+def test_another_process_loads_and_refits_without_the_source(
+    module: regraft.Module, tmp_path: Path
+) -> None:
+    regraft.save(module, tmp_path / "m.rgm")
+    torch.save(partial.tensors(partial.layers(1)), tmp_path / "w")
+    files = [str(tmp_path / name) for name in ("m.rgm", "0", "w", "1")]
+    package = str(Path(regraft.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", _LOAD, *files], check=True, env={"PYTHONPATH": package})
+    partial.close(torch.load(tmp_path / "0"), partial.layers(0)(X))
+    partial.close(torch.load(tmp_path / "1"), partial.layers(1)(X))
+
+
+def test_stripped_and_immutable_files(module: regraft.Module, tmp_path: Path) -> None:
+    regraft.save(module, tmp_path / "s", strip_weights=True)
+    stripped = regraft.load(tmp_path / "s")
+    with pytest.raises(regraft.StateError, match="no weights yet"):
+        stripped(X)
+    with pytest.raises(regraft.StateError, match="no weights yet"):
+        regraft.save(stripped, tmp_path / "again")
+    stripped.refit(partial.layers(0).state_dict())
+    assert partial.same(stripped(X), module(X))
+    regraft.save(module, tmp_path / "i", immutable=True)
+    immutable = regraft.load(tmp_path / "i")
+    assert partial.same(immutable(X), module(X))
+    with pytest.raises(regraft.StateError, match="immutable"):
+        immutable.refit(partial.layers_program(1))
+    with pytest.raises(ValueError, match="exclude each other"):
+        regraft.save(module, tmp_path / "x", strip_weights=True, immutable=True)
+    assert sorted(os.listdir(tmp_path)) == ["i", "s"]
+
+
+def test_l8_stripped_files_do_not_depend_on_values(tmp_path: Path) -> None:
+    files = []
+    for seed in (0, 1):
+        model = partial.layers(seed)
+        model.hidden.fill_(1.0)  # Comes with the file: no checkpoint brings it.
+        compiled = regraft.compile(torch.export.export(model, (torch.randn(4, 6),)), name="same")
+        regraft.save(compiled, tmp_path / str(seed), strip_weights=True)
+        files.append((tmp_path / str(seed)).read_bytes())
+    assert files[0] == files[1]
+
+
+def test_engines_lie_at_page_borders(module: regraft.Module, tmp_path: Path) -> None:
+    regraft.save(module, tmp_path / "m")
+    data = (tmp_path / "m").read_bytes()
+    engine = module.engines[0].serialize()
+    assert data.find(engine) % 4096 == 0
+    with zipfile.ZipFile(tmp_path / "m") as archive:
+        assert archive.testzip() is None
+        assert not [n for n in archive.namelist() if "pkl" in n or "pickle" in n]
+    mapped = regraft.load(tmp_path / "m")
+    assert mapped.memory().mapped + mapped.memory().constants > 0
+
+
+def test_strides_and_unusual_tensors_survive(tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("turned", torch.randn(3, 4).t() + 2)
+            self.register_buffer("point", torch.tensor(2.5))
+            self.register_buffer("low", torch.rand(3).bfloat16())
+            self.register_buffer("whole", torch.tensor([2, 1, 0]))
+            self.register_buffer("empty", torch.zeros(0, 3))
+
+        def forward(self, x: torch.Tensor) -> Any:
+            y = partial.xlog1py(x, self.turned)
+            return (
+                partial.xlog1py(y, self.point)[:, self.whole],
+                partial.xlog1py(y, self.low),
+                torch.cat([partial.xlog1py(y, y.abs()), self.empty]),
+            )
+
+    compiled = regraft.compile(
+        Odd().eval(), (torch.randn(4, 3),), torch_executed_ops=["aten.cat", "aten.index"]
+    )
+    regraft.save(compiled, tmp_path / "m")
+    x = torch.randn(4, 3)
+    loaded = regraft.load(tmp_path / "m")
+    assert partial.same(loaded(x), compiled(x))
+    bank = loaded.bank
+    assert bank is not None
+    assert bank.tensors["turned"].stride() == (1, 4)
+
+
+def test_regions_survive(tmp_path: Path) -> None:
+    class Control(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cond(x.sum() > 0, lambda z: z * 2.0, lambda z: z.sin() - 1.0, (x,))
+
+    compiled = regraft.compile(Control().eval(), (torch.randn(3, 4),))
+    regraft.save(compiled, tmp_path / "m")
+    loaded = regraft.load(tmp_path / "m")
+    for x in (torch.ones(3, 4), -torch.ones(3, 4)):
+        partial.close(loaded(x), Control()(x))
+
+
+def test_arguments_of_every_kind_survive() -> None:
+    graph = torch.fx.Graph()
+    x = graph.placeholder("x")
+    y = graph.call_function(
+        torch.ops.aten._to_copy.default,
+        (x,),
+        {"dtype": torch.float64, "memory_format": torch.contiguous_format},
+    )
+    z = graph.call_function(torch.ops.aten.clamp.default, (y, float("-inf"), 0.1))
+    size = graph.call_function(torch.ops.aten.sym_size.int, (x, 0))
+    half = graph.call_function(__import__("operator").floordiv, (size, 2))
+    kinds = {"layout": torch.strided, "device": torch.device("cpu")}
+    n = graph.call_function(torch.ops.aten.full.default, ([half, 2], True), kinds)
+    graph.output((z, n))
+    module = torch.fx.GraphModule({}, graph)
+    text = json.dumps(graph_to_json(module))
+    again = graph_from_json(json.loads(text), "again")
+    value = torch.randn(5)
+    assert partial.same(again(value), module(value))
+    assert json.dumps(graph_to_json(again)) == text
+
+
+def _load_bytes(data: bytes, tmp_path: Path) -> Any:
+    path = tmp_path / "hostile"
+    path.write_bytes(data)
+    return regraft.load(path)
+
+
+def test_hostile_archives_are_errors(module: regraft.Module, tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    regraft.save(module, path)
+    data = path.read_bytes()
+    for end in (0, 1, 2, 10, len(data) // 2, len(data) - 1):
+        with pytest.raises((regraft.CorruptError, regraft.VersionError)):
+            _load_bytes(data[:end], tmp_path)
+    at = data.find(module.engines[0].serialize()) + 200
+    with pytest.raises(regraft.CorruptError):  # A byte of an engine.
+        _load_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], tmp_path)
+    for entry in ("engine_0.rgf", "weights.safetensors"):
+        with pytest.raises(regraft.CorruptError):
+            _load_bytes(_rewritten(path, entry, lambda _: None), tmp_path)
+        with pytest.raises(regraft.CorruptError):
+            _load_bytes(_rewritten(path, entry, lambda d: d[: len(d) // 2]), tmp_path)
+
+    def manifest(change: Any) -> bytes:
+        def edit(data: bytes) -> bytes:
+            value = json.loads(data)
+            change(value)
+            return json.dumps(value).encode()
+
+        return _rewritten(path, "module.json", edit)
+
+    with pytest.raises(regraft.VersionError, match="version 99"):
+        _load_bytes(manifest(lambda m: m.update(version=99)), tmp_path)
+    changes = {
+        "another format": lambda m: m.update(format="x"),
+        "no layout": lambda m: m.pop("layout"),
+        "a segment's name": lambda m: m["layout"]["segments"][0].update(name="a;b"),
+        "an unknown value": lambda m: m["layout"]["segments"][2]["inputs"][0].__setitem__(0, "no"),
+        "an unknown weight": lambda m: m["layout"]["segments"][1].update(weights=["no"]),
+        "a parameter's dims": lambda m: [p["spec"].update(dims=[7]) for p in m["table"]],
+        "a call": lambda m: m.update(call="{}"),
+        "a list": lambda m: m.update(torch=[]),
+    }
+    for what, change in changes.items():
+        with pytest.raises(regraft.CorruptError):
+            print(what, _load_bytes(manifest(change), tmp_path)(X))
+    for target in (
+        "os.system",
+        "builtins::eval",
+        "aten::../relu.default",
+        "torch.hub.load",
+        "operator.attrgetter",
+        "aten::__class__.default",
+        "aten::relu.__class__",
+    ):
+
+        def call(m: Any, target: str = target) -> None:
+            nodes = m["torch"]["torch_1"]["nodes"]
+            next(n for n in nodes if n["op"] == "call_function")["target"] = target
+
+        with pytest.raises((regraft.CorruptError, regraft.UnsupportedError)):
+            _load_bytes(manifest(call), tmp_path)
+
+    def method(m: Any) -> None:
+        m["torch"]["torch_1"]["nodes"][-2].update(op="call_method", target="tolist")
+
+    with pytest.raises(regraft.CorruptError):
+        _load_bytes(manifest(method), tmp_path)
+
+
+def test_missing_files_and_folders(module: regraft.Module, tmp_path: Path) -> None:
+    with pytest.raises(regraft.NotFoundError):
+        regraft.load(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError):
+        regraft.load(tmp_path / "nothing")
+    with pytest.raises(regraft.NotFoundError):
+        regraft.save(module, tmp_path / "no" / "folder")
+    with pytest.raises(regraft.Error):
+        regraft.load(tmp_path)
+    with pytest.raises(TypeError, match=r"want a regraft\.Engine or regraft\.Module"):
+        regraft.save(partial.layers(0), tmp_path / "x")  # type: ignore[arg-type]
+
+
+def test_a_failed_save_leaves_the_old_file(
+    module: regraft.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m"
+    regraft.save(module, path)
+    old = path.read_bytes()
+
+    def fail(*_: Any) -> None:
+        raise OSError("injected")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(regraft.IoError, match="injected"):
+        regraft.save(module, path)
+    assert path.read_bytes() == old
+    assert os.listdir(tmp_path) == ["m"]
+
+
+def test_engines_as_bytes() -> None:
+    model = nn.Linear(4, 3).eval()
+    engine = regraft.compile(model, (torch.randn(2, 4),))
+    data = engine.serialize()
+    x = torch.randn(2, 4)
+    again = regraft.Engine.deserialize(data)
+    assert partial.same(again(x), engine(x))
+    again.refit({"weight": torch.zeros(3, 4), "bias": torch.ones(3)}, in_place=True)
+    assert torch.equal(again(x), torch.ones(2, 3))
+    assert len(engine.serialize(strip_weights=True)) < len(data)
+    for end in range(0, len(data), 97):
+        with pytest.raises((regraft.CorruptError, regraft.VersionError)):
+            regraft.Engine.deserialize(data[:end])
+    with pytest.raises(ValueError, match="exclude each other"):
+        engine.serialize(strip_weights=True, immutable=True)
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, *, more: dict[str, torch.Tensor], times: int = 2) -> Any:
+        y = self.linear(x)
+        return {"y": y * times, "z": [partial.xlog1py(y, more["a"].abs()), None]}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_exported_programs_that_hold_one(whole: bool, tmp_path: Path) -> None:
+    model = Nested().eval().requires_grad_(False)
+    kwargs = {"more": {"a": torch.randn(3, 4)}, "times": 2}
+    batch = {0: torch.export.Dim("n", min=2)}
+    shapes = {"x": batch, "more": {"a": batch}, "times": None}
+    x = torch.randn(3, 4)
+    compiled: Any = (
+        regraft.compile(model.linear, (x,), dynamic_shapes=(batch,))
+        if whole
+        else regraft.compile(model, (x,), kwargs, dynamic_shapes=shapes)
+    )
+    program = regraft.to_exported_program(compiled)
+    torch.export.save(program, tmp_path / "m.pt2")
+    loaded = torch.export.load(tmp_path / "m.pt2").module()
+    for n in (2, 7):
+        x = torch.randn(n, 4)
+        own = {} if whole else {"more": {"a": torch.randn(n, 4)}, "times": 2}
+        want = (model.linear if whole else model)(x, **own)
+        partial.close(loaded(x, **own), want)
+    kind = regraft.Engine if whole else regraft.Module
+    assert isinstance(regraft.load(tmp_path / "m.pt2"), kind)
+
+
+def test_exported_programs_refuse_what_they_cannot_hold(tmp_path: Path) -> None:
+    class Number(nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return partial.xlog1py(x, x.abs()), x.shape[0]
+
+    compiled = regraft.compile(
+        Number().eval(), (torch.randn(3),), dynamic_shapes=({0: torch.export.Dim.AUTO},)
+    )
+    with pytest.raises(regraft.UnsupportedError, match="returns numbers"):
+        regraft.to_exported_program(compiled)
+    torch.export.save(torch.export.export(nn.ReLU(), (torch.randn(3),)), tmp_path / "p.pt2")
+    with pytest.raises(regraft.UnsupportedError, match="is not compiled"):
+        regraft.load(tmp_path / "p.pt2")
+    hostile = torch.zeros(100, dtype=torch.uint8)
+    with pytest.raises(regraft.CorruptError, match="does not hold"):
+        torch.ops.regraft.run_engine(hostile, "{}", [])
