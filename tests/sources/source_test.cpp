@@ -104,6 +104,18 @@ TEST(MakeSource, GivesTensorsByName) {
   EXPECT_THAT(error_of([&] { source->read("nonee"); }), HasSubstr("nearest name is 'none'"));
 }
 
+TEST(SelectTensors, HasTheWantedNamesThatTheSourceHas) {
+  const float value = 3;
+  const auto all = make_source({{"a", {TensorView(&value, DType::F32, {1}), nullptr, false}},
+                                {"b", {TensorView(&value, DType::F32, {1}), nullptr, false}}});
+  const auto some = select_tensors(all, {"b", "c"});
+  EXPECT_THAT(some->names(), ElementsAre("b"));
+  EXPECT_EQ(some->read("b").view.data, &value);
+  EXPECT_EQ(some->spec("b").dims, Dims{1});
+  EXPECT_THROW(some->read("a"), Error);
+  EXPECT_THROW(some->spec("a"), Error);
+}
+
 TEST(MakeSource, ChecksViews) {
   const double x[4] = {};
   const auto failure = [](TensorView view) {
