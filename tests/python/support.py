@@ -48,6 +48,12 @@ def truth(model: nn.Module, inputs: tuple[Tensor, ...]) -> Truth:
     return Truth(f32, f64, errors)
 
 
+@functools.lru_cache(maxsize=8)
+def truth_of(name: str, seed: int, batch: int, sequence: int | None) -> Truth:
+    """What the model of the zoo answers to its example inputs of seed 5."""
+    return truth(model(name, seed), zoo.example_inputs(name, batch, seed=5, sequence=sequence))
+
+
 def flat(outputs: object) -> tuple[Tensor, ...]:
     leaves = torch.utils._pytree.tree_leaves(outputs)
     assert all(isinstance(leaf, Tensor) for leaf in leaves)
