@@ -31,6 +31,7 @@ from regraft.module.report import ModuleMemoryReport, ModuleRefitReport
 from regraft.refit import VerificationError, construct_refit_mapping, refit_module_weights
 from regraft.saving import load, save, to_exported_program
 from regraft.settings import CompilationSettings
+from regraft.mutable import MutableModule
 from regraft.tracking import notify_weights_changed
 
 __version__ = "0.1.0"
@@ -53,6 +54,7 @@ __all__ = [
     "Module",
     "ModuleMemoryReport",
     "ModuleRefitReport",
+    "MutableModule",
     "NotFoundError",
     "OutOfMemoryError",
     "RefitReport",

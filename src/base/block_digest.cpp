@@ -32,7 +32,12 @@ std::vector<Digest> digests(std::span<const Block> blocks) {
       pieces.push_back({bytes + begin, std::min(kPiece, block.bytes - begin)});
   }
   std::vector<Digest> hashes(pieces.size());
-  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+  // Waking a team costs more than hashing a few pieces.
+  size_t total = 0;
+  for (const Block& block : blocks)
+    total += block.bytes;
+  const auto count = static_cast<int64_t>(pieces.size());
+  parallel_for(count, total < 4 * kPiece ? count : 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const auto at = static_cast<size_t>(i);
       hashes[at] = digest_of(pieces[at].data, pieces[at].bytes);

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from regraft.errors import InvalidArgumentError
-from regraft.settings import CompilationSettings
+from regraft.settings import CompilationSettings, want_known
 from regraft.tracking import TRACK
 
 # Decided by torch.compile or per graph.
@@ -39,14 +38,11 @@ class Options:
         """From the user's dict.
 
         Raises:
-            TypeError: Names that are no options; each with the nearest one.
+            TypeError: Names that are no options; names the nearest ones.
             InvalidArgumentError: A value is not usable.
         """
         given = dict(given or {})
-        known = option_names()
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise TypeError("[dynamo] options: " + "; ".join(_unknown(n, known) for n in unknown))
+        want_known(given, option_names())
         if given.get("track", "version") not in TRACK:
             raise InvalidArgumentError(
                 f"[dynamo] track: want one of {', '.join(map(repr, TRACK))}, "
@@ -54,25 +50,11 @@ class Options:
             )
         full = bool(given.get("require_full_compilation", False))
         own = {name: given.pop(name) for name in ("track", "fallback_on_grad") if name in given}
-        if "require_full_compilation" in given and not _takes("require_full_compilation"):
-            del given["require_full_compilation"]
         return Options(given, require_full_compilation=full, **own)
 
 
 def option_names() -> list[str]:
     """Every name that ``options=`` may have."""
     own = ["track", "fallback_on_grad", "require_full_compilation"]
-    return sorted({*_setting_names(), *own} - _NOT_OPTIONS)
-
-
-def _setting_names() -> set[str]:
-    return {field.name for field in dataclasses.fields(CompilationSettings)} | {"progress"}
-
-
-def _takes(name: str) -> bool:
-    return name in _setting_names()
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"no option is named {name!r}; the nearest is {nearest[0]!r}"
+    settings = {field.name for field in dataclasses.fields(CompilationSettings)}
+    return sorted({*settings, "progress", *own} - _NOT_OPTIONS)

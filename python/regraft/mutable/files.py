@@ -1,0 +1,147 @@
+"""Files of mutable modules: a zip of a manifest (JSON) and stripped engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.export import Dim
+from torch.export.dynamic_shapes import _DimHint
+
+from regraft.errors import CorruptError, MissingFileError, VersionError
+from regraft.mutable.calls import CallKind, FreeDims
+from regraft.mutable.follower import Follower
+from regraft.saving import load as load_engine
+
+_VERSION = 1
+_MANIFEST = "mutable.json"
+_PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds."""
+
+    settings: dict[str, Any]
+    options: dict[str, Any]
+    hints: tuple[Any, dict[str, Any]] | None
+    free: dict[CallKind, FreeDims]
+    engines: dict[str, Any]
+
+
+def save(follower: Follower, path: str | os.PathLike[str]) -> None:
+    """Writes atomically; settings that are objects (caches, callbacks) are left out.
+
+    Raises:
+        TypeError: Dynamic shapes that have no text form, such as derived dims.
+    """
+    manifest = {
+        "version": _VERSION,
+        "options": follower.options(),
+        "settings": {k: v for k, v in follower.settings.items() if _is_plain(v)},
+        "hints": None if follower.hints is None else _encode(follower.hints),
+        "free": [
+            [kind.spec, list(kind.leaves), [sorted(dims) for dims in free]]
+            for kind, free in follower.free.items()
+        ],
+        "engines": list(follower.kept),
+    }
+    target = Path(path)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        written = Path(folder) / "new"
+        with zipfile.ZipFile(written, "w") as archive:
+            archive.writestr(_MANIFEST, json.dumps(manifest))
+            for key, engine in follower.kept.items():
+                engine.save(Path(folder) / key, strip_weights=True)
+                archive.write(Path(folder) / key, key)
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+        written.replace(target)
+
+
+def load(path: str | os.PathLike[str]) -> Saved:
+    """Reads what ``save`` wrote.
+
+    Raises:
+        MissingFileError, CorruptError, VersionError: Not such a file.
+    """
+    if not os.path.exists(path):
+        raise MissingFileError(f"[mutable] {os.fspath(path)}: the file does not exist")
+    try:
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+            manifest = json.loads(archive.read(_MANIFEST))
+            if manifest["version"] != _VERSION:
+                raise VersionError(
+                    f"[mutable] {os.fspath(path)}: want version {_VERSION}, "
+                    f"have {manifest['version']}"
+                )
+            engines = {}
+            for number, key in enumerate(manifest["engines"]):
+                file = Path(folder) / str(number)
+                file.write_bytes(archive.read(key))
+                engines[key] = load_engine(file)
+        hints = manifest["hints"]
+        return Saved(
+            manifest["settings"],
+            manifest["options"],
+            None if hints is None else _decode(hints, {}),
+            {
+                CallKind(spec, tuple(map(_tuple, leaves))): tuple(map(frozenset, free))
+                for spec, leaves, free in manifest["free"]
+            },
+            engines,
+        )
+    except (zipfile.BadZipFile, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CorruptError(
+            f"[mutable] {os.fspath(path)}: not a file of MutableModule.save: {error}"
+        ) from error
+
+
+def _tuple(leaf: Any) -> Any:
+    return tuple(leaf) if isinstance(leaf, list) else leaf
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    return isinstance(value, _PLAIN)
+
+
+def _encode(value: Any) -> Any:
+    """Dynamic shapes as JSON: containers and dims are objects with one key."""
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_encode(item) for item in value]}
+    if isinstance(value, Mapping):
+        return {"dict": [[_encode(key), _encode(item)] for key, item in value.items()]}
+    if isinstance(value, _DimHint):
+        return {"hint": [value.type.name, value.min, value.max]}
+    if type(value) is Dim:
+        return {"dim": [value.__name__, value.min, value.max]}
+    raise TypeError(f"[mutable] dynamic shapes: {value!r} cannot be saved")
+
+
+def _decode(value: Any, dims: dict[str, Any]) -> Any:
+    # One Dim per name: arguments that share one have equal sizes.
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "dict":
+        return {_decode(key, dims): _decode(item, dims) for key, item in inner}
+    if kind == "dim":
+        name, least, greatest = inner
+        return dims.setdefault(name, Dim(name, min=least, max=greatest))
+    if kind == "hint":
+        hint = getattr(Dim, inner[0])
+        return hint if inner[1:] == [None, None] else hint(min=inner[1], max=inner[2])
+    items = [_decode(item, dims) for item in inner]
+    return tuple(items) if kind == "tuple" else items

@@ -1,0 +1,269 @@
+"""Keeps engines in step with a module that its owner changes."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import warnings
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from regraft._compile import compile
+from regraft.errors import InvalidArgumentError, MismatchError
+from regraft.mutable.calls import Call, CallKind, FreeDims, describe, differing, free_shapes, joined
+from regraft.mutable.program import Compiled, describe_inputs, fingerprint, places_of
+from regraft.mutable.watch import ModuleWatch, Touch
+from regraft.tracking import WeightTracker
+
+# Settings that leave nothing to follow with.
+_REFUSED = ("immutable_weights", "strip_engine_weights", "dryrun")
+
+
+class Follower:
+    """The engines of one module.
+
+    Thread-safety: ``run`` may be called from several threads; the module must not be changed while
+    another thread is in ``run`` up to its engine's start.
+
+    Args:
+        module: Followed; in evaluation mode whenever something is compiled.
+        settings: For ``regraft.compile``.
+        track: As of ``regraft.tracking.WeightTracker``.
+        strict: As of ``torch.export.export``.
+        max_engines: Kept for calls of other kinds and sizes, and for structures that may come back.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        settings: dict[str, Any],
+        *,
+        track: str,
+        strict: bool,
+        max_engines: int,
+    ) -> None:
+        refused = [name for name in _REFUSED if settings.get(name)]
+        if refused:
+            raise InvalidArgumentError(
+                f"[mutable] {', '.join(refused)}: a mutable module needs weights it can replace"
+            )
+        if max_engines < 1:
+            raise InvalidArgumentError(
+                f"[mutable] max_engines: want at least 1, have {max_engines}"
+            )
+        self.module = module
+        self.max_engines = max_engines
+        self.settings = settings
+        self.track = track
+        self.strict = strict
+        self.hints: tuple[Any, dict[str, Any]] | None = None
+        self.last_refit: Any = None
+        # By fingerprint, the one used last at the end.
+        self.kept: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        self._programs: list[Compiled] = []
+        self._free: dict[CallKind, FreeDims] = {}
+        self._begin()
+
+    # ---- running ----
+
+    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Runs the module as it is now."""
+        call = describe(args, kwargs)
+        while True:
+            with self._lock:
+                self._follow()
+                program = self._program_for(call, args, kwargs)
+                self._refit(program)
+            try:
+                return program.engine(*args, **kwargs)
+            except MismatchError:
+                if program.is_fixed():
+                    raise
+                program.refused.add(call.shapes)
+
+    @property
+    def engines(self) -> list[Any]:
+        """The engines in use, the one used last at the end."""
+        return [program.engine for program in self._programs]
+
+    def set_hints(self, hints: tuple[Any, dict[str, Any]] | None) -> None:
+        """Replaces the expected ranges of sizes; programs are made anew."""
+        with self._lock:
+            self.hints = hints
+            self._programs.clear()
+
+    @property
+    def free(self) -> dict[CallKind, FreeDims]:
+        """Dims in which calls were seen to differ, by kind of call."""
+        return dict(self._free)
+
+    def restore_free(self, free: Mapping[CallKind, FreeDims]) -> None:
+        """What ``free`` was elsewhere."""
+        self._free.update(free)
+
+    def options(self) -> dict[str, Any]:
+        """The arguments that are no settings."""
+        return {"track": self.track, "strict": self.strict, "max_engines": self.max_engines}
+
+    def notify(self, names: Collection[str] | None) -> None:
+        """Announces writes to weights that leave no trace."""
+        with self._lock:
+            self._tracker.notify(names)
+
+    # ---- following ----
+
+    def _begin(self) -> None:
+        self._watch = ModuleWatch(self.module)
+        tensors = self._watch.tensors()
+        self._tracker = WeightTracker(self._watch.slots_named(), tensors, self.track)
+        self._build = _build_of(tensors)
+        self._programs.clear()
+
+    def _follow(self) -> None:
+        touch = self._watch.touched()
+        if touch is Touch.STRUCTURE:
+            self._begin()
+            return
+        if touch is Touch.ALL_WEIGHTS:
+            self._tracker.notify()
+        tensors = self._watch.tensors()
+        changed = set(self._tracker.changed(tensors))
+        if not changed:
+            return
+        if _build_of(tensors) != self._build:
+            self._begin()
+            return
+        slots = {i for i, name in enumerate(self._tracker.names) if name in changed}
+        for program in self._programs:
+            program.pending |= slots
+        self._tracker.accept()
+
+    def _watch_again(self) -> None:
+        # torch.export puts copies of the lists and dicts of a module back in their places.
+        watch = ModuleWatch(self.module)
+        if watch.slots_named() != self._watch.slots_named():
+            self._begin()
+        self._watch = watch
+
+    def _refit(self, program: Compiled) -> None:
+        if not program.pending:
+            return
+        tensors = self._watch.tensors()
+        weights = {n: tensors[i] for n, i in program.places.items() if i in program.pending}
+        if weights:
+            self.last_refit = program.engine.refit(weights, partial=True)
+        program.pending.clear()
+
+    # ---- compiling ----
+
+    def _program_for(
+        self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Compiled:
+        for program in reversed(self._programs):
+            if program.answers(call):
+                self._programs.remove(program)
+                self._programs.append(program)
+                return program
+        program = self._compile(call, args, dict(sorted(kwargs.items())))
+        # What the new one answers too is not needed twice.
+        self._programs = [p for p in self._programs if not _covers(program, p)]
+        self._programs.append(program)
+        del self._programs[: -self.max_engines]
+        return program
+
+    def _compile(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compiled:
+        self._want_exportable()
+        exported = self._export(call, args, kwargs)
+        self._watch_again()
+        sizes, ranges = describe_inputs(exported)
+        places = places_of(exported, self._watch.slots, self._watch.tensors())
+        key = fingerprint(exported)
+        engine = self.kept.pop(key, None)
+        if engine is None:
+            engine = compile(exported, **self.settings)
+        else:
+            self.last_refit = engine.refit(exported)
+        self.kept[key] = engine
+        while len(self.kept) > self.max_engines:
+            del self.kept[next(iter(self.kept))]
+        return Compiled(engine, call.kind, sizes, ranges, places)
+
+    def _want_exportable(self) -> None:
+        if self.module.training:
+            raise InvalidArgumentError(
+                "[mutable] the module is in training mode; call eval() before running it"
+            )
+        slots = zip(self._watch.slots, self._watch.tensors(), strict=True)
+        names = [slot.name for slot, t in slots if t.is_inference() and t.requires_grad]
+        if names:
+            raise InvalidArgumentError(
+                "[mutable] weights made under torch.inference_mode() must not require grad; call "
+                f"requires_grad_(False) there: {', '.join(names)}"
+            )
+
+    def _export(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
+        shapes = self._shapes(call, args, kwargs)
+        with torch.inference_mode(False), torch.no_grad():
+            if shapes is not None:
+                try:
+                    return torch.export.export(
+                        self.module, args, kwargs, dynamic_shapes=shapes, strict=self.strict
+                    )
+                except Exception as error:
+                    # Sizes out of the expected range, or that the program cannot leave free.
+                    if self.hints is not None:
+                        warnings.warn(
+                            "[mutable] the call does not fit the expected dynamic shapes and is "
+                            f"compiled for its own sizes: {error}",
+                            stacklevel=2,
+                        )
+            return torch.export.export(self.module, args, kwargs, strict=self.strict)
+
+    def _shapes(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.hints is not None:
+            positional, by_name = self.hints
+            full = {name: by_name.get(name) for name in kwargs}
+        else:
+            for program in self._programs:
+                if program.kind == call.kind:
+                    free = differing(Call(call.kind, _shape_of(program)), call)
+                    self._free[call.kind] = joined(self._free.get(call.kind), free)
+            free_dims = self._free.get(call.kind)
+            if free_dims is None or not any(free_dims):
+                return None
+            positional, full = free_shapes(args, kwargs, free_dims)
+        return _by_parameter(self.module, args, kwargs, positional, full)
+
+
+def _shape_of(program: Compiled) -> Any:
+    return program.sizes
+
+
+def _covers(new: Compiled, old: Compiled) -> bool:
+    shapes = tuple(tuple(s if isinstance(s, int) else -1 for s in sizes) for sizes in old.sizes)
+    return new.answers(Call(old.kind, shapes))
+
+
+def _build_of(tensors: list[torch.Tensor]) -> list[Any]:
+    """What a program is made for: sizes, dtypes, and which slots hold one tensor."""
+    first: dict[int, int] = {}
+    return [(t.shape, t.dtype, first.setdefault(id(t), i)) for i, t in enumerate(tensors)]
+
+
+def _by_parameter(
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    positional: tuple[Any, ...],
+    by_name: dict[str, Any],
+) -> Any:
+    """Shapes in the order of the arguments, as ``torch.export.export`` reads them."""
+    try:
+        bound = inspect.signature(module.forward).bind(*positional, **by_name)
+    except TypeError:
+        return (*positional, *by_name.values())
+    return dict(bound.arguments)

@@ -1,0 +1,220 @@
+"""The module that stands in for one that keeps changing."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import torch
+
+from regraft.mutable import files
+from regraft.mutable.follower import Follower
+from regraft.settings import make_settings
+
+
+class MutableModule:
+    """A module that runs as engines and follows every change of the module it wraps.
+
+    Whatever is done to the wrapped module, through this object or directly, is found before the
+    next call by the rules of ``docs/torch_compile.md``, without running it and without tolerances:
+    changed values are refitted, and only they; another structure, other attributes or shapes are
+    compiled, engine cache first. Attributes, methods and items are those of the wrapped module, and
+    ``isinstance`` sees its class.
+
+    Thread-safety: calls may run concurrently, changes of the module may not run beside them.
+
+    Args:
+        pytorch_model: The module; in evaluation mode when it is called.
+        strict: As of ``torch.export.export``.
+        track: How writes are found: "version", "digest" (also those without a trace) or "none".
+        max_engines: How many engines to keep, each with its weights: for calls of other kinds and
+            sizes, and for structures that may come back.
+        **settings: As for ``regraft.compile``.
+
+    Raises:
+        TypeError: ``pytorch_model`` is not a module, or a setting does not exist.
+        InvalidArgumentError: Settings that leave weights no way to change.
+    """
+
+    _regraft: Follower
+
+    def __init__(
+        self,
+        pytorch_model: torch.nn.Module,
+        *,
+        strict: bool = False,
+        track: str = "version",
+        max_engines: int = 4,
+        **settings: Any,
+    ) -> None:
+        if not isinstance(pytorch_model, torch.nn.Module):
+            raise TypeError(
+                f"[mutable] want a torch.nn.Module, have {type(pytorch_model).__name__}"
+            )
+        make_settings(settings)
+        follower = Follower(
+            pytorch_model, settings, track=track, strict=strict, max_engines=max_engines
+        )
+        object.__setattr__(self, "_regraft", follower)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the module as it is now.
+
+        Raises:
+            InvalidArgumentError: Something must be compiled and the module is in training mode.
+            StateError: An input requires grad outside ``torch.no_grad()``.
+        """
+        return self._regraft.run(args, kwargs)
+
+    forward = __call__
+
+    # ---- steering ----
+
+    def set_expected_dynamic_shape_range(
+        self, args_dynamic_shape: tuple[Any, ...], kwargs_dynamic_shape: dict[str, Any]
+    ) -> None:
+        """Says which sizes may vary, so that the first program answers all of them.
+
+        Without it, sizes that differ between calls become free at the second.
+
+        Args:
+            args_dynamic_shape: Per positional argument as in ``torch.export.export``, say
+                ``{0: Dim("batch", min=1, max=8)}`` or None.
+            kwargs_dynamic_shape: The same by keyword; arguments that are None may be left out.
+
+        Raises:
+            TypeError: Not a tuple and a dict.
+        """
+        if not isinstance(args_dynamic_shape, tuple) or not isinstance(kwargs_dynamic_shape, dict):
+            raise TypeError(
+                "[mutable] dynamic shapes: want a tuple and a dict, have "
+                f"{type(args_dynamic_shape).__name__} and {type(kwargs_dynamic_shape).__name__}"
+            )
+        self._regraft.set_hints((args_dynamic_shape, kwargs_dynamic_shape))
+
+    def notify_weights_changed(self, names: Collection[str] | None = None) -> None:
+        """Announces writes that leave no trace; None means all weights.
+
+        Raises:
+            NotFoundError: Names that the module does not have; lists every one.
+        """
+        self._regraft.notify(None if names is None else list(names))
+
+    @property
+    def original_model(self) -> torch.nn.Module:
+        """The wrapped module."""
+        return self._regraft.module
+
+    @property
+    def engines(self) -> list[Any]:
+        """The engines in use, the one used last at the end."""
+        return self._regraft.engines
+
+    @property
+    def last_refit(self) -> Any:
+        """Report of the last refit, or None."""
+        return self._regraft.last_refit
+
+    # ---- files ----
+
+    @staticmethod
+    def save(module: MutableModule, path: str | os.PathLike[str]) -> None:
+        """Writes the engines, without weights, and the settings; not the wrapped module.
+
+        Args:
+            module: Has run at least once, or there is nothing but settings to save.
+            path: Of the file; written atomically.
+        """
+        files.save(module._regraft, path)
+
+    @staticmethod
+    def load(
+        path: str | os.PathLike[str], module: torch.nn.Module, **settings: Any
+    ) -> MutableModule:
+        """A mutable module that uses saved engines wherever their programs are the module's.
+
+        Args:
+            path: Of a file that ``save`` wrote.
+            module: Brings code and weights. Where it differs from the saved one, it is compiled.
+            **settings: Replace saved ones.
+
+        Raises:
+            CorruptError, MissingFileError, VersionError: Not a file this build reads.
+        """
+        saved = files.load(path)
+        loaded = MutableModule(module, **{**saved.settings, **saved.options, **settings})
+        loaded._regraft.kept.update(saved.engines)
+        loaded._regraft.restore_free(saved.free)
+        if saved.hints is not None:
+            loaded.set_expected_dynamic_shape_range(*saved.hints)
+        return loaded
+
+    # ---- passing through ----
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._regraft.module)
+
+    def __getattr__(self, name: str) -> Any:
+        module = object.__getattribute__(self, "_regraft").module
+        value = getattr(module, name)
+        if getattr(value, "__self__", None) is module:
+            return _returning_self(self, module, value)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._regraft.module, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._regraft.module, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *dir(self._regraft.module)})
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._regraft.module[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._regraft.module[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._regraft.module[key]
+
+    def __len__(self) -> int:
+        return len(self._regraft.module)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._regraft.module)
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self._regraft.module
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MutableModule:
+        follower = self._regraft
+        module = copy.deepcopy(follower.module, memo)
+        copied = MutableModule(module, **follower.settings, **follower.options())
+        copied._regraft.set_hints(follower.hints)
+        return copied
+
+    def __reduce__(self) -> Any:
+        raise TypeError("mutable modules are not pickled; use MutableModule.save")
+
+    def __repr__(self) -> str:
+        return f"regraft.MutableModule({self._regraft.module!r})"
+
+
+def _returning_self(mutable: MutableModule, module: torch.nn.Module, method: Any) -> Any:
+    """A method of the module; where it returns the module (``eval()``, ``to()``), this one."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = method(*args, **kwargs)
+        return mutable if result is module else result
+
+    return call
