@@ -28,10 +28,10 @@ from regraft.errors import (
 )
 from regraft.module.module import Module
 from regraft.module.report import ModuleMemoryReport, ModuleRefitReport
+from regraft.mutable import MutableModule
 from regraft.refit import VerificationError, construct_refit_mapping, refit_module_weights
 from regraft.saving import load, save, to_exported_program
 from regraft.settings import CompilationSettings
-from regraft.mutable import MutableModule
 from regraft.tracking import notify_weights_changed
 
 __version__ = "0.1.0"

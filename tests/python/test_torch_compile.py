@@ -370,8 +370,8 @@ def test_options() -> None:
         assert not torch.equal(low, model(x))
         assert support.relative_error(low, model(x)) < 0.05
         for options, error, message in (
-            ({"precison": "bf16"}, TypeError, "'precison'; the nearest is 'precision'"),
-            ({"tracks": 1, "nam": ""}, TypeError, "'nam'; the nearest is 'name'"),
+            ({"precison": "bf16"}, TypeError, r"'precison' \(nearest: 'precision'\)"),
+            ({"tracks": 1, "nam": ""}, TypeError, r"'nam' \(nearest: 'name'\)"),
             ({"track": "versions"}, regraft.InvalidArgumentError, "have 'versions'"),
         ):
             torch._dynamo.reset()
