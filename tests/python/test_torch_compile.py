@@ -442,3 +442,20 @@ def test_threads() -> None:
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def _with_fft(model: Net, x: Tensor) -> Tensor:
+    return model(torch.fft.fft(model(x)).real)
+
+
+def test_ops_without_a_kernel_run_in_parts() -> None:
+    model, x = Net().eval(), torch.randn(3, 4)
+    compiled = _compile(_with_fft)
+    with torch.no_grad():
+        for _ in range(3):
+            torch.testing.assert_close(
+                compiled(model, x), _with_fft(model, x), rtol=1e-4, atol=1e-4
+            )
+            model.first.weight.mul_(1.1)
+            model.norm.running_var.mul_(1.1)
+    assert counters["stats"]["unique_graphs"] == 1
