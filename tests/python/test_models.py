@@ -17,13 +17,7 @@ def _names(*, tiny: bool) -> list[object]:
     return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
 
 
-def _skip(name: str, dialect: str) -> None:
-    if reason := zoo.cannot_export(name, dialect):
-        pytest.skip(reason)
-
-
 def _check(name: str, dialect: str, backend: str, precision: str) -> None:
-    _skip(name, dialect)
     engine = regraft.compile(support.program(name, dialect), backend=backend, precision=precision)
     for batch, sequence in ((2, None), (3, 7)):
         inputs = zoo.example_inputs(name, batch, seed=5, sequence=sequence)
