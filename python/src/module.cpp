@@ -22,6 +22,10 @@ void set_python_log(nb::object callback) {
 
 NB_MODULE(_regraft, module) {
   module.doc() = "The C++ core of Regraft. Use the package `regraft`.";
+#ifdef NDEBUG
+  // Caches of PyTorch may hold engines until the process ends; users cannot do anything about it.
+  nb::set_leak_warnings(false);
+#endif
   bind_errors(module);
   bind_cache(module);
   bind_engine(module);
