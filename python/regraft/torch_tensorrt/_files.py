@@ -1,0 +1,112 @@
+"""Compiled programs as files of torch.export."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+import regraft
+from regraft.engine import Engine
+from regraft.errors import InvalidArgumentError, UnsupportedError
+from regraft.exported import held_tensor, to_exported_program
+from regraft.module.module import Module
+from regraft.module.saving import is_module_file
+from regraft.torch_tensorrt._inputs import make_inputs
+from regraft.torch_tensorrt.dynamo._tracer import trace_inputs
+
+_OTHERS = ("torchscript", "aot_inductor", "executorch")
+
+
+def save(
+    module: Engine | Module | ExportedProgram | torch.nn.Module,
+    file_path: str | os.PathLike[str] = "",
+    *,
+    extra_files: Mapping[str, str] | None = None,
+    output_format: str = "exported_program",
+    inputs: Sequence[Any] | None = None,
+    arg_inputs: Sequence[Any] | None = None,
+    kwarg_inputs: Mapping[str, Any] | None = None,
+    retrace: bool = True,
+    use_legacy_exporter: bool | None = None,
+    pickle_protocol: int = 2,
+    dynamic_shapes: Any = None,
+) -> None:
+    """Writes a compiled program as an ExportedProgram, for ``load`` and ``torch.export.load``.
+
+    Args:
+        module: What ``compile`` returned, an ExportedProgram, or a module.
+        file_path: Of the file.
+        extra_files: Texts to put beside it, by name.
+        output_format: "exported_program".
+        inputs, arg_inputs, kwarg_inputs: Of a module that is not compiled; a compiled program
+            knows its own.
+        retrace, use_legacy_exporter, pickle_protocol: Without meaning here.
+        dynamic_shapes: As for ``torch.export.export``; those of the compiled program by default.
+
+    Raises:
+        UnsupportedError: Another format, or a program that takes or returns numbers.
+        InvalidArgumentError: No path.
+    """
+    if output_format != "exported_program":
+        error = UnsupportedError if output_format in _OTHERS else InvalidArgumentError
+        raise error(
+            f"[torch_tensorrt] output_format: want 'exported_program', have {output_format!r}"
+        )
+    if not os.fspath(file_path):
+        raise InvalidArgumentError("[torch_tensorrt] save: want file_path, have none")
+    given = make_inputs(inputs, arg_inputs, kwarg_inputs)
+    if isinstance(module, Engine | Module):
+        if dynamic_shapes is None:
+            program = to_exported_program(module)
+        else:
+            program = to_exported_program(module, *given.examples(), dynamic_shapes=dynamic_shapes)
+    elif isinstance(module, ExportedProgram):
+        program = module
+    else:
+        program = trace_inputs(module, given, dynamic_shapes)
+    files = None if extra_files is None else dict(extra_files)
+    torch.export.save(program, os.fspath(file_path), extra_files=files)
+
+
+def load(
+    file_path: str | os.PathLike[str] = "",
+    extra_files: dict[str, Any] | None = None,
+    *,
+    format: str | None = None,
+) -> Any:
+    """Reads what ``save``, ``torch.export.save`` or ``regraft.save`` wrote.
+
+    Args:
+        extra_files: Names of texts to read; they are filled in.
+        format: "exported_program" or nothing.
+
+    Returns:
+        An ExportedProgram, for ``refit_module_weights`` or ``.module()``; of files of Regraft's
+        own, an ``Engine`` or ``Module``.
+
+    Raises:
+        MissingFileError: There is no such file.
+        CorruptError, VersionError: Not a file this build reads.
+    """
+    if format not in (None, "exported_program"):
+        raise UnsupportedError(
+            f"[torch_tensorrt] format: want 'exported_program', have {format!r}"
+        )
+    path = os.fspath(file_path)
+    if not _is_exported(path):
+        return regraft.load(path)
+    program = torch.export.load(path, extra_files=extra_files)
+    held_tensor(program)  # A file of two compiled programs is refused before it is used.
+    return program
+
+
+def _is_exported(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(2) == b"PK" and not is_module_file(path)
+    except OSError:
+        return False  # regraft.load says what is wrong.

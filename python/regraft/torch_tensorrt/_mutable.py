@@ -1,0 +1,62 @@
+"""A module that follows the changes of the one it wraps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from regraft.errors import InvalidArgumentError
+from regraft.mutable import MutableModule
+from regraft.torch_tensorrt._options import settings_of
+from regraft.torch_tensorrt.dynamo._settings import CompilationSettings
+
+
+class MutableTorchTensorRTModule(MutableModule):
+    """A ``regraft.MutableModule`` with the options of Torch-TensorRT.
+
+    Args:
+        pytorch_model: The module; in evaluation mode when it is called.
+        device: Where it runs; "cpu" by default.
+        immutable_weights: Must be False: weights change here.
+        strict: As of ``torch.export.export``.
+        config: Options together, instead of one by one.
+        track, max_engines: As of ``regraft.MutableModule``.
+        **compile_kwargs: Options of ``dynamo.compile``.
+
+    Raises:
+        TypeError: ``pytorch_model`` is not a module, or an option does not exist.
+        InvalidArgumentError: Options that do not fit.
+    """
+
+    def __init__(
+        self,
+        pytorch_model: torch.nn.Module,
+        *,
+        device: Any = None,
+        immutable_weights: bool = False,
+        strict: bool = False,
+        prefer_deferred_runtime_asserts_over_guards: bool = False,
+        weight_streaming_budget: int | None = None,
+        config: CompilationSettings | None = None,
+        track: str = "version",
+        max_engines: int = 4,
+        **compile_kwargs: Any,
+    ) -> None:
+        if config is not None:
+            if compile_kwargs:
+                raise InvalidArgumentError(
+                    "[torch_tensorrt] pass either config or single options, not both"
+                )
+            compile_kwargs = dict(config.options())
+            immutable_weights = compile_kwargs.pop("immutable_weights", immutable_weights)
+        if immutable_weights:
+            raise InvalidArgumentError(
+                "[torch_tensorrt] immutable_weights: want False, as weights change here"
+            )
+        compile_kwargs.setdefault("device", device)
+        settings = settings_of({"immutable_weights": False, **compile_kwargs})
+        settings.pop("dryrun")
+        super().__init__(
+            pytorch_model, strict=strict, track=track, max_engines=max_engines, **settings
+        )

@@ -1,0 +1,5 @@
+"""Engine caches."""
+
+from regraft.cache import BaseEngineCache, DiskEngineCache
+
+__all__ = ["BaseEngineCache", "DiskEngineCache"]
