@@ -55,9 +55,7 @@ class TensorFormat(Enum):
 
     contiguous = torch.contiguous_format
     linear = contiguous
-    channels_last = torch.channels_last
-    cl = channels_last
-    hwc = channels_last
+    channels_last = cl = hwc = torch.channels_last
     channels_last_3d = torch.channels_last_3d
     cl3d = channels_last_3d
 

@@ -76,7 +76,7 @@ def load(
     file_path: str | os.PathLike[str] = "",
     extra_files: dict[str, Any] | None = None,
     *,
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002 - the name to match.
 ) -> Any:
     """Reads what ``save``, ``torch.export.save`` or ``regraft.save`` wrote.
 
@@ -93,9 +93,7 @@ def load(
         CorruptError, VersionError: Not a file this build reads.
     """
     if format not in (None, "exported_program"):
-        raise UnsupportedError(
-            f"[torch_tensorrt] format: want 'exported_program', have {format!r}"
-        )
+        raise UnsupportedError(f"[torch_tensorrt] format: want 'exported_program', have {format!r}")
     path = os.fspath(file_path)
     if not _is_exported(path):
         return regraft.load(path)

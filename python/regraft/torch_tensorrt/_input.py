@@ -39,7 +39,7 @@ class Input:
         opt_shape: Sequence[int] | None = None,
         max_shape: Sequence[int] | None = None,
         dtype: Any = None,
-        format: Any = torch.contiguous_format,
+        format: Any = torch.contiguous_format,  # noqa: A002 - the name to match.
         tensor_domain: tuple[float, float] | None = None,
         torch_tensor: torch.Tensor | None = None,
         name: str = "",

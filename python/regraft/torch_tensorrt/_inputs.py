@@ -143,8 +143,7 @@ def _dims(leaf: Any, name: str) -> Any:
         return {}
     label = leaf.name if leaf.name.isidentifier() else name
     return {
-        i: Dim(f"{label}_{i}", min=leaf.min_shape[i], max=leaf.max_shape[i])
-        for i in leaf.free_dims
+        i: Dim(f"{label}_{i}", min=leaf.min_shape[i], max=leaf.max_shape[i]) for i in leaf.free_dims
     }
 
 

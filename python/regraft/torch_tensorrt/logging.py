@@ -59,7 +59,7 @@ class _AtLevel:
         _logger.setLevel(self._before)
 
 
-class internal_errors(_AtLevel):  # noqa: N801, D101 - names to match.
+class internal_errors(_AtLevel):  # noqa: N801 - names to match.
     level = Level.INTERNAL_ERROR
 
 
