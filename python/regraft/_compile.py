@@ -21,6 +21,7 @@ from regraft.module.build import build_module, facts_of, identity_of
 from regraft.module.module import Module
 from regraft.module.table import make_table
 from regraft.settings import CompilationSettings, Progress, make_settings
+from regraft.truncation import truncated
 
 Model: TypeAlias = torch.nn.Module | ExportedProgram | str | os.PathLike[str]
 
@@ -61,7 +62,7 @@ def compile(
     if settings is not None and options:
         raise InvalidArgumentError("[pipeline] pass either settings or single options, not both")
     settings = settings or make_settings(options)
-    source = open_model(model, args, dict(kwargs or {}), dynamic_shapes)
+    source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings.truncate_double)
     return _Compilation(source, settings, progress).run()
 
 
@@ -78,7 +79,7 @@ def explain(
     Arguments as for ``compile``. Works for programs that ``compile`` refuses.
     """
     settings = make_settings(options)
-    source = open_model(model, args, dict(kwargs or {}), dynamic_shapes)
+    source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings.truncate_double)
     return _Compilation(source, settings, None).explain()
 
 
@@ -101,7 +102,11 @@ class Source:
 
 
 def open_model(
-    model: Model, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_shapes: Any
+    model: Model,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic_shapes: Any,
+    truncate: bool = False,
 ) -> Source:
     """Reads or exports what ``compile`` was given.
 
@@ -111,6 +116,8 @@ def open_model(
     if isinstance(model, str | os.PathLike):
         path = os.fspath(model)
         own_name = os.path.splitext(os.path.basename(path))[0]
+        if truncate:
+            return open_program(torch.export.load(path), own_name, truncate)
         return Source(_regraft.Program.read(path), own_name, path=path)
     own_name = type(model).__name__
     if isinstance(model, torch.nn.Module):
@@ -129,12 +136,12 @@ def open_model(
         raise InvalidArgumentError(
             "[program] an ExportedProgram brings its own inputs and shapes; pass it alone"
         )
-    return open_program(model, own_name)
+    return open_program(model, own_name, truncate)
 
 
-def open_program(program: ExportedProgram, name: str) -> Source:
-    """Hands an ExportedProgram to the core."""
-    handover = hand_over(program)
+def open_program(program: ExportedProgram, name: str, truncate: bool = False) -> Source:
+    """Hands an ExportedProgram to the core; with ``truncate``, its float64 as float32."""
+    handover = hand_over(truncated(program) if truncate else program)
     rows, kept = rows_of(handover.tensors)
     return Source(
         core=_regraft.Program.from_json(handover.json, rows),

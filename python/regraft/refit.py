@@ -241,7 +241,9 @@ def _want_same_graph(compiled: Compiled, program: ExportedProgram) -> None:
     want = compiled.graph_fingerprint
     if want is None:
         return  # Compiled from a file by the core alone; the weights' names and types must do.
-    handover = open_program(program, "program").handover
+    stored = compiled.settings_text
+    truncate = stored is not None and restored_settings(stored).truncate_double
+    handover = open_program(program, "program", truncate).handover
     assert handover is not None
     want_same(fingerprint(handover.program), want)
 

@@ -26,6 +26,7 @@ class CompilationSettings:
         backend: One of ``regraft.backends()``.
         precision: What is computed where the program says float32: "f32", "bf16" or "f16". Inputs
             and outputs keep their dtypes; weights are folded in float32 and rounded once.
+        truncate_double: Compute float64 in float32. Inputs, outputs and weights keep their dtypes.
         optimum: Sizes to tune for: tensors of the flat inputs, or sizes by symbol of the signature.
         name: For messages; the module's class name by default.
         min_block_size: An engine of fewer nodes is not worth its call; they run in PyTorch.
@@ -48,6 +49,7 @@ class CompilationSettings:
 
     backend: str = "cpu"
     precision: str = "f32"
+    truncate_double: bool = False
     optimum: tuple[torch.Tensor, ...] | Mapping[str, int] | None = None
     name: str | None = None
     min_block_size: int = 1
@@ -93,6 +95,7 @@ class CompilationSettings:
 _STORED = (
     "backend",
     "precision",
+    "truncate_double",
     "min_block_size",
     "torch_executed_ops",
     "require_full_compilation",

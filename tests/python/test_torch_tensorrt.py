@@ -79,8 +79,7 @@ def check(have: Tensor, want: Tensor) -> None:
 # ---- compilation ----
 
 
-@pytest.mark.parametrize("ir", ["default", "dynamo"])
-@pytest.mark.parametrize("spelling", ["inputs", "arg_inputs"])
+@pytest.mark.parametrize(("ir", "spelling"), [("default", "inputs"), ("dynamo", "arg_inputs")])
 def test_compile_takes_modules(ir: str, spelling: str) -> None:
     given: dict[str, Any] = {spelling: [image()]}
     compiled = torchtrt.compile(Net(), ir=ir, min_block_size=1, **given)
@@ -124,9 +123,8 @@ def test_dynamo_compile_checks_inputs_against_the_program() -> None:
     ("enabled", "precision"),
     [
         ({torch.float}, "f32"),
-        ({torch.float, torch.half}, "f16"),
+        ({torch.float, torchtrt.dtype.half}, "f16"),
         ({torch.bfloat16}, "bf16"),
-        ({torchtrt.dtype.half}, "f16"),
         ({torchtrt.dtype.bf16, torch.half}, "bf16"),
     ],
 )
@@ -139,6 +137,81 @@ def test_enabled_precisions(enabled: set[Any], precision: str) -> None:
     assert support.same_bits(mine(image(4)), native(image(4)))
     exact = support.same_bits(mine(image(4)), regraft.compile(program)(image(4)))
     assert exact == (precision == "f32")
+
+
+def test_truncate_double_computes_in_float32() -> None:
+    def truncated(seed: int, **options: Any) -> Any:
+        return torchtrt.compile(
+            Net(seed).double(), inputs=[image().double()], truncate_double=True, **options
+        )
+
+    x = image(4).double()
+    single = torchtrt.compile(Net(), inputs=[image()], require_full_compilation=True)
+    for options in ({"require_full_compilation": True}, {"torch_executed_ops": {"aten.tanh"}}):
+        compiled = truncated(0, **options)
+        assert compiled(x).dtype is torch.float64
+        check(compiled(x), answer(Net(), x.float()))
+        assert not support.same_bits(compiled(x), answer(Net().double(), x))
+        # Weights come in the dtype they have in the program.
+        other = torch.export.export(Net(1).double(), (x,))
+        refitted = torchtrt.dynamo.refit_module_weights(
+            compiled, other, (x,), verify_output=True, use_weight_map_cache=False
+        )
+        assert support.same_bits(refitted(x), truncated(1, **options)(x))
+    assert support.same_bits(
+        truncated(0, require_full_compilation=True)(x), single(x.float()).double()
+    )
+
+
+def test_truncate_double_with_ranges_and_constants(tmp_path: Path) -> None:
+    class Steps(nn.Module):
+        def forward(self, x: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            steps = torch.arange(x.shape[0], dtype=torch.float64) + 1.5
+            return x, (x.double() * steps[:, None]).sum(0), n + 1
+
+    given = torchtrt.Input(
+        min_shape=(1, 4), opt_shape=(3, 4), max_shape=(8, 4), dtype=torch.float64, name="x"
+    )
+    program = torchtrt.dynamo.trace(Steps().eval(), [given, torch.arange(3)])
+    path = tmp_path / "steps.pt2"
+    torch.export.save(program, path)
+    for model in (program, path):
+        compiled = regraft.compile(model, truncate_double=True)
+        for size in (1, 5):
+            x, n = torch.randn(size, 4, dtype=torch.float64), torch.arange(3)
+            first, second, third = compiled(x, n)
+            assert support.same_bits(first, x)
+            assert second.dtype is torch.float64
+            want = answer(Steps(), x, n)[1]
+            assert support.relative_error(second, want) < support.F32_TOLERANCE
+            assert not support.same_bits(second, want)
+            assert third.equal(n + 1)
+
+
+def test_truncate_double_refuses_control_flow() -> None:
+    class Branch(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,))
+            return out
+
+    with pytest.raises(regraft.UnsupportedError, match=r"truncate_double: control flow .*true_gr"):
+        regraft.compile(Branch().eval(), (torch.ones(2).double(),), truncate_double=True)
+    single = regraft.compile(Branch().eval(), (torch.ones(2),), truncate_double=True)
+    check(single(torch.ones(2)), torch.ones(2).sin())
+
+
+def test_truncate_double_in_torch_compile_and_mutable_modules() -> None:
+    torch._dynamo.reset()
+    x, options = image().double(), {"truncate_double": True, "min_block_size": 1}
+    first, second = Net().double(), Net().double()
+    compiled = torch.compile(first, backend="torch_tensorrt", options=options)
+    mutable = torchtrt.MutableTorchTensorRTModule(second, **options)
+    for model, module in ((first, compiled), (second, mutable)):
+        with torch.no_grad():
+            check(module(x), answer(Net(), image()))
+            assert not support.same_bits(module(x), answer(Net().double(), x))
+            model.load_state_dict(Net(1).double().state_dict())
+            check(module(x), answer(Net(1), image()))
 
 
 def test_precisions_that_do_not_fit() -> None:
@@ -451,7 +524,7 @@ def test_the_tutorial(tmp_path: Path) -> None:
     torch.save(state, checkpoints / url.rsplit("/", 1)[1])
     script = ROOT / "examples/refit_tutorial.py"
     result = subprocess.run(
-        [sys.executable, script, "--size", "64"],
+        [sys.executable, script, "--size", "32"],
         env={**os.environ, "TORCH_HOME": str(tmp_path), "PYTHONPATH": str(BUILD / "python")},
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ import torch
 
 from regraft import _regraft
 from regraft.cache import DEFAULT_SIZE
-from regraft.errors import InvalidArgumentError, UnsupportedError
+from regraft.errors import InvalidArgumentError
 from regraft.settings import want_known
 from regraft.torch_tensorrt._enums import torch_dtype
 
@@ -95,6 +95,7 @@ IGNORED: dict[str, Any] = {
 }
 
 _UNCHANGED = (
+    "truncate_double",
     "require_full_compilation",
     "immutable_weights",
     "strip_engine_weights",
@@ -124,8 +125,6 @@ def settings_of(options: Mapping[str, Any], *others: str) -> dict[str, Any]:
     _list_ignored({n: v for n, v in options.items() if n in IGNORED and v != IGNORED[n]})
     given = _without_old({n: v for n, v in options.items() if n in USED or n in OLD})
     full = {**USED, **given}
-    if full["truncate_double"]:
-        raise UnsupportedError("[torch_tensorrt] truncate_double is not supported")
     settings = {name: full[name] for name in _UNCHANGED}
     settings["backend"] = backend_of(full["device"])
     settings["precision"] = _precision(full["enabled_precisions"], full["use_explicit_typing"])
