@@ -17,6 +17,7 @@ from regraft._handover import Handover, hand_over, plain, rows_of
 from regraft.cache import cache_options
 from regraft.engine import Engine, engine_options
 from regraft.errors import InvalidArgumentError, UnsupportedError
+from regraft.lora.base_view import BaseView, base_view, has_adapters
 from regraft.module.build import build_module, facts_of, identity_of
 from regraft.module.module import Module
 from regraft.module.table import make_table
@@ -41,7 +42,9 @@ def compile(
     Where one engine cannot take the whole program, the rest runs in PyTorch.
 
     Args:
-        model: A module in evaluation mode, an ExportedProgram, or the path of a ``.pt2`` file.
+        model: A module in evaluation mode, an ExportedProgram, or the path of a ``.pt2`` file. Of
+            a module with PEFT layers, the base model is compiled, and the active adapters are
+            loaded into the result's ``lora``.
         args, kwargs: Example inputs of a module, as for ``torch.export.export``.
         dynamic_shapes: As for ``torch.export.export``; for modules only.
         progress: Called after every pass with stage, pass, seconds and a function that gives the
@@ -62,8 +65,15 @@ def compile(
     if settings is not None and options:
         raise InvalidArgumentError("[pipeline] pass either settings or single options, not both")
     settings = settings or make_settings(options)
+    view = _seen_through(model)
+    if view is not None:
+        _want_replaceable(view, settings)
+        model = view.module
     source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings.truncate_double)
-    return _Compilation(source, settings, progress).run()
+    compiled = _Compilation(source, settings, progress).run()
+    if view is not None and not isinstance(compiled, str):
+        compiled.lora.replace(view.adapters)
+    return compiled
 
 
 def explain(
@@ -79,8 +89,25 @@ def explain(
     Arguments as for ``compile``. Works for programs that ``compile`` refuses.
     """
     settings = make_settings(options)
+    view = _seen_through(model)
+    model = model if view is None else view.module
     source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings.truncate_double)
     return _Compilation(source, settings, None).explain()
+
+
+def _seen_through(model: Model) -> BaseView | None:
+    """The base of a module with PEFT layers; None of anything else."""
+    is_wrapped = isinstance(model, torch.nn.Module) and has_adapters(model)
+    return base_view(model) if is_wrapped else None
+
+
+def _want_replaceable(view: BaseView, settings: CompilationSettings) -> None:
+    if view.adapters and (settings.immutable_weights or settings.refit_identical_engine_weights):
+        raise InvalidArgumentError(
+            "[lora] the module has active adapters, which need weights that can be replaced: merge "
+            "them (merge_and_unload) or compile without immutable_weights and "
+            "refit_identical_engine_weights"
+        )
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from regraft._calling import CallSpec
 from regraft._handover import plain, rows_of
 from regraft._weights import Weights, is_path, open_file, tensors_from
 from regraft.errors import StateError
+from regraft.lora.adapters import LoraAdapters
+from regraft.lora.state import Slot, State
+from regraft.lora.transition import refit_base
 from regraft.module.source import open_weights
 from regraft.module.staging import Staged, want_identical
 
@@ -27,8 +31,9 @@ class Engine:
     generation from start to end, whatever is refitted meanwhile.
     """
 
-    def __init__(self, core: _regraft.Engine) -> None:
+    def __init__(self, core: _regraft.Engine, lora: State | None = None) -> None:
         self._core = core
+        self.lora_slot = Slot(lora)
         call = core.metadata("call")
         self._call = None if call is None else CallSpec(call)
         identity = core.metadata("identity")
@@ -105,6 +110,9 @@ class Engine:
         options.dry_run = dry_run
         options.allow_unexpected = allow_unexpected
         options.set_non_finite(non_finite)
+        return refit_base(self, weights, cast, dry_run, lambda w: self._refit_as_is(w, options))
+
+    def _refit_as_is(self, weights: Weights, options: _regraft.RefitOptions) -> RefitReport:
         if self._identity is not None:
             self._want_identical(weights)
         if is_path(weights):
@@ -135,11 +143,30 @@ class Engine:
         Raises:
             StateError: They are gone (in-place refit, ``trim()``, memory taken by a later refit).
         """
-        return self._core.rollback()
+        with self.lora_slot.lock:
+            generation = self._core.rollback()
+            self.lora_slot.roll_back()
+            return generation
 
     def fork(self) -> Engine:
         """Another engine with the same plan that shares these weights until one is refitted."""
-        return Engine(self._core.fork())
+        with self.lora_slot.lock:
+            return Engine(self._core.fork(), self.lora_slot.state)
+
+    @property
+    def lora(self) -> LoraAdapters:
+        """Adapters on top of these weights. ``refit`` replaces the weights under them;
+        ``parameter``, ``state_dict`` and ``save`` give the values in use, adapters included."""
+        return LoraAdapters(self)
+
+    def refit_merged(
+        self, tensors: Mapping[str, torch.Tensor], in_place: bool = False
+    ) -> RefitReport:
+        """A partial refit with values that adapters are already in; for ``lora``."""
+        options = _regraft.RefitOptions()
+        options.partial = True
+        options.in_place = in_place
+        return self._refit_as_is(tensors, options)
 
     def forget_previous(self) -> None:
         """Gives up rolling back: frees the weights before the last refit."""

@@ -1,6 +1,7 @@
 #include "regraft/engine.h"
 
 #include "bindings.h"
+#include "refit/lora.h"
 #include "regraft/refit.h"
 #include "tensor/copy.h"
 
@@ -114,6 +115,23 @@ nb::object converted(const Row& row, const std::string& dtype_name) {
   return to_torch(to);
 }
 
+// Rows of A and B, scale, transposed.
+using LoraRow = std::tuple<Row, Row, float, bool>;
+
+nb::object merge_lora(const Row& base, const std::vector<LoraRow>& rows) {
+  const auto view = [](const Row& row) { return to_source({row})->read(std::get<0>(row)).view; };
+  std::vector<refit::LoraTerm> terms;
+  for (const auto& [a, b, scale, transposed] : rows)
+    terms.push_back({view(a), view(b), scale, transposed});
+  const TensorView weight = view(base);
+  Tensor merged;
+  {
+    const nb::gil_scoped_release release;
+    merged = refit::merge_lora(weight, terms);
+  }
+  return to_torch(merged);
+}
+
 void bind_options(nb::module_& module) {
   nb::class_<RefitOptions>(module, "RefitOptions")
       .def(nb::init<>())
@@ -155,6 +173,7 @@ void bind_options(nb::module_& module) {
     return std::const_pointer_cast<WeightSource>(select_tensors(std::move(source), names));
   });
   module.def("converted", &converted, nb::arg("row"), nb::arg("dtype"));
+  module.def("merge_lora", &merge_lora, nb::arg("base"), nb::arg("terms"));
   module.def("open_source", [](const std::string& path) {
     const nb::gil_scoped_release release;
     return std::const_pointer_cast<WeightSource>(open_source(path));

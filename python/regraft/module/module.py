@@ -17,6 +17,9 @@ from regraft._calling import CallSpec
 from regraft._weights import Weights
 from regraft.engine import Engine
 from regraft.errors import NotFoundError, StateError
+from regraft.lora.adapters import LoraAdapters
+from regraft.lora.state import Slot, State
+from regraft.lora.transition import refit_base
 from regraft.module import split
 from regraft.module.bank import Bank, Cell
 from regraft.module.gate import Gate
@@ -52,6 +55,7 @@ class Module(fx.GraphModule):
         immutable: bool = False,
         identity: Mapping[str, str] | None = None,
         facts: Mapping[str, Any] | None = None,
+        lora: State | None = None,
     ) -> None:
         super().__init__(
             split.submodules(layout, engines, torch_segments), split.make_graph(layout), "Module"
@@ -68,6 +72,7 @@ class Module(fx.GraphModule):
         self.identity = None if identity is None else dict(identity)
         self.facts = dict(facts or {})
         self.gate = Gate()
+        self.lora_slot = Slot(lora)
         self._signature = signature
         self._call_spec = CallSpec(call)
         self._refit_lock = threading.RLock()
@@ -161,9 +166,12 @@ class Module(fx.GraphModule):
         request = RefitRequest(
             partial, cast, in_place, dry_run, allow_unexpected, non_finite, wait_seconds
         )
+        return refit_base(self, weights, cast, dry_run, lambda w: self._refit_as_is(w, request))
+
+    def _refit_as_is(self, weights: Weights, request: RefitRequest) -> ModuleRefitReport:
         with self._refit_lock:
             transaction = Transaction(self, open_weights(weights), request)
-            return transaction.report if dry_run else transaction.publish()
+            return transaction.report if request.dry_run else transaction.publish()
 
     def rollback(self) -> int:
         """Back to the weights before the last refit; returns the generation now in use.
@@ -171,7 +179,7 @@ class Module(fx.GraphModule):
         Raises:
             StateError: They are gone (in-place refit, ``trim()``, memory taken by a later refit).
         """
-        with self._refit_lock:
+        with self.lora_slot.lock, self._refit_lock:
             before, bank = self._before, self.bank
             if before is None or bank is None:
                 raise StateError(
@@ -183,11 +191,12 @@ class Module(fx.GraphModule):
                 Bank(before.generation, self.pins(), before.cells),
                 Before(bank.generation, before.engines, bank.cells),
             )
+            self.lora_slot.roll_back()
             return before.generation
 
     def fork(self) -> Module:
         """Another module with the same plans that shares these weights until one is refitted."""
-        with self._refit_lock:
+        with self.lora_slot.lock, self._refit_lock:
             return Module(
                 name=self.name,
                 layout=self.layout,
@@ -201,7 +210,20 @@ class Module(fx.GraphModule):
                 immutable=self.is_immutable,
                 identity=self.identity,
                 facts=self.facts,
+                lora=self.lora_slot.state,
             )
+
+    @property
+    def lora(self) -> LoraAdapters:
+        """Adapters on top of these weights. ``refit`` replaces the weights under them;
+        ``parameter``, ``state_dict`` and ``save`` give the values in use, adapters included."""
+        return LoraAdapters(self)
+
+    def refit_merged(
+        self, tensors: Mapping[str, torch.Tensor], in_place: bool = False
+    ) -> ModuleRefitReport:
+        """A partial refit with values that adapters are already in; for ``lora``."""
+        return self._refit_as_is(tensors, RefitRequest(partial=True, in_place=in_place))
 
     def forget_previous(self) -> None:
         """Gives up rolling back: frees the weights before the last refit."""

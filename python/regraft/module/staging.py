@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 import torch
 
 from regraft._handover import dtype_name, plain
-from regraft.errors import Error, MismatchError
+from regraft.errors import Error, MismatchError, UnsupportedError
 from regraft.module.source import Source
 from regraft.module.table import Parameter, Table, spec_text
 
 _MOST_SUGGESTIONS = 32
 _FLOATS = ("f16", "bf16", "f32", "f64")
 _COMPLEX = ("c64", "c128")
+_CODES: dict[type[Error], str] = {
+    MismatchError: "mismatch",
+    UnsupportedError: "unsupported",
+}
 
 
 @dataclass
@@ -42,7 +46,7 @@ def raise_problems(stage: str, problems: list[str], error: type[Error] = Mismatc
         text = f"[{stage}] {len(problems)} problems:\n  " + "\n  ".join(problems)
     raised = error(text)
     raised.stage = stage
-    raised.code = "mismatch" if issubclass(error, MismatchError) else "state"
+    raised.code = _CODES.get(error, "state")
     raise raised
 
 

@@ -1,0 +1,235 @@
+"""The adapters of a compiled program, from a user's point of view."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from regraft.errors import InvalidArgumentError, NotFoundError, StateError
+from regraft.lora.adapter import Adapter, Delta, Replacement, own
+from regraft.lora.read import LoraConfig, read_adapter, read_config, read_tensors
+from regraft.lora.transition import Target, parameters_of, plan
+from regraft.lora.want import want_fitting
+from regraft.module.staging import same_bits
+
+
+@dataclass(frozen=True)
+class LoraReport:
+    """What a change of adapters took.
+
+    Attributes:
+        parameters: Canonical names of the parameters that got new values, and no others.
+        adapter_bytes: Read of adapters.
+        base_bytes: Read of the base weights they touch.
+        refit: The report of the one refit; None when nothing changed.
+    """
+
+    parameters: list[str] = field(default_factory=list)
+    adapter_bytes: int = 0
+    base_bytes: int = 0
+    refit: Any = None
+
+    @property
+    def bytes_read(self) -> int:
+        """Of adapters and touched base weights."""
+        return self.adapter_bytes + self.base_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.parameters)} parameters changed, {self.adapter_bytes / 1e6:.2f} MB of "
+            f"adapters and {self.base_bytes / 1e6:.2f} MB of base weights read"
+        )
+
+
+class LoraAdapters:
+    """Adapters of an ``Engine`` or a ``Module``: ``compiled.lora``.
+
+    A parameter's value is ``W + sum(scale * B @ A)`` over the active adapters, in the order of
+    their names, computed from the base value W, which is kept. Every change is one partial refit of
+    exactly the parameters whose value changes; without adapters they have their base bits again.
+    Nothing is compiled. A change that fails leaves everything as it was.
+
+    Thread-safety: any methods may be called from several threads.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    @property
+    def active(self) -> dict[str, float]:
+        """Name and scale of the active adapters."""
+        return dict(self._target.lora_slot.state.scales)
+
+    @property
+    def loaded(self) -> list[str]:
+        """Names of all adapters, active or not."""
+        return list(self._target.lora_slot.state.adapters)
+
+    def load(
+        self,
+        name: str,
+        source: Mapping[str, torch.Tensor] | str | os.PathLike[str],
+        scale: float = 1.0,
+        *,
+        alpha: float | None = None,
+        use_rslora: bool | None = None,
+        fan_in_fan_out: bool | None = None,
+        config: Mapping[str, Any] | None = None,
+        prefix: str = "",
+        in_place: bool = False,
+    ) -> LoraReport:
+        """Loads an adapter and makes it active beside those that are; replaces one of its name.
+
+        Args:
+            source: A state_dict in the form of PEFT, diffusers or kohya, a ``.safetensors`` file of
+                one, or a folder with ``adapter_model.safetensors``. ``adapter_config.json`` beside
+                the file is read. The tensors are copied.
+            scale: Comes on top of alpha / r.
+            alpha: Of every layer that brings none. State dicts in PEFT's form need this or a
+                configuration; others have alpha = r.
+            use_rslora: Scale by alpha / sqrt(r).
+            fan_in_fan_out: Weights are stored [in, out] (GPT-2). Those that fit only the other way
+                are taken so, as PEFT does for the linears of such a model.
+            config: The fields of PEFT's LoraConfig, instead of a file.
+            prefix: Takes only the names that begin with it (``"unet."``), without it.
+            in_place: As for ``refit``.
+
+        Raises:
+            MismatchError: Names that match nothing, shapes or ranks that do not fit; lists all.
+            UnsupportedError: DoRA and other things that are no plain LoRA.
+            InvalidArgumentError: Alpha is not known, or the file is no adapter.
+            StateError: The program is immutable or a base value was not retained.
+        """
+        self._want_mutable()
+        read = LoraConfig() if config is None else LoraConfig.of(config)
+        if config is None and isinstance(source, str | os.PathLike):
+            read = read_config(source)
+        read = read.overridden(alpha=alpha, use_rslora=use_rslora, fan_in_fan_out=fan_in_fan_out)
+        tensors = read_tensors(source) if isinstance(source, str | os.PathLike) else source
+        with self._target.lora_slot.lock:
+            adapter = read_adapter(name, tensors, read, parameters_of(self._target), prefix)
+            state = self._target.lora_slot.state
+            adapters = {**state.adapters, name: _owned(adapter, None)}
+            return self._change(adapters, {**state.scales, name: _scale(name, scale)}, in_place)
+
+    def set(self, scales: Mapping[str, float], *, in_place: bool = False) -> LoraReport:
+        """Makes exactly these adapters active, with these scales. The others stay loaded.
+
+        Raises:
+            NotFoundError: An adapter is not loaded.
+        """
+        with self._target.lora_slot.lock:
+            state = self._target.lora_slot.state
+            unknown = [name for name in scales if name not in state.adapters]
+            if unknown:
+                raise NotFoundError(
+                    f"[lora] no adapter {', '.join(unknown)}; have "
+                    f"{', '.join(state.adapters) or 'none'}"
+                )
+            wanted = {name: _scale(name, scale) for name, scale in scales.items()}
+            return self._change(state.adapters, wanted, in_place)
+
+    def unload(self, name: str, *, in_place: bool = False) -> LoraReport:
+        """Forgets an adapter.
+
+        Raises:
+            NotFoundError: It is not loaded.
+        """
+        with self._target.lora_slot.lock:
+            state = self._target.lora_slot.state
+            if name not in state.adapters:
+                raise NotFoundError(
+                    f"[lora] no adapter {name}; have {', '.join(state.adapters) or 'none'}"
+                )
+            adapters = {k: v for k, v in state.adapters.items() if k != name}
+            scales = {k: v for k, v in state.scales.items() if k != name}
+            return self._change(adapters, scales, in_place)
+
+    def replace(
+        self,
+        adapters: Mapping[str, Adapter],
+        scales: Mapping[str, float] | None = None,
+        *,
+        in_place: bool = False,
+    ) -> LoraReport:
+        """Exactly these adapters instead of those loaded, in one refit; all active by default.
+
+        Layers whose tensors and scales equal those in use to the bit are not touched. The tensors
+        are copied.
+
+        Raises:
+            MismatchError: Parameters, shapes or ranks do not fit; lists all.
+            UnsupportedError: A parameter is tied under names that are not changed alike.
+        """
+        self._want_mutable()
+        with self._target.lora_slot.lock:
+            state = self._target.lora_slot.state
+            parameters = parameters_of(self._target)
+            taken = {
+                name: _owned(want_fitting(name, adapter, parameters), state.adapters.get(name))
+                for name, adapter in adapters.items()
+            }
+            wanted = dict.fromkeys(adapters, 1.0) if scales is None else dict(scales)
+            return self._change(taken, wanted, in_place)
+
+    def _want_mutable(self) -> None:
+        if self._target.is_immutable:
+            raise StateError("[lora] the program has immutable weights: it takes no adapters")
+
+    def _change(
+        self, adapters: Mapping[str, Adapter], scales: Mapping[str, float], in_place: bool
+    ) -> LoraReport:
+        target = self._target
+        self._want_mutable()
+        way = plan(target, adapters, scales)
+        report = target.refit_merged(way.tensors, in_place) if way.tensors else None
+        if report is None:
+            target.lora_slot.state = way.state
+        else:
+            target.lora_slot.publish(way.state)
+        return LoraReport(way.changed, way.adapter_bytes, way.base_bytes, report)
+
+    def __repr__(self) -> str:
+        active = ", ".join(f"{name}: {scale:g}" for name, scale in self.active.items())
+        return f"LoraAdapters(active={{{active}}}, loaded={self.loaded})"
+
+
+def _scale(name: str, scale: float) -> float:
+    value = float(scale)
+    if value != value or value in (float("inf"), float("-inf")):
+        raise InvalidArgumentError(f"[lora] {name}: want a finite scale, have {value}")
+    return value
+
+
+def _owned(adapter: Adapter, old: Adapter | None) -> Adapter:
+    """The adapter in memory of its own; parts that have the bits of the old one are the old one's:
+    recipes then stay equal, and nothing is refitted for them."""
+    old = old or Adapter()
+    return Adapter(
+        {name: _owned_delta(delta, old.deltas.get(name)) for name, delta in adapter.deltas.items()},
+        {
+            name: _owned_replacement(replacement, old.replaced.get(name))
+            for name, replacement in adapter.replaced.items()
+        },
+    )
+
+
+def _owned_delta(delta: Delta, old: Delta | None) -> Delta:
+    if (
+        old is not None
+        and (old.scale, old.transposed) == (delta.scale, delta.transposed)
+        and same_bits(old.a, delta.a)
+        and same_bits(old.b, delta.b)
+    ):
+        return old
+    return Delta(own(delta.a), own(delta.b), delta.scale, delta.transposed)
+
+
+def _owned_replacement(new: Replacement, old: Replacement | None) -> Replacement:
+    if old is not None and same_bits(old.value, new.value):
+        return old
+    return Replacement(own(new.value))

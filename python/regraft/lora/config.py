@@ -1,0 +1,93 @@
+"""Scales of an adapter: what PEFT's adapter_config.json says, or the caller."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from regraft.errors import InvalidArgumentError, UnsupportedError
+
+# Fields of PEFT's LoraConfig under which B @ A is not the whole change.
+_NOT_PLAIN = ("use_dora", "lora_bias", "trainable_token_indices", "layer_replication", "use_bdlora")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Attributes:
+    alpha: Of layers that bring none and match no pattern.
+    """
+
+    alpha: float | None = None
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    use_rslora: bool = False
+    fan_in_fan_out: bool = False
+
+    @staticmethod
+    def of(fields: Mapping[str, Any]) -> LoraConfig:
+        """From the fields of PEFT's configuration.
+
+        Raises:
+            UnsupportedError: It is none of plain LoRA; lists why.
+        """
+        kind = fields.get("peft_type", "LORA")
+        wrong = [name for name in _NOT_PLAIN if fields.get(name)]
+        if str(getattr(kind, "value", kind)) != "LORA":
+            wrong.insert(0, f"peft_type {kind}")
+        if wrong:
+            raise UnsupportedError(f"[lora] want plain LoRA, have {', '.join(wrong)}")
+        alpha = fields.get("lora_alpha")
+        return LoraConfig(
+            alpha=None if alpha is None else float(alpha),
+            alpha_pattern=dict(fields.get("alpha_pattern") or {}),
+            use_rslora=bool(fields.get("use_rslora")),
+            fan_in_fan_out=bool(fields.get("fan_in_fan_out")),
+        )
+
+    def overridden(
+        self, *, alpha: float | None, use_rslora: bool | None, fan_in_fan_out: bool | None
+    ) -> LoraConfig:
+        """With what the caller said; None leaves a field as it is."""
+        out = self
+        if alpha is not None:
+            out = replace(out, alpha=float(alpha), alpha_pattern={})
+        if use_rslora is not None:
+            out = replace(out, use_rslora=use_rslora)
+        if fan_in_fan_out is not None:
+            out = replace(out, fan_in_fan_out=fan_in_fan_out)
+        return out
+
+    def alpha_of(self, path: str) -> float | None:
+        """Of the layer at ``path``; a pattern matches the path or its end, as in PEFT."""
+        for pattern, alpha in self.alpha_pattern.items():
+            if re.match(rf"(.*\.)?({pattern})$", path):
+                return float(alpha)
+        return self.alpha
+
+    def scale(self, alpha: float, rank: int) -> float:
+        return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
+
+
+def read_config(path: str | os.PathLike[str]) -> LoraConfig:
+    """The ``adapter_config.json`` in a folder or beside a file; defaults where there is none.
+
+    Raises:
+        InvalidArgumentError: It is not a JSON object.
+        UnsupportedError: It is none of plain LoRA.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    file = folder / "adapter_config.json"
+    if not file.exists():
+        return LoraConfig()
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidArgumentError(f"[lora] {file}: {error}") from error
+    if not isinstance(fields, dict):
+        raise InvalidArgumentError(f"[lora] {file}: want a JSON object")
+    return LoraConfig.of(fields)

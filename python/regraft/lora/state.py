@@ -1,0 +1,77 @@
+"""Which adapters a compiled program has, and the weights underneath."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from regraft.errors import MismatchError
+from regraft.lora.adapter import Adapter, Delta, Recipe, Replacement
+from regraft.module.staging import raise_problems
+
+
+@dataclass(frozen=True)
+class State:
+    """Immutable.
+
+    Attributes:
+        adapters: The loaded ones by name.
+        scales: Of the active ones.
+        base: Base values of the parameters that active adapters change, and of no others.
+    """
+
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
+    base: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def recipes(self) -> dict[str, Recipe]:
+        """By parameter. Adapters are summed in the order of their names, whatever the history.
+
+        Raises:
+            MismatchError: Two active adapters replace one parameter; lists every such one.
+        """
+        terms: dict[str, list[tuple[Delta, float]]] = {}
+        replaced: dict[str, tuple[str, Replacement]] = {}
+        problems: list[str] = []
+        for name in sorted(self.scales):
+            scale = self.scales[name]
+            if scale == 0:
+                continue
+            for parameter, delta in self.adapters[name].deltas.items():
+                if delta.scale != 0:
+                    terms.setdefault(parameter, []).append((delta, scale))
+            for parameter, replacement in self.adapters[name].replaced.items():
+                first, _ = replaced.setdefault(parameter, (name, replacement))
+                if first != name:
+                    problems.append(f"{parameter}: is replaced by adapters {first} and {name}")
+        raise_problems("lora", problems, MismatchError)
+        names = [*terms, *(name for name in replaced if name not in terms)]
+        return {
+            name: Recipe(
+                replaced[name][1] if name in replaced else None, tuple(terms.get(name, ()))
+            )
+            for name in names
+        }
+
+
+class Slot:
+    """The adapters of one compiled program.
+
+    Thread-safety: hold ``lock`` around whatever changes the program's weights.
+    """
+
+    def __init__(self, state: State | None = None) -> None:
+        self.lock = threading.RLock()
+        self.state = state or State()
+        self._before = self.state
+
+    def publish(self, state: State) -> None:
+        """Follows a refit."""
+        self._before, self.state = self.state, state
+
+    def roll_back(self) -> None:
+        """Follows a rollback."""
+        self._before, self.state = self.state, self._before

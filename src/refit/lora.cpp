@@ -1,0 +1,196 @@
+#include "refit/lora.h"
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+#include "base/fail.h"
+#include "base/parallel.h"
+#include "tensor/convert.h"
+#include "tensor/copy.h"
+
+namespace regraft::refit {
+namespace {
+
+// Eight registers of sums hide the latency of an addition.
+using Lanes = float __attribute__((vector_size(32), may_alias));
+constexpr int64_t kWidth = 8;
+constexpr int64_t kRegisters = 8;
+constexpr int64_t kColumns = kWidth * kRegisters;
+
+// One term as left [rows, rank] @ right [rank, padded columns], both f32 and row-major.
+struct Factors {
+  Tensor left, right;
+  int64_t rank = 0;
+  int64_t stride = 0;  // Columns of `right`: a multiple of kColumns, zeros behind the last.
+  float scale = 1;
+};
+
+Dims without_trailing_ones(Dims dims, size_t least) {
+  while (dims.size() > least && dims.back() == 1)
+    dims.pop_back();
+  return dims;
+}
+
+bool fits(const TensorView& base, const LoraTerm& term) {
+  const Dims a = without_trailing_ones(term.a.dims, 2), b = without_trailing_ones(term.b.dims, 2);
+  if (a.size() < 2 || b.size() != 2 || a[0] != b[1]) return false;
+  if (term.transposed) {
+    return base.dims.size() == 2 && a.size() == 2 && a[1] == base.dims[0] && b[0] == base.dims[1];
+  }
+  const Dims want = without_trailing_ones(base.dims, 2);
+  return b[0] == want[0] && std::equal(a.begin() + 1, a.end(), want.begin() + 1, want.end());
+}
+
+void check(const TensorView& base, const LoraTerm& term) {
+  for (const TensorView* view : {&base, &term.a, &term.b}) {
+    if (!is_floating(view->dtype)) {
+      base::fail("refit", ErrorCode::Unsupported, "lora: want floating tensors, have ",
+                 view->spec());
+    }
+  }
+  if (base.dims.size() < 2 || !fits(base, term)) {
+    base::fail("refit", ErrorCode::Mismatch, "lora: A ", term.a.spec(), " and B ", term.b.spec(),
+               term.transposed ? ", transposed," : "", " do not fit the weight ", base.spec());
+  }
+}
+
+// The matrix of `view` flattened behind its first dimension, as f32 with `stride` columns.
+Tensor as_matrix(const TensorView& view, int64_t stride) {
+  Tensor out(DType::F32, {view.dims[0], stride});
+  MutableTensorView to = out.mutable_view();
+  std::memset(to.mutable_data(), 0, to.bytes());
+  Dims strides = contiguous_strides(view.dims);
+  strides[0] = stride;
+  if (view.count() > 0) copy(view, {to.mutable_data(), DType::F32, view.dims, strides});
+  return out;
+}
+
+TensorView matrix_transposed(const TensorView& view) {
+  return {view.data, view.dtype, {view.dims[1], view.dims[0]}, {view.strides[1], view.strides[0]}};
+}
+
+Factors factors_of(const LoraTerm& term, int64_t columns) {
+  Factors out;
+  out.rank = term.a.dims[0];
+  out.scale = term.scale;
+  out.stride = (columns + kColumns - 1) / kColumns * kColumns;
+  const TensorView left = term.transposed ? matrix_transposed(term.a) : term.b;
+  const TensorView right = term.transposed ? matrix_transposed(term.b) : term.a;
+  out.left = as_matrix(left, out.rank);
+  out.right = as_matrix(right, out.stride);
+  return out;
+}
+
+// total[0..kColumns) += scale * left[0..rank) @ right, whose rows are `stride` apart. Compiled for
+// several processors: products and sums stay apart (no fused operation), so all give the same bits.
+[[gnu::always_inline]] inline void add_product(const float* left, const float* right,
+                                               int64_t stride, int64_t rank, float scale,
+                                               Lanes* total) {
+  Lanes sums[kRegisters] = {};
+  for (int64_t r = 0; r < rank; ++r) {
+    const auto* row = reinterpret_cast<const Lanes*>(right + r * stride);
+    for (int64_t i = 0; i < kRegisters; ++i)
+      sums[i] += left[r] * row[i];
+  }
+  for (int64_t i = 0; i < kRegisters; ++i)
+    total[i] += scale * sums[i];
+}
+
+using AddProduct = void (*)(const float*, const float*, int64_t, int64_t, float, Lanes*);
+
+void add_product_plain(const float* left, const float* right, int64_t stride, int64_t rank,
+                       float scale, Lanes* total) {
+  add_product(left, right, stride, rank, scale, total);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) void add_product_avx2(const float* left, const float* right,
+                                                      int64_t stride, int64_t rank, float scale,
+                                                      Lanes* total) {
+  add_product(left, right, stride, rank, scale, total);
+}
+#endif
+
+AddProduct choose_add_product() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) return add_product_avx2;
+#endif
+  return add_product_plain;
+}
+
+template <typename T>
+void add_to_base(const T* base, const float* total, int64_t count, T* out) {
+  for (int64_t i = 0; i < count; ++i) {
+    if constexpr (std::is_same_v<T, double>) {
+      out[i] = base[i] + static_cast<double>(total[i]);
+    } else {
+      out[i] = convert<T>(convert<float>(base[i]) + total[i]);
+    }
+  }
+}
+
+// Rows are walked in tiles: a block of `right` is used for all rows of a tile while it is cached.
+template <typename T>
+void merge_rows(const T* base, const std::vector<Factors>& terms, int64_t begin, int64_t end,
+                int64_t columns, T* out) {
+  constexpr int64_t kTile = 16;
+  static const AddProduct add = choose_add_product();
+  for (int64_t tile = begin; tile < end; tile += kTile) {
+    for (int64_t column = 0; column < columns; column += kColumns) {
+      const int64_t count = std::min(kColumns, columns - column);
+      for (int64_t row = tile; row < std::min(tile + kTile, end); ++row) {
+        Lanes total[kRegisters] = {};
+        for (const Factors& term : terms) {
+          add(term.left.view().as<float>() + row * term.rank,
+              term.right.view().as<float>() + column, term.stride, term.rank, term.scale, total);
+        }
+        const int64_t at = row * columns + column;
+        add_to_base(base + at, reinterpret_cast<const float*>(total), count, out + at);
+      }
+    }
+  }
+}
+
+template <typename T>
+void merge(const TensorView& base, const std::vector<Factors>& terms, Tensor& out) {
+  constexpr int64_t kGrain = 1 << 15;  // Elements worth a thread.
+  const int64_t rows = base.dims[0], columns = base.count() / rows;
+  const T* from = base.as<T>();
+  T* to = out.mutable_view().as_mutable<T>();
+  base::parallel_for(rows, kGrain / columns + 1, [&](int64_t begin, int64_t end) {
+    const base::KeepDenormals keep;
+    merge_rows(from, terms, begin, end, columns, to);
+  });
+}
+
+}  // namespace
+
+Tensor merge_lora(const TensorView& base, std::span<const LoraTerm> terms) {
+  std::vector<Factors> factors;
+  for (const LoraTerm& term : terms)
+    check(base, term);
+  const Tensor dense = base.is_contiguous() ? Tensor() : Tensor::copy_of(base);
+  const TensorView from = dense ? dense.view() : base;
+  Tensor out(base.dtype, base.dims);
+  if (base.count() == 0) return out;
+  for (const LoraTerm& term : terms) {
+    if (term.scale != 0 && term.a.dims[0] > 0) {
+      factors.push_back(factors_of(term, base.count() / base.dims[0]));
+    }
+  }
+  if (factors.empty()) {
+    copy(from, out.mutable_view());
+    return out;
+  }
+  visit(base.dtype, [&]<typename T>(T) {
+    if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, BFloat16> ||
+                  std::is_floating_point_v<T>) {
+      merge<T>(from, factors, out);
+    }
+  });
+  return out;
+}
+
+}  // namespace regraft::refit

@@ -1,0 +1,479 @@
+"""Adapters on compiled programs, against PEFT's own answers."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import regraft
+from models import zoo
+from regraft import lora
+from support import F32_TOLERANCE, relative_error, same_bits
+
+LAYER = "model.layers.0.self_attn.q_proj"
+
+
+def fill(model: nn.Module, seed: int = 1) -> nn.Module:
+    """PEFT starts B at zero: an adapter that does nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+            elif "modules_to_save" in name:
+                parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def llama() -> nn.Module:
+    return copy.deepcopy(zoo.build("tiny_llama", 0))
+
+
+def two_adapters() -> PeftModel:
+    """Of different rank and targets; one with rsLoRA."""
+    model = get_peft_model(llama(), LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj"]), "a")
+    config = LoraConfig(
+        r=7,
+        lora_alpha=5,
+        use_rslora=True,
+        target_modules=["q_proj", "down_proj"],
+        alpha_pattern={"layers.1.mlp.down_proj": 9},
+    )
+    model.add_adapter("b", config)
+    fill(model)
+    return model
+
+
+def activate(model: PeftModel, scales: dict[str, float]) -> None:
+    model.base_model.set_adapter(list(scales))
+    for layer in model.modules():
+        if hasattr(layer, "lora_A"):
+            for name, scale in scales.items():
+                if name in layer.lora_A:
+                    layer.set_scale(name, scale)
+
+
+def inputs(name: str = "tiny_llama") -> tuple[Tensor, ...]:
+    return zoo.example_inputs(name)
+
+
+def answer(model: nn.Module, args: tuple[Tensor, ...]) -> Tensor:
+    return zoo.run(model, args)[0]
+
+
+def agree(compiled: Any, model: nn.Module, args: tuple[Tensor, ...]) -> None:
+    with torch.no_grad():
+        outputs = compiled(*args)
+    have = outputs if isinstance(outputs, Tensor) else outputs[0]
+    assert relative_error(have, answer(model, args)) <= F32_TOLERANCE
+
+
+def values(compiled: Any) -> dict[str, Tensor]:
+    return compiled.state_dict()
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(same_bits(a[k], b[k]) for k in a)
+
+
+def state_of(model: PeftModel, name: str) -> dict[str, Tensor]:
+    return get_peft_model_state_dict(model, adapter_name=name)
+
+
+def config_of(model: PeftModel, name: str) -> dict[str, Any]:
+    return model.peft_config[name].to_dict()
+
+
+@functools.lru_cache(maxsize=1)
+def _llama_engine() -> regraft.Engine:
+    return whole(llama(), inputs())
+
+
+def llama_engine() -> regraft.Engine:
+    return _llama_engine().fork()
+
+
+def whole(model: nn.Module, args: tuple[Tensor, ...]) -> regraft.Engine:
+    return regraft.compile(model, args, backend="cpu", require_full_compilation=True)
+
+
+def in_parts(model: nn.Module, args: tuple[Tensor, ...]) -> regraft.Module:
+    # The q projections of adapters stay in PyTorch: deltas reach both kinds of weights.
+    compiled = regraft.compile(
+        model, args, torch_executed_ops={"torch.ops.aten.silu.default", "aten::linear"}
+    )
+    assert isinstance(compiled, regraft.Module)
+    assert compiled.table.by_name[f"{LAYER}.weight"].in_torch
+    return compiled
+
+
+@pytest.mark.parametrize("make", [whole, in_parts])
+def test_adapters_of_peft(make: Any) -> None:
+    model, args = two_adapters(), inputs()
+    compiled = make(llama(), args)
+    base = values(compiled)
+    first = compiled.lora.load("a", state_of(model, "a"), config=config_of(model, "a"))
+    assert first.parameters == [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(2)]
+    weights = sum(base[name].nbytes for name in first.parameters)
+    assert first.base_bytes == weights
+    assert first.adapter_bytes == sum(t.nbytes for t in state_of(model, "a").values())
+    assert first.bytes_read == first.adapter_bytes + first.base_bytes
+    activate(model, {"a": 1.0})
+    agree(compiled, model, args)
+    alone = values(compiled)
+
+    compiled.lora.load("b", state_of(model, "b"), 0.5, config=config_of(model, "b"))
+    assert compiled.lora.active == {"a": 1.0, "b": 0.5}
+    activate(model, {"a": 1.0, "b": 0.5})
+    agree(compiled, model, args)
+
+    report = compiled.lora.set({"b": -0.75})
+    assert len(report.parameters) == 4
+    activate(model, {"b": -0.75})
+    agree(compiled, model, args)
+    assert not compiled.lora.set({"b": -0.75}).parameters
+
+    compiled.lora.set({"a": 1.0})
+    assert equal(values(compiled), alone)  # A, B, A never blends.
+    compiled.lora.unload("b")
+    assert compiled.lora.loaded == ["a"]
+    compiled.lora.unload("a")
+    assert equal(values(compiled), base)
+    agree(compiled, llama(), args)
+
+
+def test_order_of_loading_does_not_matter() -> None:
+    model = two_adapters()
+    engine = llama_engine()
+    results = []
+    for order in ("ab", "ba"):
+        for name in order:
+            engine.lora.load(name, state_of(model, name), config=config_of(model, name))
+        results.append(values(engine))
+        for name in order:
+            engine.lora.unload(name)
+    assert equal(*results)
+
+
+@pytest.mark.parametrize("make", [whole, in_parts])
+def test_base_weights_under_adapters(make: Any) -> None:
+    model, args = two_adapters(), inputs()
+    compiled = make(llama(), args)
+    compiled.lora.load("a", state_of(model, "a"), config=config_of(model, "a"))
+    before = values(compiled)
+    other = zoo.build("tiny_llama", 3)
+    compiled.refit(other.state_dict(), dry_run=True)
+    assert equal(values(compiled), before)
+    compiled.refit(other.state_dict())
+    model.load_state_dict(
+        {
+            name: other.state_dict()[base]
+            for name, base in lora.base_view(model).names.items()
+            if base in other.state_dict()
+        },
+        strict=False,
+    )
+    activate(model, {"a": 1.0})
+    agree(compiled, model, args)
+    merged = values(compiled)
+    compiled.rollback()
+    assert equal(values(compiled), before)
+    compiled.rollback()
+    assert equal(values(compiled), merged)
+    compiled.lora.unload("a")
+    fresh = make(other, args)
+    assert equal(values(compiled), values(fresh))
+    compiled.rollback()
+    assert compiled.lora.active == {"a": 1.0}
+    assert equal(values(compiled), merged)
+
+
+def test_forks_have_adapters_of_their_own() -> None:
+    model = two_adapters()
+    engine = llama_engine()
+    base = values(engine)
+    engine.lora.load("a", state_of(model, "a"), config=config_of(model, "a"))
+    fork = engine.fork()
+    merged = values(engine)
+    fork.lora.unload("a")
+    assert equal(values(fork), base)
+    assert equal(values(engine), merged)
+    assert engine.lora.active == {"a": 1.0}
+
+
+def test_wrong_base_weights_leave_everything() -> None:
+    model = two_adapters()
+    engine = llama_engine()
+    engine.lora.load("a", state_of(model, "a"), config=config_of(model, "a"))
+    before = values(engine)
+    wrong = dict(llama().state_dict())
+    wrong[f"{LAYER}.weight"] = torch.zeros(3, 3)
+    wrong["lm_head.weight"] = torch.zeros(2)
+    with pytest.raises(
+        regraft.MismatchError, match=r"(?s)q_proj.*f32\[3,3\].*lm_head|lm_head.*q_p"
+    ):
+        engine.refit(wrong)
+    assert equal(values(engine), before)
+    engine.lora.unload("a")
+    assert equal(values(engine), values(llama_engine()))
+
+
+def test_peft_model_is_compiled_as_its_base() -> None:
+    model, args = two_adapters(), inputs()
+    activate(model, {"a": 1.0, "b": 0.5})
+    before = answer(model, args)
+    engine = regraft.compile(model, args, require_full_compilation=True)
+    assert same_bits(answer(model, args), before)
+    assert set(engine.lora.active) == {"a", "b"}
+    agree(engine, model, args)
+    plain = llama_engine()
+    assert engine.graph_fingerprint == plain.graph_fingerprint
+    engine.lora.set({})
+    assert equal(values(engine), values(plain))
+
+    activate(model, {"b": 2.0})
+    view = lora.base_view(model)
+    report = engine.lora.replace(view.adapters)
+    assert len(report.parameters) == 4
+    agree(engine, model, args)
+    assert not engine.lora.replace(lora.base_view(model).adapters).parameters
+    with torch.no_grad():
+        model.get_submodule(f"base_model.model.{LAYER}").lora_B["b"].weight[0, 0] += 1e-3
+    report = engine.lora.replace(lora.base_view(model).adapters)
+    assert report.parameters == [f"{LAYER}.weight"]
+    agree(engine, model, args)
+
+
+def test_base_view_shares_and_leaves_the_module() -> None:
+    model = two_adapters()
+    text = repr(model)
+    view = lora.base_view(model)
+    assert repr(model) == text
+    assert not lora.has_adapters(view.module)
+    assert lora.has_adapters(model)
+    own = dict(model.named_parameters(remove_duplicate=False))
+    theirs = dict(view.module.named_parameters(remove_duplicate=False))
+    assert set(theirs) == set(dict(llama().named_parameters(remove_duplicate=False)))
+    for name, parameter in own.items():
+        if "lora_" not in name:
+            assert theirs[view.names[name]] is parameter
+    with model.disable_adapter():
+        assert lora.base_view(model).adapters == {}
+    model.merge_adapter(["a"])
+    assert lora.base_view(model).adapters == {}
+
+
+class Convolutions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(3, 10, 3, padding=1)
+        self.narrow = nn.Conv2d(10, 6, 1)
+        self.line = nn.Conv1d(6, 5, 3)
+        self.table = nn.Embedding(11, 12)
+        self.classifier = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor, ids: Tensor) -> Tensor:
+        y = self.line(self.narrow(torch.relu(self.wide(x))).flatten(2)).mean(dim=(1, 2))
+        return self.classifier(self.table(ids) * y[:, None])
+
+
+def convolutions() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    torch.manual_seed(3)
+    return Convolutions().eval(), (torch.randn(2, 3, 6, 7), torch.tensor([3, 8]))
+
+
+def test_convolutions_embeddings_and_saved_modules() -> None:
+    plain, args = convolutions()
+    engine = whole(plain, args)
+    base = values(engine)
+    config = LoraConfig(
+        r=3,
+        lora_alpha=4,
+        target_modules=["wide", "narrow", "line", "table"],
+        modules_to_save=["classifier"],
+    )
+    model = fill(get_peft_model(copy.deepcopy(plain), config))
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    report = engine.lora.load("x", state, config=config.to_dict())
+    assert set(report.parameters) == {name for name in base if "bias" not in name} | {
+        "classifier.bias"
+    }
+    agree(engine, model, args)
+    engine.lora.unload("x")
+    assert equal(values(engine), base)
+    agree(regraft.compile(model, args, require_full_compilation=True), model, args)
+
+
+def test_gpt2_stores_weights_the_other_way() -> None:
+    args = inputs("tiny_gpt2")
+    plain = copy.deepcopy(zoo.build("tiny_gpt2", 0))
+    engine = whole(plain, args)
+    base = values(engine)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True)
+    model = fill(get_peft_model(copy.deepcopy(plain), config))
+    state = state_of(model, "default")
+    with pytest.raises(regraft.MismatchError, match="fan_in_fan_out"):
+        engine.lora.load("x", state, alpha=8)
+    engine.lora.load("x", state, alpha=8, fan_in_fan_out=True)
+    agree(engine, model, args)
+    engine.lora.unload("x")
+    assert equal(values(engine), base)
+    agree(regraft.compile(model, args, require_full_compilation=True), model, args)
+
+
+def test_tied_weights_are_not_torn() -> None:
+    args = inputs("tiny_gpt2")
+    engine = whole(zoo.build("tiny_gpt2", 0), args)
+    state = {
+        "lm_head.lora_A.weight": torch.ones(2, 32),
+        "lm_head.lora_B.weight": torch.ones(101, 2),
+    }
+    with pytest.raises(regraft.MismatchError, match="same tensor as"):
+        engine.lora.load("x", state)
+
+
+def test_files(tmp_path: Path) -> None:
+    model, args = two_adapters(), inputs()
+    engine = llama_engine()
+    model.save_pretrained(tmp_path)
+    for name in "ab":
+        engine.lora.load(name, tmp_path / name)
+        activate(model, {name: 1.0})
+        engine.lora.set({name: 1.0})
+        agree(engine, model, args)
+    with pytest.raises(regraft.NotFoundError):
+        engine.lora.load("c", tmp_path / "c")
+    (tmp_path / "a/adapter_config.json").write_text("[1]")
+    with pytest.raises(regraft.InvalidArgumentError, match="JSON object"):
+        engine.lora.load("a", tmp_path / "a")
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps({"peft_type": "LOHA"}))
+    with pytest.raises(regraft.UnsupportedError, match="LOHA"):
+        engine.lora.load("a", tmp_path / "a")
+
+
+def test_forms_of_diffusers_and_kohya(tmp_path: Path) -> None:
+    engine = llama_engine()
+    a, b = torch.randn(4, 32), torch.randn(32, 4)
+    flat = "lora_unet_" + LAYER.replace(".", "_")
+    forms = [
+        {f"unet.{LAYER}.lora_A.weight": a, f"unet.{LAYER}.lora_B.weight": b},
+        {f"unet.{LAYER}.lora.down.weight": a, f"unet.{LAYER}.lora.up.weight": b},
+        {f"{LAYER}.lora_A.default.weight": a, f"{LAYER}.lora_B.default.weight": b},
+        {
+            f"{flat}.lora_down.weight": a,
+            f"{flat}.lora_up.weight": b,
+            f"{flat}.alpha": torch.tensor(4.0),
+        },
+    ]
+    results = []
+    for form in forms:
+        save_file(form, tmp_path / "x.safetensors")
+        engine.lora.load("x", tmp_path / "x.safetensors")
+        results.append(engine.parameter(f"{LAYER}.weight"))
+    want = llama().state_dict()[f"{LAYER}.weight"] + b @ a
+    assert relative_error(results[0], want) < 1e-6
+    assert all(same_bits(result, results[0]) for result in results)
+    forms[-1][f"{flat}.alpha"] = torch.tensor(2.0)
+    engine.lora.load("x", forms[-1], 2.0)
+    assert relative_error(engine.parameter(f"{LAYER}.weight"), want) < 1e-6
+    both = {**forms[0], "text_encoder.q.lora_A.weight": a, "text_encoder.q.lora_B.weight": b}
+    engine.lora.load("x", both, prefix="unet.")
+    assert same_bits(engine.parameter(f"{LAYER}.weight"), results[0])
+
+
+def test_wrong_adapters_leave_everything() -> None:
+    engine = llama_engine()
+    right = {
+        f"{LAYER}.lora_A.weight": torch.ones(2, 32),
+        f"{LAYER}.lora_B.weight": torch.ones(32, 2),
+    }
+    engine.lora.load("right", right)
+    before, generation = values(engine), engine.generation
+    wrong = {
+        "model.layers.0.self_attn.q_porj.lora_A.weight": torch.ones(2, 32),
+        "model.layers.0.self_attn.q_porj.lora_B.weight": torch.ones(32, 2),
+        "model.layers.0.self_attn.k_proj.lora_A.weight": torch.ones(2, 32),
+        "model.layers.0.self_attn.v_proj.lora_A.weight": torch.ones(3, 32),
+        "model.layers.0.self_attn.v_proj.lora_B.weight": torch.ones(16, 2),
+        "model.layers.0.self_attn.o_proj.lora_A.weight": torch.ones(2, 31),
+        "model.layers.0.self_attn.o_proj.lora_B.weight": torch.ones(32, 2),
+        "model.nrom.weight": torch.ones(32),
+        "lm_head.weight": torch.ones(3, 32),
+    }
+    with pytest.raises(regraft.MismatchError) as caught:
+        engine.lora.load("wrong", wrong)
+    text = str(caught.value)
+    assert "6 problems" in text
+    for part in (
+        "nearest: model.layers.0.self_attn.q_proj",
+        "k_proj: has A without B",
+        "different ranks",
+        "do not fit the weight f32[32,32]",
+        "nearest: model.norm.weight",
+        "lm_head.weight: want f32[101,32], have f32[3,32]",
+    ):
+        assert part in text
+    with pytest.raises(regraft.InvalidArgumentError, match="alpha="):
+        engine.lora.load("wrong", {f"base_model.model.{k}": v for k, v in right.items()})
+    with pytest.raises(regraft.InvalidArgumentError, match="no adapter"):
+        engine.lora.load("wrong", {})
+    with pytest.raises(regraft.InvalidArgumentError, match="finite"):
+        engine.lora.set({"right": float("nan")})
+    with pytest.raises(regraft.NotFoundError, match="right"):
+        engine.lora.set({"wrong": 1.0})
+    with pytest.raises(regraft.NotFoundError, match="right"):
+        engine.lora.unload("wrong")
+    assert engine.lora.active == {"right": 1.0}
+    assert engine.generation == generation
+    assert equal(values(engine), before)
+
+
+def test_two_adapters_cannot_replace_one_parameter() -> None:
+    engine = llama_engine()
+    engine.lora.load("a", {"model.norm.weight": torch.ones(32)})
+    before = values(engine)
+    with pytest.raises(regraft.MismatchError, match="replaced by adapters a and b"):
+        engine.lora.load("b", {"model.norm.weight": torch.zeros(32)})
+    assert engine.lora.loaded == ["a"]
+    assert equal(values(engine), before)
+
+
+def test_dora_is_refused() -> None:
+    args = inputs()
+    config = LoraConfig(r=2, target_modules=["q_proj"], use_dora=True)
+    model = fill(get_peft_model(llama(), config))
+    with pytest.raises(regraft.UnsupportedError, match=r"(?s)2 problems.*DoRA"):
+        regraft.compile(model, args)
+    engine = llama_engine()
+    with pytest.raises(regraft.UnsupportedError, match="DoRA"):
+        engine.lora.load("x", state_of(model, "default"), alpha=1)
+    with pytest.raises(regraft.UnsupportedError, match="use_dora"):
+        engine.lora.load("x", state_of(model, "default"), config=config.to_dict())
+
+
+def test_programs_whose_weights_stay(tmp_path: Path) -> None:
+    model, args = two_adapters(), inputs()
+    with pytest.raises(regraft.InvalidArgumentError, match="merge them"):
+        regraft.compile(model, args, immutable_weights=True)
+    engine = regraft.compile(llama(), args, immutable_weights=True)
+    with pytest.raises(regraft.StateError, match="immutable"):
+        engine.lora.load("a", state_of(model, "a"), alpha=1)
+
+
+def test_stripped_engines_merge_their_first_weights() -> None:
+    model, args = two_adapters(), inputs()
+    activate(model, {"a": 1.0})
+    engine = regraft.compile(model, args, require_full_compilation=True, strip_engine_weights=True)
+    engine.refit(llama().state_dict())
+    agree(engine, model, args)
+    engine.lora.unload("a")
+    assert equal(values(engine), values(llama_engine()))
