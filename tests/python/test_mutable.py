@@ -530,3 +530,15 @@ def test_models(name: str, strict: bool) -> None:
             for a, b in zip(have, want, strict=True):
                 assert support.relative_error(a, b) <= support.F32_TOLERANCE
     assert len(mutable.engines) == 1
+
+
+def test_saved_engines_of_other_settings_are_not_used(tmp_path: Path) -> None:
+    model = nn.Linear(8, 8).eval()
+    x = torch.randn(2, 8)
+    with torch.no_grad():
+        low = regraft.MutableModule(model, precision="bf16")
+        low(x)
+        regraft.MutableModule.save(low, tmp_path / "low")
+        exact = regraft.MutableModule.load(tmp_path / "low", model, precision="f32")
+        assert support.relative_error(exact(x), model(x)) < support.F32_TOLERANCE
+        assert support.relative_error(low(x), model(x)) > support.F32_TOLERANCE

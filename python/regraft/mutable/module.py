@@ -12,7 +12,7 @@ import torch
 
 from regraft.mutable import files
 from regraft.mutable.follower import Follower
-from regraft.settings import make_settings
+from regraft.settings import make_settings, settings_text
 
 
 class MutableModule:
@@ -139,14 +139,16 @@ class MutableModule:
         Args:
             path: Of a file that ``save`` wrote.
             module: Brings code and weights. Where it differs from the saved one, it is compiled.
-            **settings: Replace saved ones.
+            **settings: Replace saved ones; saved engines that others would compile are not used.
 
         Raises:
             CorruptError, MissingFileError, VersionError: Not a file this build reads.
         """
         saved = files.load(path)
+        own = {name: value for name, value in settings.items() if name not in saved.options}
         loaded = MutableModule(module, **{**saved.settings, **saved.options, **settings})
-        loaded._regraft.kept.update(saved.engines)
+        if _same_settings(saved.settings, {**saved.settings, **own}):
+            loaded._regraft.kept.update(saved.engines)
         loaded._regraft.restore_free(saved.free)
         if saved.hints is not None:
             loaded.set_expected_dynamic_shape_range(*saved.hints)
@@ -207,6 +209,11 @@ class MutableModule:
 
     def __repr__(self) -> str:
         return f"regraft.MutableModule({self._regraft.module!r})"
+
+
+def _same_settings(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether both compile the same engines."""
+    return settings_text(make_settings(first)) == settings_text(make_settings(second))
 
 
 def _returning_self(mutable: MutableModule, module: torch.nn.Module, method: Any) -> Any:
