@@ -340,6 +340,27 @@ def test_input_ranges_become_dynamic_sizes() -> None:
         compiled(torch.randn(9, 4), torch.randn(9, 4))
 
 
+def test_input_ranges_in_nested_and_keyword_inputs() -> None:
+    class Nested(nn.Module):
+        def forward(self, xs: list[Tensor], scale: Any = None, *, k: Tensor) -> Tensor:
+            return xs[0] * xs[1] + k
+
+    def ranged() -> torchtrt.Input:
+        return torchtrt.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(8, 4))
+
+    compiled = torchtrt.compile(
+        Nested().eval(),
+        inputs=[[ranged(), ranged()], None],
+        kwarg_inputs={"k": ranged()},
+        min_block_size=1,
+    )
+    x = torch.randn(5, 4)
+    check(compiled([x, x], None, k=x), x * x + x)
+    program = torchtrt.dynamo.trace(Sum(), [torch.ones(2, 4)] * 2)
+    with pytest.raises(regraft.MismatchError, match=r"input 'x'.*; input 'other'"):
+        torchtrt.dynamo.compile(program, [ranged(), ranged()])
+
+
 def test_a_range_that_the_module_does_not_take() -> None:
     x = torchtrt.Input(min_shape=(1, 4), opt_shape=(3, 4), max_shape=(8, 4))
     with pytest.raises(regraft.InvalidArgumentError, match="does not take these ranges"):
@@ -504,6 +525,30 @@ def test_mutable_module() -> None:
         torchtrt.MutableTorchTensorRTModule(Net(), immutable_weights=True)
     with pytest.raises(regraft.InvalidArgumentError, match="not both"):
         torchtrt.MutableTorchTensorRTModule(Net(), config=settings, min_block_size=1)
+
+
+def test_mutable_modules_as_files(tmp_path: Path) -> None:
+    mutable = torchtrt.MutableTorchTensorRTModule(
+        Net(), min_block_size=1, enabled_precisions={torch.bfloat16}
+    )
+    path = tmp_path / "mutable.zip"
+    with torch.no_grad():
+        want = mutable(image())
+        torchtrt.MutableTorchTensorRTModule.save(mutable, path)
+        loaded = torchtrt.MutableTorchTensorRTModule.load(path, Net())
+        assert support.same_bits(loaded(image()), want)
+        options = {"enabled_precisions": {torch.float}}
+        single = torchtrt.MutableTorchTensorRTModule.load(path, Net(), **options)
+        check(single(image()), answer(Net(), image()))
+
+
+def test_torch_compile_lists_what_it_cannot_do(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_options, "_listed", set())
+    with caplog.at_level(logging.WARNING, "regraft"):
+        torchtrt.compile(Net(), ir="torch_compile", dryrun=True, strip_engine_weights=True)
+    assert any(m.endswith(": dryrun, strip_engine_weights") for m in caplog.messages)
 
 
 # ---- the tutorial ----

@@ -16,7 +16,7 @@ from regraft.torch_tensorrt.dynamo._compiler import (
     convert_exported_program_to_serialized_trt_engine,
 )
 from regraft.torch_tensorrt.dynamo._tracer import trace_inputs
-from regraft.torch_tensorrt.dynamo.backend import jit_settings
+from regraft.torch_tensorrt.dynamo.backend import jit_settings, torch_tensorrt_backend
 
 _GONE = ("ts", "torchscript", "fx")
 
@@ -106,7 +106,8 @@ def _compile_just_in_time(module: Any, inputs: Inputs, options: Mapping[str, Any
             f"{type(module).__name__}"
         )
     jit_settings(options)
-    compiled: Any = torch.compile(module, backend="torch_tensorrt", options=dict(options))
+    # Not by name, which may be that of Torch-TensorRT itself.
+    compiled: Any = torch.compile(module, backend=torch_tensorrt_backend, options=dict(options))
     if inputs.is_given:
         args, kwargs = inputs.examples()
         with torch.no_grad():

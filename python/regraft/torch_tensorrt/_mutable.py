@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from regraft.errors import InvalidArgumentError
 from regraft.mutable import MutableModule
 from regraft.torch_tensorrt._options import settings_of
 from regraft.torch_tensorrt.dynamo._settings import CompilationSettings
+
+_OWN = ("strict", "track", "max_engines")
+_NATIVE = {"device": "backend", "enabled_precisions": "precision"}
 
 
 class MutableTorchTensorRTModule(MutableModule):
@@ -60,3 +64,23 @@ class MutableTorchTensorRTModule(MutableModule):
         super().__init__(
             pytorch_model, strict=strict, track=track, max_engines=max_engines, **settings
         )
+
+    @staticmethod
+    def load(
+        path: str | os.PathLike[str], module: torch.nn.Module, **compile_kwargs: Any
+    ) -> MutableModule:
+        """A mutable module that uses saved engines wherever their programs are the module's.
+
+        Args:
+            path: Of a file that ``save`` wrote.
+            module: Brings code and weights. Where it differs from the saved one, it is compiled.
+            **compile_kwargs: Replace saved options.
+
+        Raises:
+            CorruptError, MissingFileError, VersionError: Not a file this build reads.
+        """
+        settings = settings_of(compile_kwargs, *_OWN)
+        given = {_NATIVE.get(name, name) for name in compile_kwargs}
+        changed = {name: value for name, value in settings.items() if name in given}
+        own = {name: compile_kwargs[name] for name in _OWN if name in compile_kwargs}
+        return MutableModule.load(path, module, **changed, **own)

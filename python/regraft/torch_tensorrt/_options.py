@@ -122,7 +122,7 @@ def settings_of(options: Mapping[str, Any], *others: str) -> dict[str, Any]:
         InvalidArgumentError: Values that do not fit.
     """
     want_known(options, [*USED, *OLD, *IGNORED, *others])
-    _list_ignored({n: v for n, v in options.items() if n in IGNORED and v != IGNORED[n]})
+    list_ignored({n: v for n, v in options.items() if n in IGNORED and v != IGNORED[n]})
     given = _without_old({n: v for n, v in options.items() if n in USED or n in OLD})
     full = {**USED, **given}
     settings = {name: full[name] for name in _UNCHANGED}
@@ -200,7 +200,8 @@ def _ops(ops: Any) -> tuple[Any, ...]:
     return tuple(op.removeprefix("torch.ops.") if isinstance(op, str) else op for op in ops or ())
 
 
-def _list_ignored(given: Mapping[str, Any]) -> None:
+def list_ignored(given: Mapping[str, Any]) -> None:
+    """Says once of every option that it has no meaning here."""
     with _lock:
         new = sorted(set(given) - _listed)
         _listed.update(new)

@@ -72,6 +72,8 @@ def _related(shapes: Any, message: str) -> Any:
     refined = refine_dynamic_shapes_from_suggested_fixes(fixes, shapes)
     asked = {dim.__name__: dim for dim in pytree.tree_leaves(shapes) if isinstance(dim, Dim)}
     for dim in pytree.tree_leaves(refined):
+        if dim is None:
+            continue
         want = asked.get(getattr(dim, "__name__", ""))
         is_same = want is not None and (dim.min, dim.max) == (want.min, want.max)
         if isinstance(dim, int) or not (is_same or hasattr(dim, "root")):

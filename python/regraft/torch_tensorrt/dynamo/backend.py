@@ -9,11 +9,11 @@ from torch import fx
 from torch._dynamo.backends import registry
 
 import regraft.dynamo
-from regraft.torch_tensorrt._options import settings_of
+from regraft.torch_tensorrt._options import list_ignored, settings_of
 
 _OWN = ("track", "fallback_on_grad")
-# An engine of torch.compile has its weights, and compiles.
-_AHEAD_OF_TIME = ("strip_engine_weights", "dryrun")
+# An engine of torch.compile has its weights, and is compiled at some later call.
+_AHEAD_OF_TIME = ("strip_engine_weights", "dryrun", "debug")
 
 
 def torch_tensorrt_backend(
@@ -47,6 +47,7 @@ def jit_settings(options: Mapping[str, Any]) -> dict[str, Any]:
         TypeError, InvalidArgumentError: Unknown options, or values that do not fit.
     """
     settings = settings_of(options, *_OWN)
+    list_ignored({name: options[name] for name in _AHEAD_OF_TIME if options.get(name)})
     settings = {name: value for name, value in settings.items() if name not in _AHEAD_OF_TIME}
     return settings | {name: options[name] for name in _OWN if name in options}
 
