@@ -72,7 +72,7 @@ def compile(
     source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings.truncate_double)
     compiled = _Compilation(source, settings, progress).run()
     if view is not None and not isinstance(compiled, str):
-        compiled.lora.replace(view.adapters)
+        compiled.lora.follow(view)
     return compiled
 
 

@@ -341,6 +341,33 @@ def test_tied_weights_are_not_torn() -> None:
         engine.lora.load("x", state)
 
 
+def test_tied_layers_of_peft_are_refused() -> None:
+    config = LoraConfig(r=2, target_modules=["lm_head"])
+    model = fill(get_peft_model(copy.deepcopy(zoo.build("tiny_gpt2", 0)), config))
+    with pytest.raises(regraft.UnsupportedError, match="is one tensor with other layers"):
+        regraft.compile(model, inputs("tiny_gpt2"))
+
+
+def test_layers_that_do_not_run_are_left_out() -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.used(x)
+
+    args = (torch.ones(2, 4),)
+    config = LoraConfig(r=2, target_modules=["used", "idle"])
+    model = fill(get_peft_model(Idle(), config))
+    engine = regraft.compile(model, args)
+    agree(engine, model, args)
+    alone = fill(get_peft_model(Idle(), LoraConfig(r=2, target_modules=["idle"])))
+    with pytest.raises(regraft.MismatchError, match="no such parameter"):
+        engine.lora.follow(lora.base_view(alone))
+    agree(engine, model, args)
+
+
 def test_files(tmp_path: Path) -> None:
     model, args = two_adapters(), inputs()
     engine = llama_engine()

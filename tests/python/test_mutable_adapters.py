@@ -101,3 +101,42 @@ def test_load_fuse_unload_between_two_calls(
         after = adapted.check()
         assert not torch.allclose(before, after)
         before = after
+
+
+def test_adapters_come_and_go_without_compiling(
+    adapted: _Adapted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = adapted.check()
+    weight = adapted.net.v.weight.detach().clone()
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("adapters are changes of weights: nothing is to be compiled")
+
+    monkeypatch.setattr(follower_module, "compile", refuse)
+    for rank in (2, 5):
+        adapted.load(rank)
+        loaded = adapted.check()
+        assert not torch.allclose(loaded, base)
+        with torch.no_grad():
+            next(adapted.layers()).lora_B["a"].weight[0, 0] += 1.0
+        assert not torch.equal(adapted.check(), loaded)
+        assert len(adapted.mutable.last_refit.parameters) == 1
+        before = adapted.check()
+        with torch.no_grad():
+            adapted.net.v.base_layer.weight += 1.0
+        assert not torch.equal(adapted.check(), before)
+        with torch.no_grad():
+            adapted.net.v.base_layer.weight.copy_(weight)
+        for layer in adapted.layers():
+            layer.set_scale("a", 0.3)
+        adapted.check()
+        adapted.unload()
+        assert torch.equal(adapted.check(), base)
+
+
+def test_dora_stays_layers(adapted: _Adapted) -> None:
+    base = adapted.check()
+    config = LoraConfig(r=2, target_modules=["q", "v"], init_lora_weights=False, use_dora=True)
+    inject_adapter_in_model(config, adapted.net, "a")
+    adapted.net.eval()
+    assert not torch.allclose(adapted.check(), base)

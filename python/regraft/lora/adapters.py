@@ -11,6 +11,7 @@ import torch
 
 from regraft.errors import InvalidArgumentError, NotFoundError, StateError
 from regraft.lora.adapter import Adapter, Delta, Replacement, own
+from regraft.lora.base_view import BaseView
 from regraft.lora.read import LoraConfig, read_adapter, read_config, read_tensors
 from regraft.lora.transition import Target, parameters_of, plan
 from regraft.lora.want import want_fitting
@@ -175,6 +176,26 @@ class LoraAdapters:
             }
             wanted = dict.fromkeys(adapters, 1.0) if scales is None else dict(scales)
             return self._change(taken, wanted, in_place)
+
+    def follow(self, view: BaseView, *, in_place: bool = False) -> LoraReport:
+        """``replace`` with the adapters of the module that was compiled, as it is now. Changes of
+        parameters that the program does not read, are left out.
+
+        Raises:
+            MismatchError: As for ``replace``; also when the program reads none of them.
+        """
+        read = parameters_of(self._target)
+        changed = {n for a in view.adapters.values() for n in (*a.deltas, *a.replaced)}
+        if not changed & read.keys():
+            return self.replace(view.adapters, in_place=in_place)
+        adapters = {
+            name: Adapter(
+                {n: delta for n, delta in adapter.deltas.items() if n in read},
+                {n: value for n, value in adapter.replaced.items() if n in read},
+            )
+            for name, adapter in view.adapters.items()
+        }
+        return self.replace(adapters, in_place=in_place)
 
     def _want_mutable(self) -> None:
         if self._target.is_immutable:

@@ -55,7 +55,7 @@ def base_view(module: nn.Module) -> BaseView:
 
     Raises:
         UnsupportedError: Adapters that are no plain LoRA (DoRA, other methods, quantised layers,
-            ...); lists every such layer.
+            ...), or that change tied weights on one side; lists every such layer.
     """
     peft = peft_layers.imported()
     if peft is None:
@@ -75,7 +75,25 @@ def base_view(module: nn.Module) -> BaseView:
     for user_path, at, child in layers:
         if not peft.is_wrapper(child):
             names.update(_names_here(child, user_path, at))
-    return BaseView(_without_wrappers(peft, module), names, adapters)
+    base = _without_wrappers(peft, module)
+    raise_problems("lora", _torn_ties(base, adapters), UnsupportedError)
+    return BaseView(base, names, adapters)
+
+
+def _torn_ties(base: nn.Module, adapters: Mapping[str, Adapter]) -> list[str]:
+    """Tied parameters that adapters change under one of their names only."""
+    ties: dict[int, list[str]] = {}
+    for name, parameter in base.named_parameters(remove_duplicate=False):
+        ties.setdefault(id(parameter), []).append(name)
+    problems = []
+    for names in (names for names in ties.values() if len(names) > 1):
+        for adapter in adapters.values():
+            values = {r.value.data_ptr() for n in names if (r := adapter.replaced.get(n))}
+            given = [n for n in names if n in adapter.deltas or n in adapter.replaced]
+            is_whole = len(given) == len(names) and len(values) == 1
+            if given and (any(n in adapter.deltas for n in given) or not is_whole):
+                problems.append(f"{given[0]}: is one tensor with other layers ({', '.join(names)})")
+    return problems
 
 
 def _walk(

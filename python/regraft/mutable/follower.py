@@ -12,7 +12,8 @@ import torch
 from torch.export import ExportedProgram
 
 from regraft._compile import compile
-from regraft.errors import InvalidArgumentError, MismatchError
+from regraft.errors import InvalidArgumentError, MismatchError, UnsupportedError
+from regraft.lora.base_view import BaseView, base_view, has_adapters
 from regraft.mutable.calls import Call, CallKind, FreeDims, describe, differing, free_shapes, joined
 from regraft.mutable.program import Compiled, describe_inputs, fingerprint, places_of
 from regraft.mutable.watch import ModuleWatch, Touch
@@ -156,6 +157,10 @@ class Follower:
         weights = {n: tensors[i] for n, i in program.places.items() if i in program.pending}
         if weights:
             self.last_refit = program.engine.refit(weights, partial=True)
+        view = self._seen_through() if program.pending - set(program.places.values()) else None
+        if view is not None:
+            report = program.engine.lora.follow(view).refit
+            self.last_refit = report or self.last_refit
         program.pending.clear()
 
     # ---- compiling ----
@@ -177,7 +182,10 @@ class Follower:
 
     def _compile(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compiled:
         self._want_exportable()
-        exported = self._export(call, args, kwargs)
+        # Adapters are changes of weights: the base model is what is compiled, so that a module that
+        # gets its first adapter, or loses its last one, finds its engine again.
+        view = self._seen_through()
+        exported = self._export(self.module if view is None else view.module, call, args, kwargs)
         self._watch_again()
         sizes, ranges = describe_inputs(exported)
         places = places_of(exported, self._watch.slots, self._watch.tensors())
@@ -187,6 +195,9 @@ class Follower:
             engine = compile(exported, **self.settings)
         else:
             self.last_refit = engine.refit(exported)
+        if view is not None or engine.lora.loaded:
+            change = engine.lora.replace({}) if view is None else engine.lora.follow(view)
+            self.last_refit = change.refit or self.last_refit
         self.kept[key] = engine
         while len(self.kept) > self.max_engines:
             del self.kept[next(iter(self.kept))]
@@ -205,13 +216,24 @@ class Follower:
                 f"requires_grad_(False) there: {', '.join(names)}"
             )
 
-    def _export(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
-        shapes = self._shapes(call, args, kwargs)
+    def _seen_through(self) -> BaseView | None:
+        """The module without its adapters; None where it has none, or some that stay layers."""
+        if not has_adapters(self.module):
+            return None
+        try:
+            return base_view(self.module)
+        except UnsupportedError:
+            return None
+
+    def _export(
+        self, module: torch.nn.Module, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> ExportedProgram:
+        shapes = self._shapes(module, call, args, kwargs)
         with torch.inference_mode(False), torch.no_grad():
             if shapes is not None:
                 try:
                     return torch.export.export(
-                        self.module, args, kwargs, dynamic_shapes=shapes, strict=self.strict
+                        module, args, kwargs, dynamic_shapes=shapes, strict=self.strict
                     )
                 except Exception as error:
                     # Sizes out of the expected range, or that the program cannot leave free.
@@ -221,9 +243,15 @@ class Follower:
                             f"compiled for its own sizes: {error}",
                             stacklevel=2,
                         )
-            return torch.export.export(self.module, args, kwargs, strict=self.strict)
+            return torch.export.export(module, args, kwargs, strict=self.strict)
 
-    def _shapes(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _shapes(
+        self,
+        module: torch.nn.Module,
+        call: Call,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
         if self.hints is not None:
             positional, by_name = self.hints
             full = {name: by_name.get(name) for name in kwargs}
@@ -236,7 +264,7 @@ class Follower:
             if free_dims is None or not any(free_dims):
                 return None
             positional, full = free_shapes(args, kwargs, free_dims)
-        return _by_parameter(self.module, args, kwargs, positional, full)
+        return _by_parameter(module, args, kwargs, positional, full)
 
 
 def _shape_of(program: Compiled) -> Any:
