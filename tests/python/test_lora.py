@@ -94,12 +94,12 @@ def config_of(model: PeftModel, name: str) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=1)
-def _llama_engine() -> regraft.Engine:
-    return whole(llama(), inputs())
+def _llama_bytes() -> bytes:
+    return whole(llama(), inputs()).serialize()
 
 
 def llama_engine() -> regraft.Engine:
-    return _llama_engine().fork()
+    return regraft.Engine.deserialize(_llama_bytes())
 
 
 def whole(model: nn.Module, args: tuple[Tensor, ...]) -> regraft.Engine:
