@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,13 @@ class Convolution(nn.Module):
 
 
 def strip(program: dict[str, Any]) -> dict[str, Any]:
-    for node in program["graph_module"]["graph"]["nodes"][1:]:
+    """Keeps the metadata of the first node only, and of its files the names."""
+    first, *others = program["graph_module"]["graph"]["nodes"]
+    for node in others:
         node["metadata"] = {}
+    metadata = first["metadata"]
+    if "stack_trace" in metadata:
+        metadata["stack_trace"] = re.sub(r'"[^"]*/([^/"]+)"', r'"\1"', metadata["stack_trace"])
     return program
 
 
