@@ -126,10 +126,7 @@ class Module(fx.GraphModule):
         self._signature.check(tensors)
         self.gate.enter()
         try:
-            bank = self.bank
-            if bank is None:
-                self.want_weights("run")
-                raise AssertionError
+            bank = self.want_weights("run")
             with torch.no_grad():
                 outputs = self._run_graph(bank, *inputs)
                 return [_detached(output, bank) for output in outputs]
@@ -413,13 +410,15 @@ class Module(fx.GraphModule):
         with self._refit_lock:
             yield self.cells()
 
-    def want_weights(self, purpose: str) -> None:
-        """Raises a StateError when the module has no weights yet."""
-        if self.bank is None:
+    def want_weights(self, purpose: str) -> Bank:
+        """The weights in use, read once; a StateError when the module has none yet."""
+        bank = self.bank
+        if bank is None:
             raise StateError(
                 f"[engine] module '{self.name}' has no weights yet: it was stripped of them. Refit "
                 f"it with all of its parameters before it can {purpose}"
             )
+        return bank
 
     @property
     def has_weights(self) -> bool:
