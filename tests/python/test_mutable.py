@@ -73,6 +73,7 @@ class _Case:
         with torch.no_grad():
             have, want = self.mutable(*args, **kwargs), self.net(*args, **kwargs)
         torch.testing.assert_close(have, want, rtol=1e-4, atol=1e-4)
+        assert self.mutable.compilations == self.builds
 
     def parameters(self) -> list[list[str]]:
         """Of each refit since the last question."""

@@ -62,6 +62,7 @@ class Follower:
         self.strict = strict
         self.hints: tuple[Any, dict[str, Any]] | None = None
         self.last_refit: Any = None
+        self.compilations = 0
         # By fingerprint, the one used last at the end.
         self.kept: dict[str, Any] = {}
         self._lock = threading.RLock()
@@ -193,6 +194,7 @@ class Follower:
         engine = self.kept.pop(key, None)
         if engine is None:
             engine = compile(exported, **self.settings)
+            self.compilations += 1
         else:
             self.last_refit = engine.refit(exported)
         if view is not None or engine.lora.loaded:

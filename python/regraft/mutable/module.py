@@ -118,6 +118,11 @@ class MutableModule:
         """Report of the last refit, or None."""
         return self._regraft.last_refit
 
+    @property
+    def compilations(self) -> int:
+        """How often something was compiled, or found in the engine cache; refits do not count."""
+        return self._regraft.compilations
+
     # ---- files ----
 
     @staticmethod
