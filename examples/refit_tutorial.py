@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -53,11 +54,13 @@ def largest_difference(
     return worst
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", type=int, default=224, help="height and width of the images")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     device = options.device
     inputs = [torch.rand((1, 3, options.size, options.size)).to(device)]
 

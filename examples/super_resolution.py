@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -50,10 +51,13 @@ def draw(panels: dict[str, Image.Image], path: Path) -> None:
     figure.savefig(path, dpi=70)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split(":", maxsplit=1)[0])
+def main(arguments: Sequence[str] | None = None) -> dict[str, list[float]]:
+    """Prints the PSNR in dB by weights and input, and returns it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=Path("super_resolution.png"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     original = pretrained.photo("chelsea.png").crop((100, 40, 356, 296))
     small = original.resize((128, 128), Image.Resampling.BOX)
     inputs = {"clean": small, "JPEG 40": compressed(small, 40), "JPEG 20": compressed(small, 20)}
@@ -65,6 +69,7 @@ def main() -> None:
     for column in ("weights", *inputs, "refit, ms"):
         table.add_column(column, justify="right")
     outputs: dict[str, Image.Image] = {}
+    measured: dict[str, list[float]] = {}
     for level in LEVELS:
         report = engine.refit(pretrained.upconv7_weights(level))
         row = []
@@ -73,6 +78,7 @@ def main() -> None:
             row.append(pretrained.psnr(out, original))
             if name == "JPEG 20":
                 outputs[level] = out
+        measured[level] = row
         table.add_row(level, *(f"{value:.2f}" for value in row), f"{report.total_ms:.2f}")
     Console().print(table)
     enlarged = inputs["JPEG 20"].resize(original.size, Image.Resampling.NEAREST)
@@ -85,6 +91,7 @@ def main() -> None:
         },
         args.output,
     )
+    return measured
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Puts `models` (the zoo) and `regraft` on the path, and holds every test to the same threads."""
+"""Puts `models` (the zoo), the examples and `regraft` on the path; holds every test to the same
+threads."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ BUILD = Path(os.environ.get("REGRAFT_BUILD", ROOT / "build/dev"))
 # Nothing may be fetched in a test; set before transformers is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "examples"))
 sys.path.insert(0, str(BUILD / "python"))
 
 import torch  # noqa: E402

@@ -1,0 +1,265 @@
+"""LoRA hot-swap: a Stable Diffusion pipeline whose UNet is an engine.
+
+    python examples/lora_hot_swap.py --steps 10 --width 32
+
+Adapters are loaded, mixed, fused and unloaded with the calls of diffusers, while the engine is
+compiled once. Every image is compared with that of a pipeline in plain PyTorch. The pipeline has
+the classes and code paths of Stable Diffusion, at reduced widths and with random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import string
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import logging
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+import regraft
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from models.weights import randomise
+
+PROMPT = "a lighthouse in the fog"
+TOKENS = 24
+# Adapter -> rank, and the layers of the UNet that it changes.
+ADAPTERS = {
+    "watercolour": (4, ("to_q", "to_k", "to_v", "to_out.0")),
+    "etching": (8, ("to_q", "conv1", "proj_in")),
+}
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What one change of adapters did.
+
+    Attributes:
+        title: The calls.
+        image: f32[1,3,H,W] from the pipeline with the engine.
+        error: Relative L2 error of the image to that of the pipeline in PyTorch.
+        parameters: How many the engine's refit changed; 0 where there was none.
+        swap_ms: By how much the change made the next image take longer.
+        refit_ms: Of these, in the refit itself.
+        compilations: How often the UNet had been compiled by then.
+    """
+
+    title: str
+    image: Tensor
+    error: float
+    parameters: int
+    swap_ms: float
+    refit_ms: float
+    compilations: int
+
+
+# ---- the pipeline ----
+
+
+def tokenizer(folder: Path) -> CLIPTokenizer:
+    """One token per letter, made from a vocabulary that is written to the folder."""
+    letters = string.ascii_lowercase
+    words = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer.from_pretrained(folder, model_max_length=TOKENS)
+
+
+def build_pipeline(folder: Path, width: int) -> StableDiffusionPipeline:
+    """Stable Diffusion with `width` channels in the outermost blocks instead of 320."""
+    words = tokenizer(folder)
+    text_config = CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=TOKENS,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(width, 2 * width),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=4,
+        norm_num_groups=4,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(width, 2 * width),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    text = CLIPTextModel(text_config)
+    for seed, model in enumerate((text, unet, vae)):
+        randomise(model, seed)
+        model.eval().requires_grad_(False)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text,
+        tokenizer=words,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def write_adapters(unet: UNet2DConditionModel, folder: Path) -> None:
+    """Writes every adapter as diffusers does: <folder>/<name>/pytorch_lora_weights.safetensors."""
+    for name, (rank, parts) in ADAPTERS.items():
+        layers: dict[str, Tensor] = {}
+        for path, module in unet.named_modules():
+            if not path.endswith(parts):
+                continue
+            weight = module.weight
+            layers[f"{path}.lora_A.weight"] = 0.1 * torch.randn(rank, *weight.shape[1:])
+            ones = [1] * (weight.ndim - 2)
+            layers[f"{path}.lora_B.weight"] = 0.1 * torch.randn(weight.shape[0], rank, *ones)
+        StableDiffusionPipeline.save_lora_weights(folder / name, unet_lora_layers=layers)
+
+
+# ---- the swaps ----
+
+
+def changes(folder: Path) -> dict[str, Callable[[StableDiffusionPipeline], None]]:
+    """What is done to a pipeline, one after the other."""
+
+    def load(name: str) -> Callable[[StableDiffusionPipeline], None]:
+        return lambda pipe: pipe.load_lora_weights(folder / name, adapter_name=name)
+
+    def use(names: list[str], scales: list[float]) -> Callable[[StableDiffusionPipeline], None]:
+        return lambda pipe: pipe.set_adapters(names, scales)
+
+    def fuse_and_unload(pipe: StableDiffusionPipeline) -> None:
+        pipe.load_lora_weights(folder / "etching", adapter_name="etching")
+        pipe.fuse_lora(lora_scale=0.7)
+        pipe.unload_lora_weights()
+
+    return {
+        "base": lambda pipe: None,
+        "load watercolour": load("watercolour"),
+        "load etching": load("etching"),
+        "both, 0.6 and 0.4": use(["watercolour", "etching"], [0.6, 0.4]),
+        "watercolour only": use(["watercolour"], [1.0]),
+        "unload": lambda pipe: pipe.unload_lora_weights(),
+        "load, fuse, unload": fuse_and_unload,
+    }
+
+
+def draw(pipeline: StableDiffusionPipeline, steps: int) -> Tensor:
+    """The image of the prompt, f32[1,3,H,W] in [0,1]."""
+    images: Tensor = pipeline(
+        PROMPT,
+        num_inference_steps=steps,
+        generator=torch.Generator().manual_seed(0),
+        output_type="pt",
+    ).images
+    return images
+
+
+def timed(call: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    """What the call returns, and the milliseconds it takes."""
+    start = time.perf_counter()
+    result = call()
+    return result, 1e3 * (time.perf_counter() - start)
+
+
+def swap(
+    title: str,
+    change: Callable[[StableDiffusionPipeline], None],
+    fast: StableDiffusionPipeline,
+    plain: StableDiffusionPipeline,
+    steps: int,
+) -> Swap:
+    """Changes both pipelines and draws with both."""
+    before = fast.unet.last_refit
+    change(fast)
+    change(plain)
+    image, first = timed(lambda: draw(fast, steps))  # Sees the change, and refits.
+    usual = min(timed(lambda: draw(fast, steps))[1] for _ in range(2))
+    want = draw(plain, steps)
+    report = fast.unet.last_refit
+    refitted = report is not before
+    return Swap(
+        title,
+        image,
+        float((image - want).norm() / want.norm()),
+        len(report.parameters) if refitted else 0,
+        first - usual,
+        report.total_ms if refitted else 0.0,
+        fast.unet.compilations,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Swap]:
+    """Prints a table with a row per change of adapters; returns the rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=10, help="of the scheduler, per image")
+    parser.add_argument("--width", type=int, default=32, help="channels of the outermost blocks")
+    options = parser.parse_args(arguments)
+
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", module="peft")  # That a second adapter is loaded.
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fast = build_pipeline(folder, options.width)
+        write_adapters(fast.unet, folder)
+        plain = copy.deepcopy(fast)
+        fast.unet = regraft.MutableModule(fast.unet)
+        rows = [
+            swap(title, change, fast, plain, options.steps)
+            for title, change in track(changes(folder).items(), "Images", transient=True)
+        ]
+
+    table = Table(title="Adapters on one engine; errors of images to PyTorch")
+    for column in ("change", "refitted", "swap, ms", "refit, ms", "compiled", "error"):
+        table.add_column(column, justify="left" if column == "change" else "right")
+    for row in rows:
+        # The first run also compiles, which is no swap.
+        times = (f"{row.swap_ms:.1f}", f"{row.refit_ms:.1f}") if row.parameters else ("-", "-")
+        table.add_row(
+            row.title, str(row.parameters), *times, str(row.compilations), f"{row.error:.1e}"
+        )
+    Console().print(table)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
