@@ -38,8 +38,8 @@ struct CompileOptions {
   // The engine starts with the program's own weights. False: a stripped engine, which must be
   // refitted before it runs.
   bool weights = true;
-  // Texts to keep in the engine, by key (Engine::metadata). "settings", "in_spec" and "out_spec"
-  // are the compiler's own.
+  // Texts to keep in the engine, by key (Engine::metadata). "settings", "in_spec", "out_spec" and
+  // "outline" (outline() of the program, a line each) are the compiler's own.
   std::map<std::string, std::string> metadata;
   // Name for messages and reports.
   std::string name = "program";
@@ -115,6 +115,12 @@ Engine compile(const Program& program, const CompileOptions& options = {});
 // What compile() looks up in a cache for the program. Throws Error{InvalidArgument} for options
 // that do not fit.
 CacheKey cache_key(const Program& program, const CompileOptions& options = {});
+
+// What the program computes, to be compared with another export of the model: one line per op,
+// "relu:1f3a09bc", then one for the results. The same in every dialect and for other input sizes;
+// parameters enter by name, their values do not. Of the options, only those passes that are left
+// out matter. Throws Error{"lowering", Unsupported}.
+std::vector<std::string> outline(const Program& program, const CompileOptions& options = {});
 
 // Which backend takes which node and why not, and which parameter feeds which constants through
 // which steps, as text. Works for programs that compile() refuses.

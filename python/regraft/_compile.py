@@ -13,15 +13,15 @@ from torch.export import ExportedProgram
 
 from regraft import _regraft
 from regraft._calling import call_text
-from regraft._handover import Handover, hand_over, plain, rows_of
+from regraft._handover import Handover, functional, hand_over, is_functional, plain, rows_of
 from regraft.cache import cache_options
 from regraft.engine import Engine, engine_options
 from regraft.errors import InvalidArgumentError, UnsupportedError
 from regraft.lora.base_view import BaseView, base_view, has_adapters
-from regraft.module.build import build_module, facts_of, identity_of
+from regraft.module.build import build_module, identity_of
 from regraft.module.module import Module
 from regraft.module.table import make_table
-from regraft.settings import CompilationSettings, Progress, make_settings
+from regraft.settings import CompilationSettings, Progress, make_settings, settings_text
 from regraft.truncation import truncated
 
 Model: TypeAlias = torch.nn.Module | ExportedProgram | str | os.PathLike[str]
@@ -116,6 +116,8 @@ class Source:
 
     Attributes:
         handover: What PyTorch knows of it; None of a program read from a file.
+        exported: The ExportedProgram where the core has it as it was exported, in-place ops and
+            all; None where it is functional.
         call: Text of its CallSpec.
         kept: Keeps the weights that the core reads by address.
     """
@@ -126,6 +128,7 @@ class Source:
     call: str | None = None
     path: str | None = None
     kept: object = None
+    exported: ExportedProgram | None = None
 
 
 def open_model(
@@ -168,7 +171,9 @@ def open_model(
 
 def open_program(program: ExportedProgram, name: str, truncate: bool = False) -> Source:
     """Hands an ExportedProgram to the core; with ``truncate``, its float64 as float32."""
-    handover = hand_over(truncated(program) if truncate else program)
+    if truncate:
+        program = truncated(program)
+    handover = hand_over(program)
     rows, kept = rows_of(handover.tensors)
     return Source(
         core=_regraft.Program.from_json(handover.json, rows),
@@ -176,6 +181,7 @@ def open_program(program: ExportedProgram, name: str, truncate: bool = False) ->
         handover=handover,
         call=call_text(handover.program, handover.in_spec, handover.out_spec),
         kept=kept,
+        exported=None if is_functional(program) else program,
     )
 
 
@@ -193,15 +199,13 @@ class _Compilation:
     def run(self) -> Engine | Module | str:
         settings, source = self._settings, self._source
         has_rules = settings.dryrun or settings.torch_executed_ops or settings.min_block_size > 1
-        if source.handover is None and not has_rules:
+        if not has_rules and (source.path is not None or source.exported is not None):
             try:
                 return self._whole()
             except UnsupportedError:
-                if settings.require_full_compilation:
+                if settings.require_full_compilation and source.path is not None:
                     raise
-        if source.handover is None:
-            assert source.path is not None
-            self._source = source = open_program(torch.export.load(source.path), source.name)
+        source = self._functional()
         info = self._partition()
         if settings.dryrun:
             return str(info)
@@ -224,12 +228,23 @@ class _Compilation:
             lambda part, name: self._engine(part, name, {}),
         )
 
+    def _functional(self) -> Source:
+        """The source in the form in which PyTorch and the core can share it."""
+        source = self._source
+        if source.path is not None:
+            self._source = open_program(functional(torch.export.load(source.path)), source.name)
+        elif source.exported is not None:
+            self._source = open_program(functional(source.exported), source.name)
+        return self._source
+
     def explain(self) -> str:
+        if self._source.path is None:
+            self._functional()
         text = _regraft.explain(
             self._source.core,
             {"backend": self._settings.backend, "precision": self._settings.precision},
         )
-        if self._source.handover is None:
+        if self._source.path is not None:
             return text
         info = self._partition()
         return text if info.is_whole else f"{info}\n{text}"
@@ -244,10 +259,9 @@ class _Compilation:
 
     def _whole(self) -> Engine:
         source = self._source
-        metadata = {} if source.call is None else {"call": source.call}
-        if source.handover is not None:
-            facts = facts_of(source.handover, self._settings)
-            metadata |= {"compilation": facts["compilation"], "graph": json.dumps(facts["graph"])}
+        metadata = {"compilation": settings_text(self._settings)}
+        if source.call is not None:
+            metadata["call"] = source.call
         if self._settings.refit_identical_engine_weights:
             metadata["identity"] = json.dumps(self._identity())
         return self._engine(source.core, self._settings.name or source.name, metadata)

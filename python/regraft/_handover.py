@@ -48,7 +48,7 @@ class Handover:
     """What the core needs of a program.
 
     Attributes:
-        program: As PyTorch made it functional.
+        program: As it was exported, or as PyTorch made it functional.
         json: The serialised graph (``models/model.json`` of a ``.pt2``), without weights.
         tensors: Parameters, buffers and lifted constants by FQN; kept alive by this object.
         in_spec, out_spec: Serialised pytrees of the call.
@@ -136,13 +136,18 @@ def _without_values(program: ExportedProgram) -> ExportedProgram:
     return shallow
 
 
-def hand_over(program: ExportedProgram) -> Handover:
-    """Prepares a program for the core without copying its weights.
+def is_functional(program: ExportedProgram) -> bool:
+    """Whether a program has no in-place ops: PyTorch has decomposed it already."""
+    return not any(verifier.dialect == "TRAINING" for verifier in program.verifiers)
 
-    PyTorch functionalises first, so in-place ops of any library are already gone.
-    """
-    if any(verifier.dialect == "TRAINING" for verifier in program.verifiers):
-        program = program.run_decompositions({})
+
+def functional(program: ExportedProgram) -> ExportedProgram:
+    """The program without in-place ops, of any library."""
+    return program if is_functional(program) else program.run_decompositions({})
+
+
+def hand_over(program: ExportedProgram) -> Handover:
+    """Prepares a program for the core without copying its weights."""
     tensors = tensors_of(program)
     buffer = io.BytesIO()
     with warnings.catch_warnings():

@@ -242,11 +242,10 @@ class Engine:
         return self._call
 
     @property
-    def graph_fingerprint(self) -> list[str] | None:
-        """What was compiled, to compare other programs with; None of one compiled from a file."""
-        text = self._core.metadata("graph")
-        lines: list[str] | None = None if text is None else json.loads(text)
-        return lines
+    def outline(self) -> list[str] | None:
+        """What was compiled, to compare other programs with; None of an older engine file."""
+        text = self._core.metadata("outline")
+        return None if text is None else text.split("\n")
 
     @property
     def settings_text(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,14 +13,23 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from regraft import _regraft
 from regraft._compile import compile, open_program
+from regraft._handover import functional
 from regraft._weights import Weights
 from regraft.engine import Engine
-from regraft.errors import Error, InvalidArgumentError, MismatchError, StateError
+from regraft.errors import (
+    Error,
+    InvalidArgumentError,
+    MismatchError,
+    StateError,
+    UnsupportedError,
+)
 from regraft.exported import compiled_of, held_tensor, replace_held
-from regraft.module.fingerprint import fingerprint, want_same
 from regraft.module.module import Module
+from regraft.module.outline import outline_of, want_same
 from regraft.settings import CompilationSettings, restored_settings
+from regraft.truncation import truncated
 
 Compiled: TypeAlias = Engine | Module
 
@@ -238,14 +248,27 @@ def _compiled(module: Any, held: torch.Tensor | None) -> Compiled:
 
 
 def _want_same_graph(compiled: Compiled, program: ExportedProgram) -> None:
-    want = compiled.graph_fingerprint
+    want = compiled.outline
     if want is None:
-        return  # Compiled from a file by the core alone; the weights' names and types must do.
+        return None  # The weights' names and types must do.
     stored = compiled.settings_text
-    truncate = stored is not None and restored_settings(stored).truncate_double
-    handover = open_program(program, "program", truncate).handover
-    assert handover is not None
-    want_same(fingerprint(handover.program), want)
+    settings = CompilationSettings() if stored is None else restored_settings(stored)
+    if isinstance(compiled, Module):
+        form = truncated(program) if settings.truncate_double else functional(program)
+        want_same(outline_of(form), want)
+        return
+
+    def outlined(form: ExportedProgram) -> list[str]:
+        core = open_program(form, "program", settings.truncate_double).core
+        return _regraft.outline(core, {"disabled_passes": list(settings.disabled_passes)})
+
+    # Each form of the new program may be the one that was compiled.
+    with contextlib.suppress(UnsupportedError):
+        if outlined(program) == want:
+            return
+    have = outlined(functional(program))
+    if have != want and outlined(program.run_decompositions()) != want:
+        want_same(have, want)
 
 
 def _want_same_map(compiled: Compiled, program: Any) -> None:

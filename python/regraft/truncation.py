@@ -9,6 +9,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from regraft._handover import functional
 from regraft.errors import UnsupportedError
 
 
@@ -22,8 +23,7 @@ def truncated(program: ExportedProgram) -> ExportedProgram:
     Raises:
         UnsupportedError: Control flow, or an op that does not take float32.
     """
-    if any(verifier.dialect == "TRAINING" for verifier in program.verifiers):
-        program = program.run_decompositions({})
+    program = functional(program)
     if not any(_is_double(value) for node in program.graph.nodes for value in _values(node)):
         return program
     return ExportedProgram(

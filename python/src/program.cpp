@@ -162,6 +162,12 @@ void bind_program(nb::module_& module) {
   module.def("explain", [](const Program& program, const Options& options) {
     return explain(program, make_options(options));
   });
+  module.def(
+      "outline",
+      [](const Program& program, const Options& given) {
+        return outline(program, make_options(given));
+      },
+      nb::arg("program"), nb::arg("options"));
   module.def("backends", &backends);
   module.def("pass_names", &pass_names);
 }

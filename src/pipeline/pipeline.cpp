@@ -11,6 +11,7 @@
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "lowering/lower.h"
+#include "lowering/outline.h"
 #include "partitioning/partition.h"
 #include "partitioning/partition_program.h"
 #include "partitioning/refit_map.h"
@@ -153,14 +154,19 @@ void mark_optional(const Program& program, plan::Plan& plan) {
   }
 }
 
+std::string outline_text(const ir::Graph& lowered) {
+  return base::join(lowering::outline(lowered), "\n");
+}
+
 // Everything about an engine that the plan does not say.
 engine::Image finish_image(const Program& program, const CompileOptions& options,
-                           engine::Image image) {
+                           const std::string& outline, engine::Image image) {
   image.name = options.name;
   image.metadata = options.metadata;
   image.metadata["settings"] = settings_text(options);
   image.metadata["in_spec"] = program.in_spec();
   image.metadata["out_spec"] = program.out_spec();
+  image.metadata["outline"] = outline;
   std::set<std::string_view> read;
   for (const plan::Parameter& parameter : image.plan.parameters)
     read.insert(parameter.name);
@@ -182,11 +188,12 @@ engine::Image make_image(const Program& program, const CompileOptions& options, 
                          const CompileBackend& backend) {
   Clock clock;
   const Settings settings = settings_of(options);
+  const std::string outline = outline_text(graph);
   optimise(graph, settings, options);
   graph.erase_unused_parameters();
   engine::Image image;
   image.plan = backend.compile(graph, settings);
-  image = finish_image(program, options, std::move(image));
+  image = finish_image(program, options, outline, std::move(image));
   report(options, "compile", "", clock.seconds(), [&] { return plan::to_string(image.plan); });
   return image;
 }
@@ -254,10 +261,11 @@ Engine compile(const Program& program, const CompileOptions& options) {
   const compilation::CompileBackend& backend = pipeline::compile_backend(options.backend);
   const std::unique_ptr<ir::Graph> graph = pipeline::prepare(program, options);
   partitioning::require_whole(pipeline::partition(*graph, options, backend));
+  const std::string outline = pipeline::outline_text(*graph);
   pipeline::Steps steps;
   steps.compile = [&] { return pipeline::make_image(program, options, *graph, backend); };
   steps.finish = [&](engine::Image image) {
-    return pipeline::finish_image(program, options, std::move(image));
+    return pipeline::finish_image(program, options, outline, std::move(image));
   };
   steps.realise = [&](engine::Image image) { return pipeline::realise(std::move(image), options); };
   return pipeline::compile_cached(*graph, options, steps);
@@ -281,6 +289,10 @@ PartitionInfo partition(const Program& program, const CompileOptions& options,
 
 Program segment_program(const Program& program, const SegmentInfo& segment) {
   return program::extract(program, segment);
+}
+
+std::vector<std::string> outline(const Program& program, const CompileOptions& options) {
+  return lowering::outline(*pipeline::lower(program, options));
 }
 
 std::string explain(const Program& program, const CompileOptions& options) {

@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import regraft
+import support
+from models import zoo
+from regraft import _regraft
+from regraft._compile import open_program
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
 
@@ -188,9 +192,9 @@ def test_not_a_number_is_a_difference() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"activation": torch.tanh}, "want aten.relu.default, have aten.tanh.default"),
+        ({"activation": torch.tanh}, "want relu, have tanh"),
         ({"p": 1e-3}, "has other arguments than it was compiled with"),
-        ({"activation": lambda x: torch.relu(x).neg()}, "want nothing, have aten.neg.default"),
+        ({"activation": lambda x: torch.relu(x).neg()}, "want nothing, have neg"),
     ],
 )
 def test_another_architecture_is_refused(options: dict[str, Any], said: str) -> None:
@@ -221,6 +225,23 @@ def test_another_batch_size_and_dialect_are_the_same_architecture() -> None:
     for program in (static, static.run_decompositions({})):
         refitted = regraft.refit_module_weights(compiled, program, (X,), verify_output=True)
         partial.close(refitted(X), partial.layers(1)(X))
+
+
+def test_a_program_in_another_dialect_is_the_same_architecture() -> None:
+    programs = {d: support.program("tiny_resnet18", d) for d in zoo.DIALECTS}
+    x = zoo.example_inputs("tiny_resnet18")
+    for compiled_from in zoo.DIALECTS:
+        engine = regraft.compile(programs[compiled_from])
+        regraft.refit_module_weights(engine, programs["raw"], x, verify_output=True)
+        regraft.refit_module_weights(engine, programs[compiled_from], x, verify_output=True)
+
+
+@pytest.mark.parametrize("name", ["tiny_vit_b_16", "tiny_bert", "tiny_gpt2", "tiny_llama_masked"])
+def test_outlines_know_neither_sizes_nor_dialect(name: str) -> None:
+    static = torch.export.export(support.model(name, 1), zoo.example_inputs(name, 1))
+    programs = [support.program(name, "raw"), support.program(name, "functional"), static]
+    first, *others = [_regraft.outline(open_program(p, name).core, {}) for p in programs]
+    assert all(other == first for other in others)
 
 
 def test_an_exported_program_that_holds_one(tmp_path: Any) -> None:

@@ -110,7 +110,9 @@ StoredTensor make_input(const std::vector<InputWord>& words, DType dtype, const 
       base::fail("conformance", ErrorCode::InvalidArgument, "unknown input word '", word.name, "'");
     }
   }
-  const auto [strides, span] = layout(dims, words);
+  const auto placed = layout(dims, words);
+  const Dims& strides = placed.first;
+  const int64_t span = placed.second;
   StoredTensor out;
   out.memory = Tensor(dtype, {span});
   out.view = TensorView(out.memory.view().data, dtype, dims, strides);

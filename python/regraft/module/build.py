@@ -12,8 +12,8 @@ from regraft._handover import Handover
 from regraft.engine import Engine
 from regraft.module import split
 from regraft.module.bank import Cell, own_copy
-from regraft.module.fingerprint import fingerprint
 from regraft.module.module import Module
+from regraft.module.outline import outline_of
 from regraft.module.signature import make_signature
 from regraft.module.staging import digest
 from regraft.module.table import Table, make_table
@@ -63,13 +63,11 @@ def build_module(
         explanation=str(info),
         immutable=settings.immutable_weights,
         identity=identity_of(handover, table) if settings.refit_identical_engine_weights else None,
-        facts=facts_of(handover, settings),
+        facts={
+            "compilation": settings_text(settings),
+            "graph": outline_of(program),
+        },
     )
-
-
-def facts_of(handover: Handover, settings: CompilationSettings) -> dict[str, Any]:
-    """What a refit compares a new program with."""
-    return {"compilation": settings_text(settings), "graph": fingerprint(handover.program)}
 
 
 def identity_of(handover: Handover, table: Table) -> dict[str, str]:

@@ -302,7 +302,7 @@ class Module(fx.GraphModule):
         return self._call_spec
 
     @property
-    def graph_fingerprint(self) -> list[str] | None:
+    def outline(self) -> list[str] | None:
         """What was compiled, to compare other programs with."""
         lines: list[str] | None = self.facts.get("graph")
         return lines

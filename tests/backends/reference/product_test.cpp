@@ -42,8 +42,9 @@ TEST_P(Product, HasTheBitsOfTheDefinitionUnderAnyTiling) {
     std::vector<double> out(rows * columns, -1);
     Multiplier<double> multiplier;
     for (int64_t t = 0; t < tiles.count(); ++t) {
-      multiplier.multiply(tiles.at(t), depth, left, right,
-                          [&](int64_t i, int64_t j, double sum) { out[i * columns + j] = sum; });
+      multiplier.multiply(
+          tiles.at(t), depth, left, right,
+          [&, columns = columns](int64_t i, int64_t j, double sum) { out[i * columns + j] = sum; });
     }
     for (int64_t i = 0; i < rows * columns; ++i) {
       ASSERT_EQ(out[i], element(a, b, depth, columns, i / columns, i % columns)) << "tile " << size;

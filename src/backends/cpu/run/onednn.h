@@ -42,7 +42,7 @@ class OnednnTeam {
   OnednnTeam& operator=(const OnednnTeam&) = delete;
 
  private:
-  int saved_;
+  [[maybe_unused]] int saved_;
 };
 
 // A primitive with the descriptors of its arguments; run() takes their addresses in the same order.

@@ -47,8 +47,6 @@ class PackedLayout {
   // element is the sum over its dimensions.
   std::vector<int64_t> offsets(size_t d) const;
 
-  friend bool operator==(const PackedLayout&, const PackedLayout&) = default;
-
  private:
   PackedLayout() = default;
   void check() const;

@@ -101,12 +101,12 @@ struct Atan2 {
   static float at(float x, float y) { return std::atan2(x, y); }
 };
 struct Minimum {
-  REGRAFT_INLINE static float at(float x, float y) { return (x < y) | (x != x) ? x : y; }
+  REGRAFT_INLINE static float at(float x, float y) { return ((x < y) | (x != x)) ? x : y; }
   REGRAFT_INLINE static int64_t at(int64_t x, int64_t y) { return x < y ? x : y; }
   REGRAFT_INLINE static bool at(bool x, bool y) { return x & y; }
 };
 struct Maximum {
-  REGRAFT_INLINE static float at(float x, float y) { return (x > y) | (x != x) ? x : y; }
+  REGRAFT_INLINE static float at(float x, float y) { return ((x > y) | (x != x)) ? x : y; }
   REGRAFT_INLINE static int64_t at(int64_t x, int64_t y) { return x > y ? x : y; }
   REGRAFT_INLINE static bool at(bool x, bool y) { return x | y; }
 };

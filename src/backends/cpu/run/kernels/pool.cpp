@@ -50,7 +50,7 @@ struct MaxWindow {
             for (int64_t c = 0; c < w->channels; ++c) {
               const float value = load_float(x[c]);
               // NaN wins over everything.
-              most[c] = (most[c] > value) | (most[c] != most[c]) ? most[c] : value;
+              most[c] = ((most[c] > value) | (most[c] != most[c])) ? most[c] : value;
             }
             continue;
           }

@@ -18,11 +18,11 @@ struct Sum {
 // NaN wins.
 struct Most {
   static constexpr float kStart = -std::numeric_limits<float>::infinity();
-  REGRAFT_INLINE static float at(float a, float b) { return (a > b) | (a != a) ? a : b; }
+  REGRAFT_INLINE static float at(float a, float b) { return ((a > b) | (a != a)) ? a : b; }
 };
 struct Least {
   static constexpr float kStart = std::numeric_limits<float>::infinity();
-  REGRAFT_INLINE static float at(float a, float b) { return (a < b) | (a != a) ? a : b; }
+  REGRAFT_INLINE static float at(float a, float b) { return ((a < b) | (a != a)) ? a : b; }
 };
 
 // Elements x[r * row + c * lane] for r < rows, c < lanes are added to results[c].

@@ -1,4 +1,7 @@
-"""What an exported graph computes, in a short form that another export can be compared with."""
+"""What a functional program computes, in a short form that another export can be compared with.
+
+The core has one of its own for programs that it takes whole; PyTorch segments need this one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from regraft.errors import MismatchError
 _SIZED = ("view", "reshape", "expand", "slice", "arange", "full", "zeros", "ones", "empty", "split")
 
 
-def fingerprint(program: ExportedProgram) -> list[str]:
+def outline_of(program: ExportedProgram) -> list[str]:
     """One line for each op of a functional program: "aten.relu.default:1f3a...".
 
     Names of values and inputs, sizes, and whether sizes are symbols do not enter; parameters enter
@@ -49,7 +52,7 @@ def fingerprint(program: ExportedProgram) -> list[str]:
 
 
 def want_same(have: list[str], want: list[str]) -> None:
-    """Compares fingerprints.
+    """Compares outlines, of this kind or the core's.
 
     Raises:
         MismatchError: The graphs differ; lists where.
