@@ -250,7 +250,7 @@ def _compiled(module: Any, held: torch.Tensor | None) -> Compiled:
 def _want_same_graph(compiled: Compiled, program: ExportedProgram) -> None:
     want = compiled.outline
     if want is None:
-        return None  # The weights' names and types must do.
+        return  # The weights' names and types must do.
     stored = compiled.settings_text
     settings = CompilationSettings() if stored is None else restored_settings(stored)
     if isinstance(compiled, Module):
