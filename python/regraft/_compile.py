@@ -18,6 +18,7 @@ from regraft.cache import cache_options
 from regraft.engine import Engine, engine_options
 from regraft.errors import InvalidArgumentError, UnsupportedError
 from regraft.lora.base_view import BaseView, base_view, has_adapters
+from regraft.lora.call_scale import call_scale
 from regraft.module.build import build_module, identity_of
 from regraft.module.module import Module
 from regraft.module.table import make_table
@@ -68,6 +69,7 @@ def compile(
     view = _seen_through(model)
     if view is not None:
         _want_replaceable(view, settings)
+        view = view.scaled(call_scale(view.module, kwargs or {}))
         model = view.module
     source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings.truncate_double)
     compiled = _Compilation(source, settings, progress).run()

@@ -10,6 +10,7 @@ bytes find them, at the price of reading all weights; see ``docs/torch_compile.m
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import torch
 
 from regraft import _regraft
 from regraft._handover import plain
+from regraft._merges import watch_merges
 from regraft._optimizers import watch_optimizers
 from regraft.errors import InvalidArgumentError, NotFoundError
 
@@ -98,6 +100,7 @@ class WeightTracker:
                 f"[tracking] track: want one of {', '.join(map(repr, TRACK))}, have {track!r}"
             )
         watch_optimizers()
+        self._sees_merges = watch_merges()
         _trackers.add(self)
         self._names = list(names)
         self._track = track
@@ -115,6 +118,10 @@ class WeightTracker:
         now = self._past.tensors if tensors is None else tensors
         if self._track == "none":
             return self._announced_of(now)
+        if not self._sees_merges and "peft" in sys.modules:
+            # Whatever was merged since PEFT was imported is not known.
+            self._sees_merges = watch_merges()
+            self.notify()
         if (
             not self._announced
             and self._past.stamps.same(now)

@@ -363,9 +363,17 @@ def test_layers_that_do_not_run_are_left_out() -> None:
     engine = regraft.compile(model, args)
     agree(engine, model, args)
     alone = fill(get_peft_model(Idle(), LoraConfig(r=2, target_modules=["idle"])))
-    with pytest.raises(regraft.MismatchError, match="no such parameter"):
-        engine.lora.follow(lora.base_view(alone))
-    agree(engine, model, args)
+    agree(regraft.compile(alone, args), alone, args)
+    report = engine.lora.follow(lora.base_view(alone))
+    assert (report.parameters, report.unused) == (["used.weight"], ["idle.weight"])
+    mutable = regraft.MutableModule(alone)
+    agree(mutable, alone, args)
+    with torch.no_grad():
+        alone.base_model.model.idle.lora_B["default"].weight.fill_(3)
+    agree(mutable, alone, args)
+    other = fill(get_peft_model(llama(), LoraConfig(r=2, target_modules=["q_proj"])))
+    with pytest.raises(regraft.MismatchError, match="is not of this module: want used"):
+        engine.lora.follow(lora.base_view(other))
 
 
 def test_files(tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from regraft import MutableModule
+import regraft
+from regraft import MutableModule, _regraft
 from regraft.mutable import follower as follower_module
 
 
@@ -59,6 +61,23 @@ def adapted() -> _Adapted:
     return _Adapted()
 
 
+@pytest.fixture
+def frozen(adapted: _Adapted, monkeypatch: pytest.MonkeyPatch) -> _Adapted:
+    """Has run once; nothing more may be exported or compiled. Python 3.13 does not number the
+    states of dicts: neither is done here."""
+    watch = _regraft.ContainerWatch
+    monkeypatch.setattr(_regraft, "ContainerWatch", lambda containers, _: watch(containers, False))
+    adapted.mutable = MutableModule(adapted.net)
+    adapted.check()
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("adapters are changes of weights: nothing is to be made anew")
+
+    monkeypatch.setattr(follower_module, "compile", refuse)
+    monkeypatch.setattr(torch.export, "export", refuse)
+    return adapted
+
+
 def test_every_step_is_followed(adapted: _Adapted) -> None:
     outputs = [adapted.check()]
     adapted.load()
@@ -84,54 +103,135 @@ def test_every_step_is_followed(adapted: _Adapted) -> None:
         assert not torch.allclose(a, b)
 
 
-def test_load_fuse_unload_between_two_calls(
-    adapted: _Adapted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = adapted.check()
-
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise AssertionError("the program is that of before: nothing is to be compiled")
-
-    monkeypatch.setattr(follower_module, "compile", refuse)
+def test_load_fuse_unload_between_two_calls(frozen: _Adapted) -> None:
+    before = frozen.check()
     for _ in range(2):
-        adapted.load()
-        for layer in adapted.layers():
+        frozen.load()
+        for layer in frozen.layers():
             layer.merge()
-        adapted.unload()
-        after = adapted.check()
+        frozen.unload()
+        after = frozen.check()
+        assert frozen.mutable.last_refit.parameters == ["q.weight", "v.weight"]
         assert not torch.allclose(before, after)
         before = after
 
 
-def test_adapters_come_and_go_without_compiling(
-    adapted: _Adapted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = adapted.check()
-    weight = adapted.net.v.weight.detach().clone()
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_merge_and_unmerge_between_two_calls(frozen: _Adapted, is_loaded: bool) -> None:
+    if is_loaded:
+        frozen.load()
+        frozen.check()
+    before = frozen.net.get_submodule("v.base_layer" if is_loaded else "v").weight.clone()
+    for _ in range(2):
+        if not is_loaded:
+            frozen.load()
+        for layer in frozen.layers():
+            for weight in (layer.lora_A["a"].weight, layer.lora_B["a"].weight):
+                weight.data.mul_(31.0)  # Some bits get lost.
+            layer.merge()
+            layer.unmerge()
+        base = frozen.net.v.base_layer.weight.clone()
+        if not is_loaded:
+            frozen.unload()
+        else:
+            own = [value for name, value in frozen.net.named_parameters() if "lora_" in name]
+            regraft.notify_weights_changed(own)
+        assert not torch.equal(before, base)
+        frozen.check()
+        frozen.mutable.engines[-1].lora.set({})
+        assert torch.equal(frozen.mutable.engines[-1].parameter("v.weight"), base)
+        before = base
 
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise AssertionError("adapters are changes of weights: nothing is to be compiled")
 
-    monkeypatch.setattr(follower_module, "compile", refuse)
+def test_merges_of_peft_models(frozen: _Adapted) -> None:
+    config = LoraConfig(r=2, target_modules=["q"], init_lora_weights=False)
+    outputs = [frozen.check()]
+    model = get_peft_model(frozen.net, config).eval()
+    outputs.append(frozen.check())
+    model.merge_adapter()
+    torch.testing.assert_close(frozen.check(), outputs[-1], rtol=1e-4, atol=1e-4)
+    assert frozen.mutable.last_refit.parameters == ["q.weight"]
+    model.unmerge_adapter()
+    frozen.check()
+    merged = model.merge_and_unload()
+    torch.testing.assert_close(frozen.check(), outputs[-1], rtol=1e-4, atol=1e-4)
+    assert merged is frozen.net
+    assert torch.equal(frozen.mutable.engines[-1].parameter("q.weight"), frozen.net.q.weight)
+    assert not torch.allclose(outputs[0], outputs[1])
+
+
+def test_merges_under_torch_compile() -> None:
+    net = Attention().eval().requires_grad_(False)
+    model: Any = get_peft_model(
+        net, LoraConfig(r=2, target_modules=["q"], init_lora_weights=False)
+    ).eval()
+    compiled = torch.compile(model, backend="regraft")
+    x = torch.ones(3, 8)
+    with torch.no_grad():
+        compiled(x)
+        for _ in range(5):
+            model.merge_adapter()
+            model.unmerge_adapter()
+        model.base_model.model.q.base_layer.weight.data *= 2  # Leaves no trace; merges do.
+        model.merge_adapter()
+        model.unmerge_adapter()
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_adapters_come_and_go_without_compiling(frozen: _Adapted) -> None:
+    base = frozen.check()
+    weight = frozen.net.v.weight.detach().clone()
     for rank in (2, 5):
-        adapted.load(rank)
-        loaded = adapted.check()
+        frozen.load(rank)
+        loaded = frozen.check()
         assert not torch.allclose(loaded, base)
         with torch.no_grad():
-            next(adapted.layers()).lora_B["a"].weight[0, 0] += 1.0
-        assert not torch.equal(adapted.check(), loaded)
-        assert len(adapted.mutable.last_refit.parameters) == 1
-        before = adapted.check()
+            next(frozen.layers()).lora_B["a"].weight[0, 0] += 1.0
+        assert not torch.equal(frozen.check(), loaded)
+        assert len(frozen.mutable.last_refit.parameters) == 1
+        before = frozen.check()
         with torch.no_grad():
-            adapted.net.v.base_layer.weight += 1.0
-        assert not torch.equal(adapted.check(), before)
+            frozen.net.v.base_layer.weight += 1.0
+        assert not torch.equal(frozen.check(), before)
         with torch.no_grad():
-            adapted.net.v.base_layer.weight.copy_(weight)
-        for layer in adapted.layers():
+            frozen.net.v.base_layer.weight.copy_(weight)
+        for layer in frozen.layers():
             layer.set_scale("a", 0.3)
-        adapted.check()
-        adapted.unload()
-        assert torch.equal(adapted.check(), base)
+        frozen.check()
+        frozen.unload()
+        assert torch.equal(frozen.check(), base)
+
+
+def test_names_of_either_side_are_announced(frozen: _Adapted) -> None:
+    frozen.load()
+    frozen.check()
+    for name in ("q.base_layer.weight", "q.weight", "q.lora_B.a.weight"):
+        path = "q.base_layer.weight" if name == "q.weight" else name
+        frozen.net.get_parameter(path).data.mul_(1.5)
+        frozen.mutable.notify_weights_changed([name])
+        frozen.check()
+    with pytest.raises(regraft.NotFoundError, match=r"q\.wait, z"):
+        frozen.mutable.notify_weights_changed(["z", "q.weight", "q.wait"])
+
+
+def test_untraced_writes_to_adapters_need_digests() -> None:
+    adapted = _Adapted()
+    adapted.mutable = MutableModule(adapted.net, track="digest")
+    adapted.load()
+    adapted.check()
+    for layer in adapted.layers():
+        layer.lora_B["a"].weight.data.mul_(2)
+        layer.base_layer.weight.data.mul_(2)
+    adapted.check()
+
+
+def test_hooks_on_layers_of_adapters_run(adapted: _Adapted) -> None:
+    adapted.check()
+    adapted.load()
+    handle = adapted.net.q.register_forward_hook(lambda module, args, output: output * 3)
+    hooked = adapted.check()
+    handle.remove()
+    assert not torch.allclose(adapted.check(), hooked)
 
 
 def test_dora_stays_layers(adapted: _Adapted) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -312,3 +314,15 @@ def test_container_watch(tags: bool) -> None:
     value = table.pop("b")
     table["b"] = value
     assert watch.touched() == (tags and _regraft.HAS_DICT_TAGS)
+
+
+def test_peft_imported_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.ones(3)
+    with monkeypatch.context() as patched:
+        patched.delitem(sys.modules, "peft", raising=False)
+        tracker = WeightTracker(["w"], [weight])
+        assert tracker.changed() == []
+    monkeypatch.setitem(sys.modules, "peft", importlib.import_module("peft"))
+    assert tracker.changed() == ["w"]  # What was merged in between is not known.
+    tracker.accept()
+    assert tracker.changed() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,9 +10,9 @@ from typing import Any
 
 import torch
 
-from regraft.errors import InvalidArgumentError, NotFoundError, StateError
+from regraft.errors import InvalidArgumentError, MismatchError, NotFoundError, StateError
 from regraft.lora.adapter import Adapter, Delta, Replacement, own
-from regraft.lora.base_view import BaseView
+from regraft.lora.base_view import AdapterView
 from regraft.lora.read import LoraConfig, read_adapter, read_config, read_tensors
 from regraft.lora.transition import Target, parameters_of, plan
 from regraft.lora.want import want_fitting
@@ -27,12 +28,14 @@ class LoraReport:
         adapter_bytes: Read of adapters.
         base_bytes: Read of the base weights they touch.
         refit: The report of the one refit; None when nothing changed.
+        unused: Parameters that adapters of a module change and the program does not read.
     """
 
     parameters: list[str] = field(default_factory=list)
     adapter_bytes: int = 0
     base_bytes: int = 0
     refit: Any = None
+    unused: list[str] = field(default_factory=list)
 
     @property
     def bytes_read(self) -> int:
@@ -177,25 +180,35 @@ class LoraAdapters:
             wanted = dict.fromkeys(adapters, 1.0) if scales is None else dict(scales)
             return self._change(taken, wanted, in_place)
 
-    def follow(self, view: BaseView, *, in_place: bool = False) -> LoraReport:
+    def follow(
+        self, view: AdapterView, *, scale: float = 1.0, in_place: bool = False
+    ) -> LoraReport:
         """``replace`` with the adapters of the module that was compiled, as it is now. Changes of
-        parameters that the program does not read, are left out.
+        parameters that the program does not read are left out: PyTorch does not run them either.
+
+        Args:
+            view: Of that module.
+            scale: Multiplies the scales of its layers.
 
         Raises:
-            MismatchError: As for ``replace``; also when the program reads none of them.
+            MismatchError: As for ``replace``; also when the program has no weight of the module.
         """
         read = parameters_of(self._target)
-        changed = {n for a in view.adapters.values() for n in (*a.deltas, *a.replaced)}
-        if not changed & read.keys():
-            return self.replace(view.adapters, in_place=in_place)
+        if view.adapters and read and not read.keys() & set(view.names.values()):
+            raise MismatchError(
+                f"[lora] the program is not of this module: want {', '.join([*read][:3])}, ..., "
+                f"have {', '.join([*view.names.values()][:3])}, ..."
+            )
         adapters = {
             name: Adapter(
                 {n: delta for n, delta in adapter.deltas.items() if n in read},
                 {n: value for n, value in adapter.replaced.items() if n in read},
             )
-            for name, adapter in view.adapters.items()
+            for name, adapter in view.scaled_adapters(scale).items()
         }
-        return self.replace(adapters, in_place=in_place)
+        unread = {n for a in view.adapters.values() for n in (*a.deltas, *a.replaced)} - read.keys()
+        report = self.replace(adapters, in_place=in_place)
+        return dataclasses.replace(report, unused=sorted(unread))
 
     def _want_mutable(self) -> None:
         if self._target.is_immutable:

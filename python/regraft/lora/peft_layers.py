@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,20 @@ Changes = tuple[str, dict[str, Delta], dict[str, Replacement]]
 
 def imported() -> Peft | None:
     """PEFT, if the process uses it."""
-    return Peft() if "peft" in sys.modules else None
+    return _peft() if "peft" in sys.modules else None
+
+
+def wrapped_by(module: nn.Module) -> tuple[str, nn.Module] | None:
+    """Name and module of what a layer or model of PEFT stands around; None of all else."""
+    peft = imported()
+    return peft.inner(module) if peft is not None and peft.is_wrapper(module) else None
+
+
+def innermost(module: nn.Module) -> nn.Module:
+    """The module of the base that PEFT's layers stand around, or the module itself."""
+    while (wrapped := wrapped_by(module)) is not None:
+        module = wrapped[1]
+    return module
 
 
 class Peft:
@@ -55,6 +69,8 @@ class Peft:
             return "prompts are no change of weights"
         if isinstance(module, self._auxiliary) and not isinstance(module, self._saved):
             return f"{type(module).__name__} is no plain LoRA"
+        if self.is_wrapper(module) and _is_hooked(module):
+            return "has hooks or a forward of its own"
         if not isinstance(module, self._tuner_layer):
             return ""
         if type(module) not in self._plain:
@@ -87,6 +103,15 @@ class Peft:
                 turned = is_embedding or bool(getattr(module, "fan_in_fan_out", False))
                 delta = Delta(a.detach(), b.detach(), float(module.scaling[name]), turned)
                 yield name, {weight: delta}, {}
+
+
+@functools.cache
+def _peft() -> Peft:
+    return Peft()
+
+
+def _is_hooked(wrapper: nn.Module) -> bool:
+    return bool(wrapper._forward_hooks or wrapper._forward_pre_hooks or "forward" in vars(wrapper))
 
 
 def _active(layer: Any) -> list[str]:

@@ -40,6 +40,11 @@ class _Layer:
     alpha: float | None = None
     embedding: bool = False
 
+    def lack(self) -> str:
+        if self.a is None and self.b is None:
+            return "an alpha without A and B"
+        return "B without A" if self.a is None else "A without B"
+
 
 def read_adapter(
     name: str,
@@ -71,7 +76,7 @@ def read_adapter(
         if weight is None:
             problems.append(f"{path}: the program has no such layer{_near(path, parameters)}")
         elif layer.a is None or layer.b is None:
-            problems.append(f"{path}: has {'B without A' if layer.a is None else 'A without B'}")
+            problems.append(f"{path}: has {layer.lack()}")
         elif weight in deltas:
             problems.append(f"{path}: is {weight}, which another name of the adapter means too")
         else:

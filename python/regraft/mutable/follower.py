@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import threading
 import warnings
@@ -12,15 +13,17 @@ import torch
 from torch.export import ExportedProgram
 
 from regraft._compile import compile
-from regraft.errors import InvalidArgumentError, MismatchError, UnsupportedError
-from regraft.lora.base_view import BaseView, base_view, has_adapters
+from regraft.errors import InvalidArgumentError, MismatchError, NotFoundError, UnsupportedError
+from regraft.lora.base_view import AdapterView, adapter_view, base_view, has_adapters
+from regraft.lora.call_scale import call_scale, without_call_scale
 from regraft.mutable.calls import Call, CallKind, FreeDims, describe, differing, free_shapes, joined
 from regraft.mutable.program import Compiled, describe_inputs, fingerprint, places_of
-from regraft.mutable.watch import ModuleWatch, Touch
+from regraft.mutable.watch import ModuleWatch
 from regraft.tracking import WeightTracker
 
 # Settings that leave nothing to follow with.
 _REFUSED = ("immutable_weights", "strip_engine_weights", "dryrun")
+_REFUSED_CALL = object()
 
 
 class Follower:
@@ -68,24 +71,47 @@ class Follower:
         self._lock = threading.RLock()
         self._programs: list[Compiled] = []
         self._free: dict[CallKind, FreeDims] = {}
+        # Whether a call brought a scale for adapters.
+        self._is_scaled = False
         self._begin()
 
     # ---- running ----
 
     def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Runs the module as it is now."""
-        call = describe(args, kwargs)
+        given = kwargs
         while True:
             with self._lock:
                 self._follow()
-                program = self._program_for(call, args, kwargs)
-                self._refit(program)
-            try:
-                return program.engine(*args, **kwargs)
-            except MismatchError:
-                if program.is_fixed():
-                    raise
-                program.refused.add(call.shapes)
+                scale, kwargs = self._scale_of(given)
+                call = describe(args, kwargs)
+                program = self._program_for(call, args, kwargs, scale)
+                self._refit(program, scale)
+                run = functools.partial(self._answer, program, call, args, kwargs)
+                # Where another call may bring another scale, none runs beside it.
+                answer = run() if self._is_scaled else None
+            answer = run() if answer is None else answer
+            if answer is not _REFUSED_CALL:
+                return answer
+
+    def _answer(
+        self, program: Compiled, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        try:
+            return program.engine(*args, **kwargs)
+        except MismatchError:
+            if program.is_fixed():
+                raise
+            program.refused.add(call.shapes)
+            return _REFUSED_CALL
+
+    def _scale_of(self, kwargs: Mapping[str, Any]) -> tuple[float, Mapping[str, Any]]:
+        """The scale of adapters that a call brings, and the call without it."""
+        if not self._sees_through:
+            return 1.0, kwargs
+        scale = call_scale(self.module, kwargs)
+        self._is_scaled |= scale != 1
+        return scale, without_call_scale(self.module, kwargs)
 
     @property
     def engines(self) -> list[Any]:
@@ -114,24 +140,40 @@ class Follower:
     def notify(self, names: Collection[str] | None) -> None:
         """Announces writes to weights that leave no trace."""
         with self._lock:
-            self._tracker.notify(names)
+            if names is None:
+                self._tracker.notify()
+                self._adapter_tracker.notify()
+                return
+            base = {n: s.name for s in self._watch.slots for n in (s.name, s.user_name)}
+            adapters = set(self._adapter_tracker.names)
+            unknown = sorted({name for name in names if name not in base} - adapters)
+            if unknown:
+                raise NotFoundError(f"[mutable] no weight is named {', '.join(unknown)}")
+            self._tracker.notify([base[name] for name in names if name in base])
+            self._adapter_tracker.notify([name for name in names if name in adapters])
 
     # ---- following ----
 
     def _begin(self) -> None:
-        self._watch = ModuleWatch(self.module)
+        """Everything anew: the module is another one."""
+        self._sees_through = self._adapters() is not None
+        self._watch = ModuleWatch(self.module, self._sees_through)
         tensors = self._watch.tensors()
         self._tracker = WeightTracker(self._watch.slots_named(), tensors, self.track)
+        self._track_adapters()
         self._build = _build_of(tensors)
         self._programs.clear()
 
+    def _track_adapters(self) -> None:
+        names = [slot.user_name for slot in self._watch.adapter_slots]
+        self._adapter_tracker = WeightTracker(names, self._watch.adapter_tensors(), self.track)
+
     def _follow(self) -> None:
-        touch = self._watch.touched()
-        if touch is Touch.STRUCTURE:
-            self._begin()
+        if self._watch.is_touched() and not self._look_again():
             return
-        if touch is Touch.ALL_WEIGHTS:
-            self._tracker.notify()
+        if self._adapter_tracker.changed(self._watch.adapter_tensors()):
+            self._adapters_changed()
+            self._adapter_tracker.accept()
         tensors = self._watch.tensors()
         changed = set(self._tracker.changed(tensors))
         if not changed:
@@ -144,49 +186,83 @@ class Follower:
             program.pending |= slots
         self._tracker.accept()
 
+    def _look_again(self) -> bool:
+        """Looks at a module that was written to; False when that began everything anew."""
+        sees_through = self._adapters() is not None
+        old, new = self._watch, ModuleWatch(self.module, sees_through)
+        if new.structure != old.structure or new.slots_named() != old.slots_named():
+            self._begin()
+            return False
+        if old.is_exchanged:
+            self._tracker.notify()
+        self._watch = new
+        if not new.has_adapters_of(old):
+            self._track_adapters()
+            self._adapters_changed()
+        return True
+
+    def _adapters_changed(self) -> None:
+        for program in self._programs:
+            program.scale = None
+
     def _watch_again(self) -> None:
         # torch.export puts copies of the lists and dicts of a module back in their places.
-        watch = ModuleWatch(self.module)
+        watch = ModuleWatch(self.module, self._sees_through)
         if watch.slots_named() != self._watch.slots_named():
             self._begin()
         self._watch = watch
 
-    def _refit(self, program: Compiled) -> None:
-        if not program.pending:
-            return
-        tensors = self._watch.tensors()
-        weights = {n: tensors[i] for n, i in program.places.items() if i in program.pending}
-        if weights:
-            self.last_refit = program.engine.refit(weights, partial=True)
-        view = self._seen_through() if program.pending - set(program.places.values()) else None
-        if view is not None:
-            report = program.engine.lora.follow(view).refit
-            self.last_refit = report or self.last_refit
+    def _refit(self, program: Compiled, scale: float) -> None:
+        if program.pending:
+            tensors = self._watch.tensors()
+            weights = {n: tensors[i] for n, i in program.places.items() if i in program.pending}
+            if weights:
+                self.last_refit = program.engine.refit(weights, partial=True)
+        if program.scale != scale:
+            self._refit_adapters(program.engine, self._adapters(), scale)
+            program.scale = scale
         program.pending.clear()
+
+    def _refit_adapters(self, engine: Any, view: AdapterView | None, scale: float) -> None:
+        if view is not None or engine.lora.loaded:
+            report = engine.lora.follow(view or _NO_ADAPTERS, scale=scale).refit
+            self.last_refit = report or self.last_refit
+
+    def _adapters(self) -> AdapterView | None:
+        """The module's adapters now; None where some stay layers."""
+        if not has_adapters(self.module):
+            return _NO_ADAPTERS
+        try:
+            return adapter_view(self.module)
+        except UnsupportedError:
+            return None
 
     # ---- compiling ----
 
     def _program_for(
-        self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any], scale: float
     ) -> Compiled:
         for program in reversed(self._programs):
             if program.answers(call):
                 self._programs.remove(program)
                 self._programs.append(program)
                 return program
-        program = self._compile(call, args, dict(sorted(kwargs.items())))
+        program = self._compile(call, args, dict(sorted(kwargs.items())), scale)
         # What the new one answers too is not needed twice.
         self._programs = [p for p in self._programs if not _covers(program, p)]
         self._programs.append(program)
         del self._programs[: -self.max_engines]
         return program
 
-    def _compile(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compiled:
+    def _compile(
+        self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], scale: float
+    ) -> Compiled:
         self._want_exportable()
         # Adapters are changes of weights: the base model is what is compiled, so that a module that
         # gets its first adapter, or loses its last one, finds its engine again.
-        view = self._seen_through()
-        exported = self._export(self.module if view is None else view.module, call, args, kwargs)
+        is_wrapped = self._sees_through and has_adapters(self.module)
+        module = base_view(self.module).module if is_wrapped else self.module
+        exported = self._export(module, call, args, kwargs)
         self._watch_again()
         sizes, ranges = describe_inputs(exported)
         places = places_of(exported, self._watch.slots, self._watch.tensors())
@@ -197,13 +273,11 @@ class Follower:
             self.compilations += 1
         else:
             self.last_refit = engine.refit(exported)
-        if view is not None or engine.lora.loaded:
-            change = engine.lora.replace({}) if view is None else engine.lora.follow(view)
-            self.last_refit = change.refit or self.last_refit
+        self._refit_adapters(engine, self._adapters() if is_wrapped else None, scale)
         self.kept[key] = engine
         while len(self.kept) > self.max_engines:
             del self.kept[next(iter(self.kept))]
-        return Compiled(engine, call.kind, sizes, ranges, places)
+        return Compiled(engine, call.kind, sizes, ranges, places, scale)
 
     def _want_exportable(self) -> None:
         if self.module.training:
@@ -217,15 +291,6 @@ class Follower:
                 "[mutable] weights made under torch.inference_mode() must not require grad; call "
                 f"requires_grad_(False) there: {', '.join(names)}"
             )
-
-    def _seen_through(self) -> BaseView | None:
-        """The module without its adapters; None where it has none, or some that stay layers."""
-        if not has_adapters(self.module):
-            return None
-        try:
-            return base_view(self.module)
-        except UnsupportedError:
-            return None
 
     def _export(
         self, module: torch.nn.Module, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -267,6 +332,9 @@ class Follower:
                 return None
             positional, full = free_shapes(args, kwargs, free_dims)
         return _by_parameter(module, args, kwargs, positional, full)
+
+
+_NO_ADAPTERS = AdapterView({}, {})
 
 
 def _shape_of(program: Compiled) -> Any:

@@ -23,7 +23,8 @@ class MutableTorchTensorRTModule(MutableModule):
         pytorch_model: The module; in evaluation mode when it is called.
         device: Where it runs; "cpu" by default.
         immutable_weights: Must be False: weights change here.
-        strict: As of ``torch.export.export``.
+        strict: As of ``torch.export.export``; True as in Torch-TensorRT, not as in
+            ``regraft.MutableModule``.
         config: Options together, instead of one by one.
         track, max_engines: As of ``regraft.MutableModule``.
         **compile_kwargs: Options of ``dynamo.compile``.
@@ -39,7 +40,7 @@ class MutableTorchTensorRTModule(MutableModule):
         *,
         device: Any = None,
         immutable_weights: bool = False,
-        strict: bool = False,
+        strict: bool = True,
         prefer_deferred_runtime_asserts_over_guards: bool = False,
         weight_streaming_budget: int | None = None,
         config: CompilationSettings | None = None,

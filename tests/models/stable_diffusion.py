@@ -1,0 +1,134 @@
+"""Pipelines of diffusers, of reduced widths and random weights: the real ones' classes and code.
+
+Their text encoders, VAE and schedulers are small, too; the tokenizer has a vocabulary of letters.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from models.weights import randomise
+
+_LENGTH = 12  # Tokens of a prompt.
+_TEXT_WIDTH = 16
+
+
+def tokenizer(folder: Path) -> CLIPTokenizer:
+    """A CLIP tokenizer that knows letters, and words of one or two of them."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens = [
+        *letters,
+        *(f"{c}</w>" for c in letters),
+        "an</w>",
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\na n</w>\n", encoding="utf-8")
+    loaded: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=_LENGTH)
+    return loaded
+
+
+def unet() -> UNet2DConditionModel:
+    """Stable Diffusion's UNet: cross attention on one of two levels, convolution projections."""
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=_TEXT_WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=4,
+    )
+
+
+def unet_xl() -> UNet2DConditionModel:
+    """SDXL's UNet: sizes and pooled text beside the time, blocks of unequal depth, linear
+    projections."""
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=[1, 2],
+        use_linear_projection=True,
+        cross_attention_dim=_TEXT_WIDTH,
+        attention_head_dim=[2, 4],
+        norm_num_groups=4,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=6 * 4 + 10,
+    )
+
+
+def inputs_xl(seed: int = 1) -> dict[str, object]:
+    """The call of SDXL's UNet, by keyword."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    return {
+        "sample": random(2, 4, 8, 8),
+        "timestep": torch.tensor(401),
+        "encoder_hidden_states": random(2, 5, _TEXT_WIDTH),
+        "added_cond_kwargs": {
+            "text_embeds": random(2, 10),
+            "time_ids": torch.tensor([[64, 64, 0, 0, 64, 64]] * 2, dtype=torch.float32),
+        },
+        "return_dict": False,
+    }
+
+
+def pipeline(folder: Path, seed: int = 0) -> StableDiffusionPipeline:
+    """A Stable Diffusion pipeline in evaluation mode; `folder` is for the tokenizer's files."""
+    words = tokenizer(folder)
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(words),
+            hidden_size=_TEXT_WIDTH,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=_LENGTH,
+            bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id,
+        )
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=16,
+    )
+    parts = {"unet": unet(), "vae": vae, "text_encoder": text_encoder}
+    for part in parts.values():
+        randomise(part, seed)
+        part.eval().requires_grad_(False)
+    made = StableDiffusionPipeline(
+        **parts,
+        tokenizer=words,
+        scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
