@@ -7,17 +7,14 @@
 
 #include "base/fail.h"
 #include "base/parallel.h"
+#include "refit/lora_kernel.h"
 #include "tensor/convert.h"
 #include "tensor/copy.h"
 
 namespace regraft::refit {
 namespace {
 
-// Eight registers of sums hide the latency of an addition.
-using Lanes = float __attribute__((vector_size(32), may_alias));
-constexpr int64_t kWidth = 8;
-constexpr int64_t kRegisters = 8;
-constexpr int64_t kColumns = kWidth * kRegisters;
+constexpr int64_t kColumns = lora::kColumns;
 
 // One term as left [rows, rank] @ right [rank, padded columns], both f32 and row-major.
 struct Factors {
@@ -83,43 +80,6 @@ Factors factors_of(const LoraTerm& term, int64_t columns) {
   return out;
 }
 
-// total[0..kColumns) += scale * left[0..rank) @ right, whose rows are `stride` apart. Compiled for
-// several processors: products and sums stay apart (no fused operation), so all give the same bits.
-[[gnu::always_inline]] inline void add_product(const float* left, const float* right,
-                                               int64_t stride, int64_t rank, float scale,
-                                               Lanes* total) {
-  Lanes sums[kRegisters] = {};
-  for (int64_t r = 0; r < rank; ++r) {
-    const auto* row = reinterpret_cast<const Lanes*>(right + r * stride);
-    for (int64_t i = 0; i < kRegisters; ++i)
-      sums[i] += left[r] * row[i];
-  }
-  for (int64_t i = 0; i < kRegisters; ++i)
-    total[i] += scale * sums[i];
-}
-
-using AddProduct = void (*)(const float*, const float*, int64_t, int64_t, float, Lanes*);
-
-void add_product_plain(const float* left, const float* right, int64_t stride, int64_t rank,
-                       float scale, Lanes* total) {
-  add_product(left, right, stride, rank, scale, total);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) void add_product_avx2(const float* left, const float* right,
-                                                      int64_t stride, int64_t rank, float scale,
-                                                      Lanes* total) {
-  add_product(left, right, stride, rank, scale, total);
-}
-#endif
-
-AddProduct choose_add_product() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return add_product_avx2;
-#endif
-  return add_product_plain;
-}
-
 template <typename T>
 void add_to_base(const T* base, const float* total, int64_t count, T* out) {
   for (int64_t i = 0; i < count; ++i) {
@@ -136,18 +96,18 @@ template <typename T>
 void merge_rows(const T* base, const std::vector<Factors>& terms, int64_t begin, int64_t end,
                 int64_t columns, T* out) {
   constexpr int64_t kTile = 16;
-  static const AddProduct add = choose_add_product();
+  static const lora::AddProduct add = lora::kernels().back().run;
   for (int64_t tile = begin; tile < end; tile += kTile) {
     for (int64_t column = 0; column < columns; column += kColumns) {
       const int64_t count = std::min(kColumns, columns - column);
       for (int64_t row = tile; row < std::min(tile + kTile, end); ++row) {
-        Lanes total[kRegisters] = {};
+        alignas(64) float total[kColumns] = {};
         for (const Factors& term : terms) {
           add(term.left.view().as<float>() + row * term.rank,
               term.right.view().as<float>() + column, term.stride, term.rank, term.scale, total);
         }
         const int64_t at = row * columns + column;
-        add_to_base(base + at, reinterpret_cast<const float*>(total), count, out + at);
+        add_to_base(base + at, total, count, out + at);
       }
     }
   }

@@ -425,6 +425,87 @@ def test_forms_of_diffusers_and_kohya(tmp_path: Path) -> None:
     assert same_bits(engine.parameter(f"{LAYER}.weight"), results[0])
 
 
+def test_scales_in_the_header_of_a_file(tmp_path: Path) -> None:
+    engine, model = llama_engine(), llama()
+    a, b = torch.randn(4, 32), torch.randn(32, 4)
+    base = model.state_dict()[f"{LAYER}.weight"]
+    path, factors = tmp_path / "x.safetensors", {"lora_A.weight": a, "lora_B.weight": b}
+
+    def load(part: str, fields: Any, **options: Any) -> float:
+        """The scale that was taken."""
+        text = fields if isinstance(fields, str) else json.dumps(fields)
+        state = {f"{part}{LAYER}.{key}": value for key, value in factors.items()}
+        save_file(state, path, metadata={"format": "pt", "lora_adapter_metadata": text})
+        engine.lora.load("x", path, **options)
+        change = engine.parameter(f"{LAYER}.weight") - base
+        return round(float((change * (b @ a)).sum() / (b @ a).square().sum()), 4)
+
+    own = {"r": 4, "lora_alpha": 6, "peft_type": "LORA", "use_rslora": False}
+    assert load("", own) == 1.5
+    assert load("", own | {"use_rslora": True}) == 3.0
+    assert load("", own | {"alpha_pattern": {"self_attn.q_proj": 2}}) == 0.5
+    assert load("", own, alpha=8) == 2.0
+    assert load("", own, config={"lora_alpha": 2}) == 0.5
+    parts = {f"unet.{key}": value for key, value in own.items()}
+    parts |= {"text_encoder.lora_alpha": 12, "text_encoder.use_dora": False}
+    assert load("unet.", parts) == 1.5
+    assert load("unet.", parts, prefix="unet.") == 1.5
+    assert load("text_encoder.", parts) == 3.0
+    refused = parts | {"text_encoder.use_dora": True}
+    assert load("unet.", refused, prefix="unet.") == 1.5
+    before, generation = values(engine), engine.generation
+    with pytest.raises(regraft.UnsupportedError, match="use_dora"):
+        load("text_encoder.", refused)
+    with pytest.raises(regraft.InvalidArgumentError, match="lora_adapter_metadata of its header"):
+        load("", "{")
+    with pytest.raises(regraft.InvalidArgumentError, match="want a JSON object"):
+        load("", "[]")
+    assert engine.generation == generation
+    assert equal(values(engine), before)
+
+
+def test_files_of_diffusers(tmp_path: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    engine = llama_engine()
+    a, b = torch.randn(4, 32), torch.randn(32, 4)
+    state = {f"{LAYER}.lora_A.weight": a, f"{LAYER}.lora_B.weight": b}
+    StableDiffusionPipeline.save_lora_weights(
+        tmp_path, unet_lora_layers=state, unet_lora_adapter_metadata={"r": 4, "lora_alpha": 2}
+    )
+    engine.lora.load("x", tmp_path, prefix="unet.")
+    first = engine.parameter(f"{LAYER}.weight")
+    engine.lora.load("x", state, 0.5)
+    assert same_bits(engine.parameter(f"{LAYER}.weight"), first)
+    # What `lora_state_dict` of a pipeline gives: alphas are numbers.
+    engine.lora.load("x", {**state, f"{LAYER}.alpha": 2.0})
+    assert same_bits(engine.parameter(f"{LAYER}.weight"), first)
+
+
+def test_values_that_are_no_adapter() -> None:
+    engine = llama_engine()
+    wrong = {
+        f"{LAYER}.lora_A.weight": torch.ones(2, 32),
+        f"{LAYER}.lora_B.weight": 3,
+        f"{LAYER}.alpha": torch.tensor([1.0, 2.0]),
+        "lm_head.alpha": float("nan"),
+        "model.norm.weight": [1.0],
+    }
+    with pytest.raises(regraft.InvalidArgumentError) as caught:
+        engine.lora.load("x", wrong)
+    text = str(caught.value)
+    for part in (
+        "lora_B.weight: want a tensor, have 3",
+        "alpha: want one finite number, have [2] elements",
+        "lm_head.alpha: want one finite number, have nan",
+        "model.norm.weight: want a tensor, have list",
+    ):
+        assert part in text
+    with pytest.raises(regraft.MismatchError, match="has an alpha without A and B"):
+        engine.lora.load("x", {f"{LAYER}.alpha": 2.0})
+    assert engine.lora.loaded == []
+
+
 def test_wrong_adapters_leave_everything() -> None:
     engine = llama_engine()
     right = {

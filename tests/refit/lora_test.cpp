@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "base/parallel.h"
+#include "refit/lora_kernel.h"
 #include "regraft/error.h"
 #include "tensor/copy.h"
 
@@ -103,6 +104,44 @@ TEST(Lora, TransposedWeightsGetTheTransposedProduct) {
   std::vector<double> want = doubles(base);
   add_naive(want, a, b, 0.5, true);
   expect_near(merge_lora(base.view(), {{{a.view(), b.view(), 0.5f, true}}}), want, 1e-6);
+}
+
+// Every kernel against sums in f64, and to the bit against loops that round as the contract says.
+TEST(Lora, KernelsGiveTheSameBits) {
+  using refit::lora::kColumns;
+  for (const int64_t rank : {1, 3, 16, 65}) {
+    const int64_t stride = 2 * kColumns;
+    const Tensor left = random(DType::F32, {rank}, 1),
+                 right = random(DType::F32, {rank, stride}, 2);
+    const Tensor before = random(DType::F32, {kColumns}, 3);
+    const float* l = left.view().as<float>();
+    const float* r = right.view().as<float>() + kColumns;
+    for (const float scale : {1.0f, -0.3f, 1e-30f}) {
+      alignas(64) float want[kColumns];
+      for (int64_t i = 0; i < kColumns; ++i) {
+        float sum = 0;
+        double exact = 0;
+        for (int64_t k = 0; k < rank; ++k) {
+          const volatile float product = l[k] * r[k * stride + i];  // Rounded before the sum.
+          sum += product;
+          exact += static_cast<double>(l[k]) * r[k * stride + i];
+        }
+        const volatile float scaled = scale * sum;
+        const float old = before.view().as<float>()[i];
+        want[i] = old + scaled;
+        ASSERT_NEAR(want[i], old + scale * exact, 1e-6 * (std::abs(old) + rank)) << rank;
+      }
+      for (const refit::lora::Kernel& kernel : refit::lora::kernels()) {
+        alignas(64) float total[kColumns];
+        std::memcpy(total, before.view().data, sizeof(total));
+        kernel.run(l, r, stride, rank, scale, total);
+        EXPECT_EQ(std::memcmp(total, want, sizeof(total)), 0) << kernel.name << " rank " << rank;
+      }
+    }
+  }
+#if defined(__x86_64__)
+  EXPECT_EQ(refit::lora::kernels().size(), __builtin_cpu_supports("avx2") ? 2U : 1U);
+#endif
 }
 
 TEST(Lora, BitsDoNotDependOnThreads) {

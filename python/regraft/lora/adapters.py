@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from regraft.errors import InvalidArgumentError, MismatchError, NotFoundError, StateError
 from regraft.lora.adapter import Adapter, Delta, Replacement, own
 from regraft.lora.base_view import AdapterView
-from regraft.lora.read import LoraConfig, read_adapter, read_config, read_tensors
+from regraft.lora.read import (
+    LoraConfig,
+    find_file,
+    read_adapter,
+    read_config,
+    read_tensors,
+)
 from regraft.lora.transition import Target, parameters_of, plan
 from regraft.lora.want import want_fitting
 from regraft.module.staging import same_bits
@@ -76,7 +80,7 @@ class LoraAdapters:
     def load(
         self,
         name: str,
-        source: Mapping[str, torch.Tensor] | str | os.PathLike[str],
+        source: Mapping[str, Any] | str | os.PathLike[str],
         scale: float = 1.0,
         *,
         alpha: float | None = None,
@@ -89,9 +93,11 @@ class LoraAdapters:
         """Loads an adapter and makes it active beside those that are; replaces one of its name.
 
         Args:
-            source: A state_dict in the form of PEFT, diffusers or kohya, a ``.safetensors`` file of
-                one, or a folder with ``adapter_model.safetensors``. ``adapter_config.json`` beside
-                the file is read. The tensors are copied.
+            source: A state_dict in the form of PEFT, diffusers or kohya (alphas may be numbers), a
+                ``.safetensors`` file of one, or a folder with ``adapter_model.safetensors`` or
+                ``pytorch_lora_weights.safetensors``. ``adapter_config.json`` beside the file is
+                read, or else the metadata that diffusers writes into the file's header. The
+                tensors are copied.
             scale: Comes on top of alpha / r.
             alpha: Of every layer that brings none. State dicts in PEFT's form need this or a
                 configuration; others have alpha = r.
@@ -109,11 +115,8 @@ class LoraAdapters:
             StateError: The program is immutable or a base value was not retained.
         """
         self._want_mutable()
-        read = LoraConfig() if config is None else LoraConfig.of(config)
-        if config is None and isinstance(source, str | os.PathLike):
-            read = read_config(source)
+        tensors, read = _read(source, config, prefix)
         read = read.overridden(alpha=alpha, use_rslora=use_rslora, fan_in_fan_out=fan_in_fan_out)
-        tensors = read_tensors(source) if isinstance(source, str | os.PathLike) else source
         with self._target.lora_slot.lock:
             adapter = read_adapter(name, tensors, read, parameters_of(self._target), prefix)
             state = self._target.lora_slot.state
@@ -230,6 +233,19 @@ class LoraAdapters:
     def __repr__(self) -> str:
         active = ", ".join(f"{name}: {scale:g}" for name, scale in self.active.items())
         return f"LoraAdapters(active={{{active}}}, loaded={self.loaded})"
+
+
+def _read(
+    source: Mapping[str, Any] | str | os.PathLike[str],
+    config: Mapping[str, Any] | None,
+    prefix: str,
+) -> tuple[Mapping[str, Any], LoraConfig]:
+    given = None if config is None else LoraConfig.of(config)
+    if not isinstance(source, str | os.PathLike):
+        return source, given or LoraConfig()
+    file = find_file(source)
+    tensors = read_tensors(file)
+    return tensors, given or read_config(source, file, prefix)
 
 
 def _scale(name: str, scale: float) -> float:

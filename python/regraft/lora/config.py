@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from regraft.errors import InvalidArgumentError, UnsupportedError
+from regraft.lora.metadata import header_fields
 
 # Fields of PEFT's LoraConfig under which B @ A is not the whole change.
 _NOT_PLAIN = ("use_dora", "lora_bias", "trainable_token_indices", "layer_replication", "use_bdlora")
@@ -21,12 +22,14 @@ _NOT_PLAIN = ("use_dora", "lora_bias", "trainable_token_indices", "layer_replica
 class LoraConfig:
     """Attributes:
     alpha: Of layers that bring none and match no pattern.
+    parts: Instead of this one, of the layers whose path begins with the name.
     """
 
     alpha: float | None = None
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     use_rslora: bool = False
     fan_in_fan_out: bool = False
+    parts: Mapping[str, LoraConfig] = field(default_factory=dict)
 
     @staticmethod
     def of(fields: Mapping[str, Any]) -> LoraConfig:
@@ -60,7 +63,15 @@ class LoraConfig:
             out = replace(out, use_rslora=use_rslora)
         if fan_in_fan_out is not None:
             out = replace(out, fan_in_fan_out=fan_in_fan_out)
-        return out
+        parts = {
+            name: part.overridden(alpha=alpha, use_rslora=use_rslora, fan_in_fan_out=fan_in_fan_out)
+            for name, part in self.parts.items()
+        }
+        return replace(out, parts=parts)
+
+    def for_layer(self, path: str) -> LoraConfig:
+        """What holds for the layer at ``path``."""
+        return next((c for name, c in self.parts.items() if path.startswith(f"{name}.")), self)
 
     def alpha_of(self, path: str) -> float | None:
         """Of the layer at ``path``; a pattern matches the path or its end, as in PEFT."""
@@ -73,21 +84,37 @@ class LoraConfig:
         return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
 
 
-def read_config(path: str | os.PathLike[str]) -> LoraConfig:
-    """The ``adapter_config.json`` in a folder or beside a file; defaults where there is none.
+def read_config(path: str | os.PathLike[str], file: Path, prefix: str = "") -> LoraConfig:
+    """What the ``adapter_config.json`` in a folder or beside a file says, or else the header of the
+    file; defaults where neither says anything.
+
+    Args:
+        path: What the user gave.
+        file: The ``.safetensors`` file.
+        prefix: Of the names that are taken.
 
     Raises:
         InvalidArgumentError: It is not a JSON object.
         UnsupportedError: It is none of plain LoRA.
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    file = folder / "adapter_config.json"
-    if not file.exists():
-        return LoraConfig()
+    beside = folder / "adapter_config.json"
+    if not beside.exists():
+        return _of_header(file, prefix)
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
+        fields = json.loads(beside.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InvalidArgumentError(f"[lora] {file}: {error}") from error
+        raise InvalidArgumentError(f"[lora] {beside}: {error}") from error
     if not isinstance(fields, dict):
-        raise InvalidArgumentError(f"[lora] {file}: want a JSON object")
+        raise InvalidArgumentError(f"[lora] {beside}: want a JSON object")
     return LoraConfig.of(fields)
+
+
+def _of_header(file: Path, prefix: str) -> LoraConfig:
+    if file.suffix != ".safetensors":
+        return LoraConfig()
+    fields = header_fields(file)
+    taken = {name: value for name, value in fields.items() if f"{name}.".startswith(prefix)}
+    parts = {name: LoraConfig.of(value) for name, value in taken.items() if name}
+    whole = LoraConfig.of(fields[""]) if "" in fields else LoraConfig()
+    return replace(whole, parts=parts)

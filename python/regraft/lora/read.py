@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,17 +21,28 @@ from regraft.lora.want import fits, nearest, problems_of, want_fitting
 from regraft.module.source import FileSource
 from regraft.module.staging import raise_problems
 
-__all__ = ["LoraConfig", "read_adapter", "read_config", "read_tensors"]
+__all__ = ["LoraConfig", "find_file", "read_adapter", "read_config", "read_tensors"]
 
 
-def read_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors`` file, or of the one in an adapter's folder.
+# Where libraries put an adapter in a folder.
+_FILES = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
+
+
+def find_file(path: str | os.PathLike[str]) -> Path:
+    """The ``.safetensors`` file of an adapter, given itself or its folder."""
+    file = Path(path)
+    if not file.is_dir():
+        return file
+    return next((file / name for name in _FILES if (file / name).exists()), file / _FILES[0])
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file.
 
     Raises:
         NotFoundError: It is not there.
     """
-    file = Path(path)
-    source = FileSource(open_file(file / "adapter_model.safetensors" if file.is_dir() else file))
+    source = FileSource(open_file(file))
     return {name: source.tensor(name) for name in source.names()}
 
 
@@ -48,7 +61,7 @@ class _Layer:
 
 def read_adapter(
     name: str,
-    tensors: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, Any],
     config: LoraConfig,
     parameters: Mapping[str, Parameter],
     prefix: str = "",
@@ -64,10 +77,11 @@ def read_adapter(
     tensors = {
         key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
     }
+    _want_tensors(name, tensors)
     layers, values = _sort(name, tensors)
     if not layers and not values:
         raise InvalidArgumentError(f"[lora] {name}: the state dict holds no adapter")
-    _want_alpha(name, layers, config)
+    _want_alpha(name, layers, config, prefix)
     finder = Finder(parameters)
     problems: list[str] = []
     deltas: dict[str, Delta] = {}
@@ -80,7 +94,8 @@ def read_adapter(
         elif weight in deltas:
             problems.append(f"{path}: is {weight}, which another name of the adapter means too")
         else:
-            deltas[weight] = _delta(path, layer, config, parameters[weight])
+            own = config.for_layer(prefix + path)
+            deltas[weight] = _delta(path, layer, own, parameters[weight])
     replaced: dict[str, Replacement] = {}
     for key, value in values.items():
         parameter = finder.parameter(key)
@@ -94,8 +109,27 @@ def read_adapter(
     return want_fitting(name, adapter, parameters)
 
 
+def _want_tensors(name: str, tensors: Mapping[str, Any]) -> None:
+    wrong = []
+    for key, value in tensors.items():
+        is_number = isinstance(value, int | float) or (
+            isinstance(value, torch.Tensor) and value.numel() == 1
+        )
+        if key.endswith(".alpha") and not (is_number and math.isfinite(float(value))):
+            wrong.append(f"{key}: want one finite number, have {_text(value)}")
+        elif not key.endswith(".alpha") and not isinstance(value, torch.Tensor):
+            wrong.append(f"{key}: want a tensor, have {_text(value)}")
+    raise_problems("lora", [f"{name}: {problem}" for problem in wrong], InvalidArgumentError)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__ if not isinstance(value, int | float) else repr(value)
+    return repr(value.item()) if value.numel() == 1 else f"{list(value.shape)} elements"
+
+
 def _sort(
-    name: str, tensors: Mapping[str, torch.Tensor]
+    name: str, tensors: Mapping[str, Any]
 ) -> tuple[dict[str, _Layer], dict[str, torch.Tensor]]:
     keys = {key: understand(key) for key in tensors}
     adapters = {key.adapter for key in keys.values() if key.adapter is not None}
@@ -128,13 +162,13 @@ def _sort(
     return layers, values
 
 
-def _want_alpha(name: str, layers: Mapping[str, _Layer], config: LoraConfig) -> None:
+def _want_alpha(name: str, layers: Mapping[str, _Layer], config: LoraConfig, prefix: str) -> None:
     unknown = [
         path
         for path, layer in layers.items()
         if path.startswith("base_model.model.")
         and layer.alpha is None
-        and config.alpha_of(path.removeprefix("base_model.model.")) is None
+        and config.for_layer(prefix + path).alpha_of(path.removeprefix("base_model.model.")) is None
     ]
     if unknown:
         raise InvalidArgumentError(
