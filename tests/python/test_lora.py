@@ -506,6 +506,48 @@ def test_values_that_are_no_adapter() -> None:
     assert engine.lora.loaded == []
 
 
+def test_what_diffusers_converts_from_kohya(tmp_path: Path) -> None:
+    from diffusers import StableDiffusionXLPipeline
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.to_q, self.to_out = nn.Linear(8, 8), nn.ModuleList([nn.Linear(8, 8)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.to_out[0](self.to_q(x))
+
+    # The path of a layer of SDXL's UNet.
+    tree: nn.Module = Attention()
+    for name in reversed(
+        ["down_blocks", "1", "attentions", "0", "transformer_blocks", "0", "attn1"]
+    ):
+        inner, tree = tree, nn.Module()
+        tree.add_module(name, inner)
+        tree.forward = inner.forward
+    engine = regraft.compile(tree.eval(), (torch.ones(2, 8),))
+    state: dict[str, Tensor] = {}
+    for layer in ("to_q", "to_out_0"):
+        flat = f"lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_{layer}"
+        state[f"{flat}.lora_down.weight"], state[f"{flat}.lora_up.weight"] = (
+            torch.randn(2, 8),
+            torch.randn(8, 2),
+        )
+        state[f"{flat}.alpha"] = torch.tensor(1.0)
+    save_file(state, tmp_path / "x.safetensors")
+    config = type("Config", (), {"layers_per_block": 2})
+    tensors, alphas = StableDiffusionXLPipeline.lora_state_dict(
+        tmp_path / "x.safetensors", unet_config=config
+    )
+    before = values(engine)
+    engine.lora.load("x", {**tensors, **alphas})
+    path = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
+    for layer, key in (("to_q", f"{path}.to_q.weight"), ("to_out_0", f"{path}.to_out.0.weight")):
+        flat = f"lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_{layer}"
+        change = 0.5 * state[f"{flat}.lora_up.weight"] @ state[f"{flat}.lora_down.weight"]
+        assert relative_error(engine.parameter(key), before[key] + change) < 1e-6
+
+
 def test_wrong_adapters_leave_everything() -> None:
     engine = llama_engine()
     right = {

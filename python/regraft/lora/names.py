@@ -22,6 +22,9 @@ _FACTOR = re.compile(
     r"|lora\.down|lora\.up|lora_down|lora_up|lora_linear_layer\.down|lora_linear_layer\.up)"
     r"(?:\.(?!weight$|bias$)(?P<adapter>[^.]+))?(?:\.(?P<what>weight|bias))?$"
 )
+# How diffusers first named the layers of attention, and still does when it converts kohya's files.
+_PROCESSOR = re.compile(r"\.processor\.(?P<layer>to_q|to_k|to_v|to_out)_lora\.(?=down|up)")
+_ALPHA = re.compile(r"(?P<path>.+?)(?:\.lora(?:_A|_down|\.down)?(?:\.weight)?)?\.alpha$")
 _SAVED = re.compile(r"(?P<head>.+)\.modules_to_save\.(?P<adapter>[^.]+)\.(?P<tail>.+)$")
 
 
@@ -46,14 +49,15 @@ def understand(name: str) -> Key:
     """What a name of a state dict in the form of PEFT, diffusers or kohya stands for."""
     if "lora_magnitude_vector" in name or name.endswith("dora_scale"):
         return Key("has a magnitude vector: DoRA is not supported; merge it in PEFT", name)
+    name = _PROCESSOR.sub(_attention_layer, name)
+    if alpha := _ALPHA.match(name):
+        return Key("alpha", alpha["path"])
     if factor := _FACTOR.match(name):
         if factor["what"] == "bias":
             return Key("is a bias of B, which is not supported", name)
         side = factor["side"]
         kind = "a" if side.endswith(("A", "down")) else "b"
         return Key(kind, factor["path"], factor["adapter"], "embedding" in side)
-    if name.endswith(".alpha"):
-        return Key("alpha", name.removesuffix(".alpha").removesuffix(".lora"))
     if ".base_layer." in name or ".original_module." in name:
         return Key("ignored", name)
     if saved := _SAVED.match(name):
@@ -61,6 +65,11 @@ def understand(name: str) -> Key:
     if "token_adapter" in name or "lora_" in name.rsplit(".", 1)[-1]:
         return Key("is nothing of a plain LoRA", name)
     return Key("value", name)
+
+
+def _attention_layer(match: re.Match[str]) -> str:
+    layer = match["layer"]
+    return f".{'to_out.0' if layer == 'to_out' else layer}.lora."
 
 
 class Finder:
