@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import json
 import string
 import sys
@@ -209,6 +210,7 @@ def swap(
     before = fast.unet.last_refit
     change(fast)
     change(plain)
+    gc.collect()  # Python's collector shall not run within what is timed.
     image, first = timed(lambda: draw(fast, steps))  # Sees the change, and refits.
     usual = min(timed(lambda: draw(fast, steps))[1] for _ in range(2))
     want = draw(plain, steps)
