@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
-import json
-import string
 import sys
 import tempfile
 import time
@@ -23,22 +21,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import regraft
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from models.weights import randomise
+from models import stable_diffusion
 
-PROMPT = "a lighthouse in the fog"
-TOKENS = 24
+PROMPT = "a fog"
 # Adapter -> rank, and the layers of the UNet that it changes.
 ADAPTERS = {
     "watercolour": (4, ("to_q", "to_k", "to_v", "to_out.0")),
@@ -69,76 +65,6 @@ class Swap:
     compilations: int
 
 
-# ---- the pipeline ----
-
-
-def tokenizer(folder: Path) -> CLIPTokenizer:
-    """One token per letter, made from a vocabulary that is written to the folder."""
-    letters = string.ascii_lowercase
-    words = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {word: i for i, word in enumerate(words)}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer.from_pretrained(folder, model_max_length=TOKENS)
-
-
-def build_pipeline(folder: Path, width: int) -> StableDiffusionPipeline:
-    """Stable Diffusion with `width` channels in the outermost blocks instead of 320."""
-    words = tokenizer(folder)
-    text_config = CLIPTextConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=TOKENS,
-        bos_token_id=words.bos_token_id,
-        eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
-    )
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(width, 2 * width),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=32,
-        attention_head_dim=4,
-        norm_num_groups=4,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(width, 2 * width),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-    )
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-    text = CLIPTextModel(text_config)
-    for seed, model in enumerate((text, unet, vae)):
-        randomise(model, seed)
-        model.eval().requires_grad_(False)
-    pipeline = StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text,
-        tokenizer=words,
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
 def write_adapters(unet: UNet2DConditionModel, folder: Path) -> None:
     """Writes every adapter as diffusers does: <folder>/<name>/pytorch_lora_weights.safetensors."""
     for name, (rank, parts) in ADAPTERS.items():
@@ -151,9 +77,6 @@ def write_adapters(unet: UNet2DConditionModel, folder: Path) -> None:
             ones = [1] * (weight.ndim - 2)
             layers[f"{path}.lora_B.weight"] = 0.1 * torch.randn(weight.shape[0], rank, *ones)
         StableDiffusionPipeline.save_lora_weights(folder / name, unet_lora_layers=layers)
-
-
-# ---- the swaps ----
 
 
 def changes(folder: Path) -> dict[str, Callable[[StableDiffusionPipeline], None]]:
@@ -241,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Swap]:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        fast = build_pipeline(folder, options.width)
+        fast = stable_diffusion.pipeline(folder, width=options.width)
         write_adapters(fast.unet, folder)
         plain = copy.deepcopy(fast)
         fast.unet = regraft.MutableModule(fast.unet)

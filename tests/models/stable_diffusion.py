@@ -42,11 +42,12 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
     return loaded
 
 
-def unet() -> UNet2DConditionModel:
-    """Stable Diffusion's UNet: cross attention on one of two levels, convolution projections."""
+def unet(width: int = 8) -> UNet2DConditionModel:
+    """Stable Diffusion's UNet: cross attention on one of two levels, convolution projections;
+    `width` channels instead of 320."""
     return UNet2DConditionModel(
         sample_size=8,
-        block_out_channels=(8, 16),
+        block_out_channels=(width, 2 * width),
         layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
@@ -95,8 +96,9 @@ def inputs_xl(seed: int = 1) -> dict[str, object]:
     }
 
 
-def pipeline(folder: Path, seed: int = 0) -> StableDiffusionPipeline:
-    """A Stable Diffusion pipeline in evaluation mode; `folder` is for the tokenizer's files."""
+def pipeline(folder: Path, seed: int = 0, width: int = 8) -> StableDiffusionPipeline:
+    """A Stable Diffusion pipeline in evaluation mode; `folder` is for the tokenizer's files,
+    `width` for the UNet."""
     words = tokenizer(folder)
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
@@ -118,7 +120,7 @@ def pipeline(folder: Path, seed: int = 0) -> StableDiffusionPipeline:
         norm_num_groups=4,
         sample_size=16,
     )
-    parts = {"unet": unet(), "vae": vae, "text_encoder": text_encoder}
+    parts = {"unet": unet(width), "vae": vae, "text_encoder": text_encoder}
     for part in parts.values():
         randomise(part, seed)
         part.eval().requires_grad_(False)
