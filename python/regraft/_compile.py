@@ -22,6 +22,7 @@ from regraft.lora.call_scale import call_scale
 from regraft.module.build import build_module, identity_of
 from regraft.module.module import Module
 from regraft.module.table import make_table
+from regraft.module.whole import whole_module
 from regraft.settings import CompilationSettings, Progress, make_settings, settings_text
 from regraft.truncation import truncated
 
@@ -65,14 +66,37 @@ def compile(
     """
     if settings is not None and options:
         raise InvalidArgumentError("[pipeline] pass either settings or single options, not both")
-    settings = settings or make_settings(options)
+    return _compile(
+        model, args, kwargs, dynamic_shapes, progress, settings or make_settings(options)
+    )
+
+
+def compile_module(program: ExportedProgram, settings: CompilationSettings) -> Module | str:
+    """``compile`` into a ``Module`` also where one engine takes the whole program; with ``dryrun``,
+    the text."""
+    compiled: Module | str = _compile(program, (), None, None, None, settings, as_module=True)
+    return compiled
+
+
+def _compile(
+    model: Model,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None,
+    dynamic_shapes: Any,
+    progress: Progress | None,
+    settings: CompilationSettings,
+    as_module: bool = False,
+) -> Any:
     view = _seen_through(model)
     if view is not None:
         _want_replaceable(view, settings)
         view = view.scaled(call_scale(view.module, kwargs or {}))
         model = view.module
     source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings.truncate_double)
-    compiled = _Compilation(source, settings, progress).run()
+    compilation = _Compilation(source, settings, progress)
+    compiled = compilation.run()
+    if as_module and isinstance(compiled, Engine):
+        compiled = compilation.as_module(compiled)
     if view is not None and not isinstance(compiled, str):
         compiled.lora.follow(view)
     return compiled
@@ -229,6 +253,14 @@ class _Compilation:
             self._optimum,
             lambda part, name: self._engine(part, name, {}),
         )
+
+    def as_module(self, engine: Engine) -> Module:
+        """The module of what ``run`` made."""
+        source = self._source
+        assert source.handover is not None
+        assert source.call is not None
+        program = source.handover.program
+        return whole_module(engine, source.core, program, source.call, self._optimum)
 
     def _functional(self) -> Source:
         """The source in the form in which PyTorch and the core can share it."""

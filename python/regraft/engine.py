@@ -63,6 +63,11 @@ class Engine:
             return outputs[0] if len(outputs) == 1 else tuple(outputs)
         return self._call.unflatten(self._core.run(_inputs(self._call.flatten(args, kwargs))))
 
+    def run_flat(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Runs on flat inputs; errors as for a call."""
+        outputs: Any = self._core.run(_inputs(tensors))
+        return list(outputs)
+
     def run_pinned(
         self, weights: _regraft.Weights, tensors: list[torch.Tensor]
     ) -> list[torch.Tensor]:

@@ -102,8 +102,6 @@ def evaluate(text: str, sizes: Mapping[str, Any]) -> Any:
 
 def flat_run(compiled: Compiled, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
     """Runs on flat inputs."""
-    if isinstance(compiled, Engine):
-        return compiled.run_pinned(compiled.core.weights(), inputs)
     return compiled.run_flat(inputs)
 
 

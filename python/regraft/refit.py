@@ -253,7 +253,7 @@ def _want_same_graph(compiled: Compiled, program: ExportedProgram) -> None:
         return  # The weights' names and types must do.
     stored = compiled.settings_text
     settings = CompilationSettings() if stored is None else restored_settings(stored)
-    if isinstance(compiled, Module):
+    if isinstance(compiled, Module) and compiled.whole is None:
         form = truncated(program) if settings.truncate_double else functional(program)
         want_same(outline_of(form), want)
         return
@@ -281,7 +281,8 @@ def _want_same_map(compiled: Compiled, program: Any) -> None:
     if stored is None:
         raise StateError("[refit] the settings it was compiled with are not known: the map is all")
     rebuilt = compile(program, settings=restored_settings(stored, strip_engine_weights=True))
-    have, want = rebuilt.refit_map().splitlines(), compiled.refit_map().splitlines()
+    own = compiled.whole if isinstance(compiled, Module) else None
+    have, want = rebuilt.refit_map().splitlines(), (own or compiled).refit_map().splitlines()
     if have == want:
         return
     differ = [f"want {w!r}, have {h!r}" for h, w in zip(have, want, strict=False) if h != w]

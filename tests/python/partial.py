@@ -54,6 +54,15 @@ def layers_program(seed: int, dynamic: bool = True) -> ExportedProgram:
     return torch.export.export(layers(seed), (torch.randn(4, 6),), dynamic_shapes=shapes)
 
 
+def small(seed: int) -> nn.Sequential:
+    """A linear layer and batch norm, which folds into it."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU())
+    model[1].running_mean.normal_()
+    model[1].running_var.uniform_(0.5, 2)
+    return model.eval().requires_grad_(False)
+
+
 class Generations(nn.Module):
     """Every layer adds its weight, which is the number of the generation, to a digit of its own."""
 

@@ -7,13 +7,18 @@ import gc
 import pickle
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import partial
 import pytest
 import torch
+from torch.export import Dim
 
 import regraft
+from regraft._compile import compile_module
 from regraft.module.gate import Gate
+from regraft.settings import make_settings
 
 
 def _module(seed: int = 0, **options: object) -> regraft.Module:
@@ -171,14 +176,21 @@ def test_l4_an_engine_that_fails_leaves_all_engines_as_they_were(
     partial.close(module(X), partial.layers(1)(X))
 
 
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("in_place", [False, True])
-def test_l5_every_call_sees_one_generation(in_place: bool) -> None:
-    module = regraft.compile(
-        partial.Generations().eval(), (torch.zeros(8),), torch_executed_ops=["aten.maximum"]
-    )
-    assert len(module.engines) == 4
-    assert len(module.layout.segments) == 7
-    assert len(module.cells()) == 3
+def test_l5_every_call_sees_one_generation(in_place: bool, whole: bool) -> None:
+    module: regraft.Module
+    if whole:
+        module = _whole_module(partial.Generations().eval(), torch.zeros(8))
+        assert module.whole is module.engines[0]
+    else:
+        module = regraft.compile(
+            partial.Generations().eval(), (torch.zeros(8),), torch_executed_ops=["aten.maximum"]
+        )
+        assert len(module.engines) == 4
+        assert len(module.layout.segments) == 7
+        assert len(module.cells()) == 3
+        assert module.whole is None
     stop = threading.Event()
     mixed: list[torch.Tensor] = []
     backwards: list[float] = []
@@ -366,6 +378,102 @@ def test_modes_of_a_whole_engine() -> None:
     engine.refit(model)
     with pytest.raises(regraft.MismatchError, match="weight: want the value it was compiled with"):
         engine.refit(other)
+
+
+def _whole_module(model: torch.nn.Module, *inputs: torch.Tensor, **options: Any) -> regraft.Module:
+    module = compile_module(torch.export.export(model, inputs), make_settings(options))
+    assert isinstance(module, regraft.Module)
+    return module
+
+
+def test_a_module_of_one_engine(tmp_path: Path) -> None:
+    model, other = partial.small(0), partial.small(1)
+    x = torch.randn(3, 4)
+    program = torch.export.export(model, (x,), dynamic_shapes=({0: Dim("n", min=2, max=9)},))
+    module: Any = compile_module(program, make_settings({}))
+    engine = regraft.compile(program)
+    assert isinstance(module, torch.fx.GraphModule)
+    assert [node.op for node in module.graph.nodes].count("call_module") == 1
+
+    def same(have: regraft.Module, want: regraft.Engine) -> None:
+        assert partial.same(have(x), want(x))
+        assert have.generation == have.whole.generation
+        assert partial.same(sorted(have.state_dict().items()), sorted(want.state_dict().items()))
+
+    same(module, engine)
+    assert module.outline == engine.outline
+    assert repr(module.signature().symbols[0]) != ""
+    for size in (2, 9):
+        partial.close(module(torch.ones(size, 4)), model(torch.ones(size, 4)))
+    with pytest.raises(regraft.MismatchError, match="want"):
+        module(torch.ones(10, 4))
+    with pytest.raises(regraft.StateError, match="requires grad"):
+        module(torch.ones(3, 4, requires_grad=True))
+    calls: list[int] = []
+    handle = module.register_forward_hook(lambda *_: calls.append(1))
+    module(x)
+    handle.remove()
+    assert calls == [1]
+
+    module.save(tmp_path / "m")
+    fork, loaded = module.fork(), regraft.load(tmp_path / "m")
+    assert isinstance(loaded, regraft.Module)
+    assert loaded.whole is not None
+    for which in (loaded, fork, module):
+        same(which, engine)
+    engine.refit(other)
+    for which in (loaded, fork):
+        which.refit(torch.export.export(other, (x,)))
+        same(which, engine)
+    partial.close(module(x), model(x))  # The fork has weights of its own.
+    refitted = regraft.refit_module_weights(
+        module,
+        torch.export.export(other, (x,)),
+        [x],
+        verify_output=True,
+        use_weight_map_cache=False,
+    )
+    same(refitted, engine)
+    module.refit(other, in_place=False)
+    same(module, engine)
+    module.rollback()
+    partial.close(module(x), model(x))
+    before = module.lora.load(
+        "a", {"0.lora_A.weight": torch.ones(2, 4), "0.lora_B.weight": torch.ones(4, 2)}
+    )
+    assert before.parameters == ["0.weight"]
+    module.lora.unload("a")
+    partial.close(module(x), model(x))
+    with pytest.raises(regraft.MismatchError, match="another architecture"):
+        regraft.refit_module_weights(
+            module, torch.export.export(torch.nn.Sequential(other[0], torch.nn.Tanh()), (x,))
+        )
+
+
+def test_a_stripped_module_of_one_engine() -> None:
+    model, x = partial.small(0), torch.randn(3, 4)
+    module = _whole_module(model, x, strip_engine_weights=True)
+    with pytest.raises(regraft.StateError, match="no weights yet"):
+        module(x)
+    module.refit(model)
+    partial.close(module(x), model(x))
+    identical = _whole_module(model, x, refit_identical_engine_weights=True)
+    with pytest.raises(regraft.MismatchError, match="want the value it was compiled with"):
+        identical.refit(partial.small(1))
+    identical.refit(model)
+    partial.close(identical(x), model(x))
+
+
+def test_in_place_waits_for_calls_of_a_module_of_one_engine() -> None:
+    model, x = partial.small(0), torch.randn(3, 4)
+    module = _whole_module(model, x)
+    pin = module.engines[0].core.weights()
+    with pytest.raises(regraft.StateError, match="did not end within"):
+        module.refit(partial.small(1), in_place=True, wait_seconds=0.05)
+    partial.close(module(x), model(x))
+    del pin
+    module.refit(partial.small(1), in_place=True)
+    partial.close(module(x), partial.small(1)(x))
 
 
 def test_facts() -> None:

@@ -81,6 +81,9 @@ class Module(fx.GraphModule):
         # Of a stripped module: weights that no state_dict brings.
         self._initial = dict(cells)
         self.bank: Bank | None = None
+        takes_all = len(engines) == len(layout.segments) == 1 and engines[0].call_spec is not None
+        # A call of one engine needs nothing else to see one generation.
+        self._whole = self.engines[0] if takes_all else None
         if all(engine.generation for engine in engines) and set(cells) >= set(
             split.torch_weights(layout)
         ):
@@ -110,11 +113,15 @@ class Module(fx.GraphModule):
             StateError: The module is stripped and has not been refitted, or an input requires grad
                 outside ``torch.no_grad()``: engines do inference only.
         """
+        if self._whole is not None:
+            return self._whole(*args, **kwargs)
         outputs = self.run_flat(self._call_spec.flatten(args, kwargs))
         return self._call_spec.unflatten(outputs)
 
     def run_flat(self, inputs: list[Any]) -> list[Any]:
         """Runs on flat inputs, tensors and numbers; errors as for a call."""
+        if self._whole is not None:
+            return self._whole.run_flat(inputs)
         tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
         if torch.is_grad_enabled():
             for i, tensor in enumerate(tensors):
@@ -302,8 +309,15 @@ class Module(fx.GraphModule):
         return self._call_spec
 
     @property
+    def whole(self) -> Engine | None:
+        """The engine that takes the whole program, if one does."""
+        return self._whole
+
+    @property
     def outline(self) -> list[str] | None:
         """What was compiled, to compare other programs with."""
+        if self._whole is not None:
+            return self._whole.outline
         lines: list[str] | None = self.facts.get("graph")
         return lines
 
@@ -333,6 +347,11 @@ class Module(fx.GraphModule):
     def backend(self) -> str:
         """Name of the backend of the engines; empty when there is none."""
         return self.engines[0].backend if self.engines else ""
+
+    @property
+    def from_cache(self) -> bool:
+        """Whether the plans of all engines were found in an engine cache."""
+        return bool(self.engines) and all(engine.from_cache for engine in self.engines)
 
     def signature(self) -> Signature:
         """Inputs, outputs and symbols with their ranges."""

@@ -236,12 +236,13 @@ class Transaction:
                 except StateError:
                     gc.collect()  # A fork that nobody holds any more may be waiting for this.
                     self._check_in_place(old)
+                # Nothing can fail from here on, but that calls of an engine that takes the whole
+                # program, which pass the gate by, do not end: it then stays as it was.
+                for prepared in self._engines.values():
+                    prepared.publish()
             except BaseException:
                 module.set_bank(Bank(old.generation, module.pins(), old.cells), None)
                 raise
-            # From here on nothing can fail.
-            for prepared in self._engines.values():
-                prepared.publish()
             with torch.no_grad():
                 for name, value in self._values.items():
                     old.cells[name].tensor.copy_(value)

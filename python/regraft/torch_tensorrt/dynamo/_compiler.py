@@ -1,4 +1,4 @@
-"""Ahead of time: from an ExportedProgram to an engine."""
+"""Ahead of time: from an ExportedProgram to a module of engines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from torch.export import ExportedProgram
 
-import regraft
-from regraft.engine import Engine
+from regraft._compile import compile_module
 from regraft.errors import UnsupportedError
+from regraft.module.module import Module
+from regraft.settings import make_settings
 from regraft.torch_tensorrt import logging
 from regraft.torch_tensorrt._inputs import Inputs, make_inputs, optimum_of
 from regraft.torch_tensorrt._options import settings_of, with_options
@@ -26,7 +27,7 @@ def compile(
     kwarg_inputs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
-    """Compiles a program into an engine whose weights can be replaced.
+    """Compiles a program into a graph module whose weights can be replaced.
 
     Args:
         exported_program: The program; its own sizes and ranges count.
@@ -36,8 +37,8 @@ def compile(
         **options: See ``docs/torch_tensorrt.md``.
 
     Returns:
-        As ``regraft.compile``: an ``Engine``, a ``Module`` where parts run in PyTorch, or with
-        ``dryrun`` a text.
+        A ``regraft.Module``, which is a ``torch.fx.GraphModule``: of one engine, or of several and
+        of parts that run in PyTorch. With ``dryrun``, a text.
 
     Raises:
         TypeError: Not an ExportedProgram, or unknown options; names the nearest known one.
@@ -49,7 +50,9 @@ def compile(
     return compile_program(exported_program, given, options)
 
 
-def compile_program(program: ExportedProgram, inputs: Inputs, options: Mapping[str, Any]) -> Any:
+def compile_program(
+    program: ExportedProgram, inputs: Inputs, options: Mapping[str, Any]
+) -> Module | str:
     """``compile`` of inputs that are sorted out."""
     if not isinstance(program, ExportedProgram):
         raise TypeError(
@@ -60,7 +63,7 @@ def compile_program(program: ExportedProgram, inputs: Inputs, options: Mapping[s
     if inputs.is_given:
         settings["optimum"] = optimum_of(program, inputs) or None
     with logging.debug() if options.get("debug") else contextlib.nullcontext():
-        compiled = regraft.compile(program, **settings)
+        compiled = compile_module(program, make_settings(settings))
     path = options.get("dryrun")
     if isinstance(path, str | os.PathLike):
         with open(path, "w", encoding="utf-8") as file:
@@ -91,8 +94,8 @@ def convert_exported_program_to_serialized_trt_engine(
     given = make_inputs(inputs, arg_inputs, kwarg_inputs)
     options = {**options, "require_full_compilation": True}
     compiled = compile_program(exported_program, given, options)
-    if not isinstance(compiled, Engine):
+    if isinstance(compiled, str) or compiled.whole is None:
         raise UnsupportedError("[torch_tensorrt] a dry run makes no engine; leave dryrun out")
-    return compiled.serialize(
+    return compiled.whole.serialize(
         strip_weights=bool(options.get("strip_engine_weights")), immutable=compiled.is_immutable
     )
