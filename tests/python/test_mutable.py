@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -472,37 +471,6 @@ def test_save_and_load(case: _Case, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert case.builds == 1
 
 
-def test_hints_are_saved(tmp_path: Path) -> None:
-    batch = Dim("batch", min=2, max=8)
-    mutable = MutableModule(Net().eval(), precision="bf16", track="digest")
-    mutable.set_expected_dynamic_shape_range(({0: batch}, None), {"pair": {0: Dim.AUTO}})
-    mutable.save(mutable, tmp_path / "a")
-    loaded = MutableModule.load(tmp_path / "a", Net().eval())
-    hints = loaded._regraft.hints
-    assert hints is not None
-    assert hints[0][0][0].__name__ == "batch"
-    assert hints[1] == {"pair": {0: Dim.AUTO}}
-    assert loaded._regraft.settings == {"precision": "bf16"}
-    assert loaded._regraft.track == "digest"
-
-
-def test_broken_files(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    with pytest.raises(regraft.MissingFileError):
-        MutableModule.load(path, Net())
-    path.write_bytes(b"PK not a zip")
-    with pytest.raises(regraft.CorruptError, match=r"not a file of MutableModule\.save"):
-        MutableModule.load(path, Net())
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("mutable.json", "{}")
-    with pytest.raises(regraft.CorruptError):
-        MutableModule.load(path, Net())
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("mutable.json", '{"version": 99}')
-    with pytest.raises(regraft.VersionError, match="want version 1, have 99"):
-        MutableModule.load(path, Net())
-
-
 @pytest.mark.parametrize("tags", [True, False])
 def test_watch_tells_what_was_touched(tags: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     watch_class = _regraft.ContainerWatch  # Python numbers the states of dicts up to 3.12 only.
@@ -539,15 +507,3 @@ def test_models(name: str, strict: bool) -> None:
             for a, b in zip(have, want, strict=True):
                 assert support.relative_error(a, b) <= support.F32_TOLERANCE
     assert len(mutable.engines) == 1
-
-
-def test_saved_engines_of_other_settings_are_not_used(tmp_path: Path) -> None:
-    model = nn.Linear(8, 8).eval()
-    x = torch.randn(2, 8)
-    with torch.no_grad():
-        low = regraft.MutableModule(model, precision="bf16")
-        low(x)
-        regraft.MutableModule.save(low, tmp_path / "low")
-        exact = regraft.MutableModule.load(tmp_path / "low", model, precision="f32")
-        assert support.relative_error(exact(x), model(x)) < support.F32_TOLERANCE
-        assert support.relative_error(low(x), model(x)) > support.F32_TOLERANCE

@@ -539,6 +539,12 @@ def test_mutable_modules_as_files(tmp_path: Path) -> None:
         torchtrt.MutableTorchTensorRTModule.save(mutable, path)
         loaded = torchtrt.MutableTorchTensorRTModule.load(path, Net())
         assert support.same_bits(loaded(image()), want)
+        alone = torchtrt.MutableTorchTensorRTModule.load(path)
+        assert support.same_bits(alone(image()), want)
+        alone.load_state_dict(Net(1).state_dict())
+        mutable.load_state_dict(Net(1).state_dict())
+        assert support.same_bits(alone(image()), mutable(image()))
+        assert isinstance(alone, torchtrt.MutableTorchTensorRTModule)
         options = {"enabled_precisions": {torch.float}}
         single = torchtrt.MutableTorchTensorRTModule.load(path, Net(), **options)
         check(single(image()), answer(Net(), image()))

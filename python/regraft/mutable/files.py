@@ -1,9 +1,11 @@
-"""Files of mutable modules: a zip of a manifest (JSON) and stripped engines."""
+"""Files of mutable modules: a zip of a manifest (JSON), stripped engines, and weights."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import struct
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -14,33 +16,49 @@ from typing import Any
 from torch.export import Dim
 from torch.export.dynamic_shapes import _DimHint
 
-from regraft.errors import CorruptError, MissingFileError, VersionError
+from regraft.errors import CorruptError, Error, MissingFileError, VersionError
+from regraft.module import safetensors
 from regraft.mutable.calls import CallKind, FreeDims
 from regraft.mutable.follower import Follower
+from regraft.mutable.saved import SavedProgram, SavedWeight, aliases_of, programs_of, weights_of
 from regraft.saving import load as load_engine
 
-_VERSION = 1
+_VERSION = 2
+_READ = (1, 2)  # The first had neither weights nor programs.
 _MANIFEST = "mutable.json"
+_WEIGHTS = "weights.safetensors"
 _PLAIN = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a file holds."""
+    """What a file holds.
+
+    Attributes:
+        weights: By name; None where they were left out.
+        aliases: As of ``SavedModule.of``.
+    """
 
     settings: dict[str, Any]
     options: dict[str, Any]
     hints: tuple[Any, dict[str, Any]] | None
     free: dict[CallKind, FreeDims]
     engines: dict[str, Any]
+    programs: list[SavedProgram]
+    weights: dict[str, SavedWeight] | None
+    aliases: dict[str, str]
 
 
-def save(follower: Follower, path: str | os.PathLike[str]) -> None:
+def save(follower: Follower, path: str | os.PathLike[str], strip_weights: bool) -> None:
     """Writes atomically; settings that are objects (caches, callbacks) are left out.
 
     Raises:
         TypeError: Dynamic shapes that have no text form, such as derived dims.
     """
+    weights = {} if strip_weights else weights_of(follower)
+    # Names of one tensor have one number.
+    tensors = {id(weight.tensor): weight.tensor for weight in weights.values()}
+    numbers = {key: str(number) for number, key in enumerate(tensors)}
     manifest = {
         "version": _VERSION,
         "options": follower.options(),
@@ -51,6 +69,14 @@ def save(follower: Follower, path: str | os.PathLike[str]) -> None:
             for kind, free in follower.free.items()
         ],
         "engines": list(follower.kept),
+        "programs": [dataclasses.asdict(program) for program in programs_of(follower)],
+        "weights": None
+        if strip_weights
+        else [
+            [name, numbers[id(w.tensor)], w.is_parameter, w.is_persistent, w.requires_grad]
+            for name, w in weights.items()
+        ],
+        "aliases": aliases_of(follower),
     }
     target = Path(path)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
@@ -60,6 +86,9 @@ def save(follower: Follower, path: str | os.PathLike[str]) -> None:
             for key, engine in follower.kept.items():
                 engine.save(Path(folder) / key, strip_weights=True)
                 archive.write(Path(folder) / key, key)
+            if not strip_weights:
+                own = {numbers[key]: tensor.detach() for key, tensor in tensors.items()}
+                archive.writestr(_WEIGHTS, safetensors.dump(own))
         with written.open("rb") as file:
             os.fsync(file.fileno())
         written.replace(target)
@@ -76,7 +105,7 @@ def load(path: str | os.PathLike[str]) -> Saved:
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
             manifest = json.loads(archive.read(_MANIFEST))
-            if manifest["version"] != _VERSION:
+            if manifest["version"] not in _READ:
                 raise VersionError(
                     f"[mutable] {os.fspath(path)}: want version {_VERSION}, "
                     f"have {manifest['version']}"
@@ -86,6 +115,8 @@ def load(path: str | os.PathLike[str]) -> Saved:
                 file = Path(folder) / str(number)
                 file.write_bytes(archive.read(key))
                 engines[key] = load_engine(file)
+            stored = manifest.get("weights")
+            own = {} if stored is None else safetensors.parse(archive.read(_WEIGHTS))
         hints = manifest["hints"]
         return Saved(
             manifest["settings"],
@@ -96,11 +127,34 @@ def load(path: str | os.PathLike[str]) -> Saved:
                 for spec, leaves, free in manifest["free"]
             },
             engines,
+            [_program(entry) for entry in manifest.get("programs", [])],
+            None
+            if stored is None
+            else {
+                str(name): SavedWeight(own[number], *map(bool, facts))
+                for name, number, *facts in stored
+            },
+            dict(manifest.get("aliases", {})),
         )
-    except (zipfile.BadZipFile, KeyError, TypeError, json.JSONDecodeError) as error:
+    except Error:
+        raise
+    except (
+        zipfile.BadZipFile, AttributeError, KeyError, TypeError, ValueError, struct.error
+    ) as error:  # fmt: skip
         raise CorruptError(
             f"[mutable] {os.fspath(path)}: not a file of MutableModule.save: {error}"
         ) from error
+
+
+def _program(entry: dict[str, Any]) -> SavedProgram:
+    kind = entry["kind"]
+    return SavedProgram(
+        str(entry["key"]),
+        CallKind(kind["spec"], tuple(map(_tuple, kind["leaves"]))),
+        tuple(map(tuple, entry["sizes"])),
+        {symbol: (int(least), int(most)) for symbol, (least, most) in entry["ranges"].items()},
+        dict(entry["places"]),
+    )
 
 
 def _tuple(leaf: Any) -> Any:

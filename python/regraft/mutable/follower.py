@@ -16,9 +16,10 @@ from regraft._compile import compile
 from regraft.errors import InvalidArgumentError, MismatchError, NotFoundError, UnsupportedError
 from regraft.lora.base_view import AdapterView, adapter_view, base_view, has_adapters
 from regraft.lora.call_scale import call_scale, without_call_scale
+from regraft.lora.state import State
 from regraft.mutable.calls import Call, CallKind, FreeDims, describe, differing, free_shapes, joined
 from regraft.mutable.program import Compiled, describe_inputs, fingerprint, places_of
-from regraft.mutable.watch import ModuleWatch
+from regraft.mutable.watch import ModuleWatch, Slot
 from regraft.tracking import WeightTracker
 
 # Settings that leave nothing to follow with.
@@ -112,6 +113,40 @@ class Follower:
         scale = call_scale(self.module, kwargs)
         self._is_scaled |= scale != 1
         return scale, without_call_scale(self.module, kwargs)
+
+    @property
+    def programs(self) -> list[Compiled]:
+        """The programs in use, the one used last at the end."""
+        return list(self._programs)
+
+    def weights(self) -> list[tuple[Slot, torch.Tensor]]:
+        """The weights of the base of the module as it is now, and where they lie."""
+        with self._lock:
+            self._follow()
+            return list(zip(self._watch.slots, self._watch.tensors(), strict=True))
+
+    def base_names(self) -> dict[str, str]:
+        """Every name of a parameter or buffer in the module -> name in its base."""
+        if self._sees_through:
+            return dict(adapter_view(self.module).names)
+        own = [
+            *self.module.named_parameters(remove_duplicate=False),
+            *self.module.named_buffers(remove_duplicate=False),
+        ]
+        return {name: name for name, _ in own}
+
+    def merged(self) -> dict[str, torch.Tensor]:
+        """The values of those that adapters change, by the slots' names."""
+        view = self._adapters() or _NO_ADAPTERS
+        recipes = State(view.adapters, dict.fromkeys(view.adapters, 1.0)).recipes()
+        own = {slot.name: tensor for slot, tensor in self.weights()}
+        return {name: recipe.value(own[name].detach()) for name, recipe in recipes.items()}
+
+    def copied(self, module: torch.nn.Module) -> Follower:
+        """A follower of a copy of the module, with engines of its own."""
+        follower = Follower(module, self.settings, **self.options())
+        follower.set_hints(self.hints)
+        return follower
 
     @property
     def engines(self) -> list[Any]:
@@ -217,7 +252,8 @@ class Follower:
             tensors = self._watch.tensors()
             weights = {n: tensors[i] for n, i in program.places.items() if i in program.pending}
             if weights:
-                self.last_refit = program.engine.refit(weights, partial=True)
+                has_weights = bool(program.engine.generation)
+                self.last_refit = program.engine.refit(weights, partial=has_weights)
         if program.scale != scale:
             self._refit_adapters(program.engine, self._adapters(), scale)
             program.scale = scale
@@ -277,7 +313,7 @@ class Follower:
         self.kept[key] = engine
         while len(self.kept) > self.max_engines:
             del self.kept[next(iter(self.kept))]
-        return Compiled(engine, call.kind, sizes, ranges, places, scale)
+        return Compiled(engine, call.kind, sizes, ranges, places, key, scale)
 
     def _want_exportable(self) -> None:
         if self.module.training:

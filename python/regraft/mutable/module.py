@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from regraft.errors import InvalidArgumentError, StateError
 from regraft.mutable import files
 from regraft.mutable.follower import Follower
+from regraft.mutable.saved import SavedFollower, SavedModule
 from regraft.settings import make_settings, settings_text
 
 
@@ -126,38 +128,44 @@ class MutableModule:
     # ---- files ----
 
     @staticmethod
-    def save(module: MutableModule, path: str | os.PathLike[str]) -> None:
-        """Writes the engines, without weights, and the settings; not the wrapped module.
+    def save(
+        module: MutableModule, path: str | os.PathLike[str], *, strip_weights: bool = False
+    ) -> None:
+        """Writes the engines, the settings and the weights; of the wrapped module no code.
 
         Args:
-            module: Has run at least once, or there is nothing but settings to save.
+            module: Has run at least once, or there is nothing but settings and weights to save.
             path: Of the file; written atomically.
+            strip_weights: Leave the weights out: kilobytes; ``load`` then needs the module.
         """
-        files.save(module._regraft, path)
+        files.save(module._regraft, path, strip_weights)
 
     @staticmethod
     def load(
-        path: str | os.PathLike[str], module: torch.nn.Module, **settings: Any
+        path: str | os.PathLike[str], module: torch.nn.Module | None = None, **settings: Any
     ) -> MutableModule:
-        """A mutable module that uses saved engines wherever their programs are the module's.
+        """What ``save`` wrote.
 
         Args:
-            path: Of a file that ``save`` wrote.
-            module: Brings code and weights. Where it differs from the saved one, it is compiled.
+            path: Of the file.
+            module: Brings code and weights: saved engines are used wherever their programs are the
+                module's, and it is compiled where it differs. Without it, the weights are the
+                file's, under their names; their changes are followed, and calls of the kinds and
+                sizes that were saved are answered. Adapters were merged into them.
             **settings: Replace saved ones; saved engines that others would compile are not used.
 
         Raises:
             CorruptError, MissingFileError, VersionError: Not a file this build reads.
+            StateError: The file has no weights, and there is no module.
+            InvalidArgumentError: Settings to compile with, and no module.
         """
-        saved = files.load(path)
-        own = {name: value for name, value in settings.items() if name not in saved.options}
-        loaded = MutableModule(module, **{**saved.settings, **saved.options, **settings})
-        if _same_settings(saved.settings, {**saved.settings, **own}):
-            loaded._regraft.kept.update(saved.engines)
-        loaded._regraft.restore_free(saved.free)
-        if saved.hints is not None:
-            loaded.set_expected_dynamic_shape_range(*saved.hints)
-        return loaded
+        return MutableModule._wrapping(_load(path, module, settings))
+
+    @classmethod
+    def _wrapping(cls, follower: Follower) -> MutableModule:
+        made = object.__new__(cls)
+        object.__setattr__(made, "_regraft", follower)
+        return made
 
     # ---- passing through ----
 
@@ -204,16 +212,49 @@ class MutableModule:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MutableModule:
         follower = self._regraft
-        module = copy.deepcopy(follower.module, memo)
-        copied = MutableModule(module, **follower.settings, **follower.options())
-        copied._regraft.set_hints(follower.hints)
-        return copied
+        return type(self)._wrapping(follower.copied(copy.deepcopy(follower.module, memo)))
 
     def __reduce__(self) -> Any:
         raise TypeError("mutable modules are not pickled; use MutableModule.save")
 
     def __repr__(self) -> str:
         return f"regraft.MutableModule({self._regraft.module!r})"
+
+
+def _load(
+    path: str | os.PathLike[str], module: torch.nn.Module | None, settings: dict[str, Any]
+) -> Follower:
+    saved = files.load(path)
+    own = {name: value for name, value in settings.items() if name not in saved.options}
+    if module is None:
+        return _saved_alone(path, saved, settings, own)
+    loaded = MutableModule(module, **{**saved.settings, **saved.options, **settings})._regraft
+    if _same_settings(saved.settings, {**saved.settings, **own}):
+        loaded.kept.update(saved.engines)
+    loaded.restore_free(saved.free)
+    if saved.hints is not None:
+        loaded.set_hints(saved.hints)
+    return loaded
+
+
+def _saved_alone(
+    path: str | os.PathLike[str],
+    saved: files.Saved,
+    settings: dict[str, Any],
+    own: dict[str, Any],
+) -> Follower:
+    make_settings(own)
+    if not _same_settings(saved.settings, {**saved.settings, **own}):
+        raise InvalidArgumentError(
+            f"[mutable] {', '.join(own)}: without the module nothing is compiled; pass it to load()"
+        )
+    if saved.weights is None:
+        raise StateError(
+            f"[mutable] {os.fspath(path)}: was saved without weights; pass the module to load()"
+        )
+    options = {**saved.options, **{k: v for k, v in settings.items() if k not in own}}
+    holder = SavedModule.of(saved.weights, saved.aliases)
+    return SavedFollower(holder, saved.settings, saved.programs, saved.engines, **options)
 
 
 def _same_settings(first: dict[str, Any], second: dict[str, Any]) -> bool:

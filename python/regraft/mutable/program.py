@@ -27,6 +27,7 @@ class Compiled:
         sizes: Of each tensor of the call, each dim's size or the expression of it.
         ranges: Least and greatest value by symbol.
         places: Name of a weight in the program -> number of its slot.
+        key: Fingerprint of the program.
         scale: What the call multiplied the scales of adapters by that the engine has; None when
             the module's adapters changed since.
         pending: Slots that changed since the engine last took them.
@@ -38,6 +39,7 @@ class Compiled:
     sizes: tuple[tuple[Any, ...], ...]
     ranges: Mapping[Any, tuple[int, int]]
     places: dict[str, int]
+    key: str
     scale: float | None = 1.0
     pending: set[int] = field(default_factory=set)
     refused: set[tuple[Shape, ...]] = field(default_factory=set)

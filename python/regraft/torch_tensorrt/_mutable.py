@@ -68,20 +68,24 @@ class MutableTorchTensorRTModule(MutableModule):
 
     @staticmethod
     def load(
-        path: str | os.PathLike[str], module: torch.nn.Module, **compile_kwargs: Any
+        path: str | os.PathLike[str],
+        module: torch.nn.Module | None = None,
+        **compile_kwargs: Any,
     ) -> MutableModule:
-        """A mutable module that uses saved engines wherever their programs are the module's.
+        """As ``regraft.MutableModule.load``.
 
         Args:
             path: Of a file that ``save`` wrote.
-            module: Brings code and weights. Where it differs from the saved one, it is compiled.
+            module: Brings code and weights; needed for calls that were not saved.
             **compile_kwargs: Replace saved options.
 
         Raises:
             CorruptError, MissingFileError, VersionError: Not a file this build reads.
+            StateError, InvalidArgumentError: It takes the module.
         """
         settings = settings_of(compile_kwargs, *_OWN)
         given = {_NATIVE.get(name, name) for name in compile_kwargs}
         changed = {name: value for name, value in settings.items() if name in given}
         own = {name: compile_kwargs[name] for name in _OWN if name in compile_kwargs}
-        return MutableModule.load(path, module, **changed, **own)
+        loaded = MutableModule.load(path, module, **changed, **own)
+        return MutableTorchTensorRTModule._wrapping(loaded._regraft)
