@@ -8,6 +8,10 @@
 #include "refit/stream_copy.h"
 #include "tensor/convert.h"
 
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
 namespace regraft::refit {
 namespace {
 
@@ -34,33 +38,76 @@ uint64_t count_chunk(const std::byte* data, int64_t count, Bits exponent) {
   return total;
 }
 
+template <typename Bits>
+uint64_t count_and_copy_piece(const std::byte* from, std::byte* to, int64_t count, Bits exponent) {
+  const uint64_t found = count_chunk<Bits>(from, count, exponent);
+  stream_copy(to, from, static_cast<size_t>(count) * sizeof(Bits));
+  return found;
+}
+
+#if defined(__x86_64__)
+// One loop: the loads serve both, and counting hides behind the memory.
+template <typename Bits>
+  requires(sizeof(Bits) <= 4)
+uint64_t count_and_copy_piece(const std::byte* from, std::byte* to, int64_t count, Bits exponent) {
+  constexpr bool kIsShort = sizeof(Bits) == 2;
+  constexpr int64_t kPerLine = 64 / sizeof(Bits);
+  const __m128i mask = kIsShort ? _mm_set1_epi16(static_cast<int16_t>(exponent))
+                                : _mm_set1_epi32(static_cast<int32_t>(exponent));
+  __m128i found = _mm_setzero_si128();  // Minus one for each, so that adding the comparison counts.
+  const int64_t lines = count / kPerLine;
+  for (int64_t line = 0; line < lines; ++line) {
+    const auto* in = reinterpret_cast<const __m128i*>(from + line * 64);
+    auto* out = reinterpret_cast<__m128i*>(to + line * 64);
+    for (int i = 0; i < 4; ++i) {
+      const __m128i x = _mm_loadu_si128(in + i);
+      const __m128i bits = _mm_and_si128(x, mask);
+      found = kIsShort ? _mm_add_epi16(found, _mm_cmpeq_epi16(bits, mask))
+                       : _mm_add_epi32(found, _mm_cmpeq_epi32(bits, mask));
+      _mm_stream_si128(out + i, x);
+    }
+  }
+  using Signed = std::make_signed_t<Bits>;
+  Signed lanes[16 / sizeof(Bits)];
+  std::memcpy(lanes, &found, sizeof lanes);
+  uint64_t total = 0;
+  for (const Signed lane : lanes)
+    total += static_cast<uint64_t>(-lane);
+  const int64_t done = lines * kPerLine, rest = count - done;
+  const auto at = static_cast<size_t>(done) * sizeof(Bits);
+  stream_copy(to + at, from + at, static_cast<size_t>(rest) * sizeof(Bits));
+  return total + count_chunk<Bits>(from + at, rest, exponent);
+}
+#endif
+
 struct FloatFormat {
   int64_t width = 0;  // Bytes of one real number; 0: cannot be non-finite.
-  uint64_t (*count)(const std::byte*, int64_t) = nullptr;
+  uint64_t (*count)(const std::byte* from, int64_t count) = nullptr;
+  // Of a piece: no lane of its counters may overflow.
+  uint64_t (*count_and_copy)(const std::byte* from, std::byte* to, int64_t count) = nullptr;
 };
 
+template <typename Bits, Bits kExponent>
+constexpr FloatFormat format() {
+  return {sizeof(Bits),
+          [](const std::byte* from, int64_t n) { return count_chunk<Bits>(from, n, kExponent); },
+          [](const std::byte* from, std::byte* to, int64_t n) {
+            return count_and_copy_piece<Bits>(from, to, n, kExponent);
+          }};
+}
+
 FloatFormat format_of(DType dtype) {
-  const auto f32 = [](const std::byte* data, int64_t n) {
-    return count_chunk<uint32_t>(data, n, 0x7f800000u);
-  };
-  const auto f64 = [](const std::byte* data, int64_t n) {
-    return count_chunk<uint64_t>(data, n, 0x7ff0000000000000u);
-  };
   switch (dtype) {
     case DType::F16:
-      return {2, [](const std::byte* data, int64_t n) {
-                return count_chunk<uint16_t>(data, n, 0x7c00u);
-              }};
+      return format<uint16_t, 0x7c00>();
     case DType::BF16:
-      return {2, [](const std::byte* data, int64_t n) {
-                return count_chunk<uint16_t>(data, n, 0x7f80u);
-              }};
+      return format<uint16_t, 0x7f80>();
     case DType::F32:
     case DType::C64:
-      return {4, f32};
+      return format<uint32_t, 0x7f800000>();
     case DType::F64:
     case DType::C128:
-      return {8, f64};
+      return format<uint64_t, 0x7ff0000000000000>();
     default:
       return {};
   }
@@ -69,6 +116,15 @@ FloatFormat format_of(DType dtype) {
 // Pieces small enough to be in the first-level cache when they are read a second time.
 constexpr int64_t kPiece = 1 << 13;
 
+uint64_t scan_piece(const FloatFormat& format, const std::byte* from, std::byte* to, int64_t size) {
+  if (format.count == nullptr) {
+    stream_copy(to, from, static_cast<size_t>(size));
+    return 0;
+  }
+  const int64_t count = size / format.width;
+  return to == nullptr ? format.count(from, count) : format.count_and_copy(from, to, count);
+}
+
 uint64_t scan(const TensorView& tensor, std::byte* to) {
   const FloatFormat format = format_of(tensor.dtype);
   const auto bytes = static_cast<int64_t>(tensor.bytes());
@@ -76,10 +132,10 @@ uint64_t scan(const TensorView& tensor, std::byte* to) {
   std::atomic<uint64_t> total{0};
   base::parallel_for((bytes + kPiece - 1) / kPiece, 32, [&](int64_t begin, int64_t end) {
     uint64_t found = 0;
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t at = piece * kPiece, size = std::min(kPiece, bytes - at);
-      if (format.count != nullptr) found += format.count(from + at, size / format.width);
-      if (to != nullptr) stream_copy(to + at, from + at, static_cast<size_t>(size));
+    for (int64_t at = begin * kPiece, last = std::min(end * kPiece, bytes); at < last;
+         at += kPiece) {
+      found += scan_piece(format, from + at, to == nullptr ? nullptr : to + at,
+                          std::min(kPiece, last - at));
     }
     if (to != nullptr) finish_streaming();
     total += found;

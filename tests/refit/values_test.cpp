@@ -41,6 +41,17 @@ TEST(Values, CountsNonFinite) {
   EXPECT_EQ(refit::count_non_finite(Tensor(DType::I64, {9}).view()), 0u);
 }
 
+TEST(Values, CountsTensorsOfNothingElse) {
+  for (const DType dtype : {DType::F16, DType::BF16, DType::F32, DType::F64}) {
+    Tensor tensor(dtype, {300'001});
+    std::memset(tensor.mutable_view().mutable_data(), 0xff, tensor.view().bytes());
+    EXPECT_EQ(refit::count_non_finite(tensor.view()), 300'001u);
+    const Tensor target(dtype, {300'001});
+    EXPECT_EQ(refit::copy_and_count_non_finite(tensor.view(), target.mutable_view().mutable_data()),
+              300'001u);
+  }
+}
+
 TEST(Values, CopiesAnyLength) {
   const std::vector<int64_t> lengths = {0, 1, 63, 64, 65, 8191, 1'000'001};
   std::vector<Tensor> sources, targets;
