@@ -45,7 +45,8 @@ ir::Value* scaled_convolution_weight(const ir::Node& convolution, ir::Value* wei
   by.insert(by.begin(), 1);
   by[0] = groups;
   by[2] = dims[1];
-  return at.reshape(at.mul(at.reshape(weight, grouped), at.reshape(scale, by)), dims);
+  ir::Value* const in_groups = at.reshape(weight, grouped);
+  return at.reshape(at.mul(in_groups, at.reshape(scale, by)), dims);
 }
 
 bool try_fold_into_producer(ir::Graph& graph, ir::Node* norm, WeightValues& weights) {
@@ -92,7 +93,8 @@ void make_pointwise(ir::Graph& graph, ir::Node* norm) {
   const auto vector = [&](ir::Value* value) {
     return at.reshape(at.cast(value, x->dtype()), dims);
   };
-  replace(norm, at.add(at.mul(x, vector(affine.scale)), vector(affine.shift)));
+  ir::Value* const scaled = at.mul(x, vector(affine.scale));
+  replace(norm, at.add(scaled, vector(affine.shift)));
 }
 
 }  // namespace
