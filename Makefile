@@ -12,7 +12,8 @@ help:
 	@echo '                 (a part of it: tools/test --only lint,unit,python,asan,tsan,fuzz)'
 	@echo 'make test-models every model at its published size, in every dialect'
 	@echo 'make demo        compile, save, load and refit ResNet-18, beside PyTorch'
-	@echo 'make bench       speed of inference and refit beside PyTorch'
+	@echo 'make bench       speed of inference and refit beside PyTorch, of the engine cache,'
+	@echo '                 and of asking whether weights changed'
 	@echo 'make bench-cuda  the same on an NVIDIA GPU'
 	@echo 'make fuzz        every fuzz target for FUZZ_SECONDS (600)'
 	@echo 'make lint        linters only'
@@ -37,6 +38,8 @@ demo: build
 
 bench: build
 	@PYTHONPATH=build/release/python $(python) benchmarks/bench.py $(BENCH_FLAGS)
+	@PYTHONPATH=build/release/python $(python) benchmarks/cache.py --models resnet18 --precisions f32
+	@PYTHONPATH=build/release/python $(python) benchmarks/tracking.py
 
 bench-cuda: setup
 	@cmake --preset release --log-level=WARNING -B build/release-cuda -DREGRAFT_CUDA=ON

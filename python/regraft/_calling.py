@@ -35,6 +35,10 @@ class CallSpec:
         self._numbers: list[int] = spec.get("number_leaves", [])
         self._taken = sorted([*self._tensors, *self._numbers])
         self._returns_numbers: bool = spec.get("returns_numbers", False)
+        self._number_outputs: list[int] | None = spec.get("number_outputs")
+        self._number_symbols: list[tuple[str, int, int | None]] = [
+            (name, least, greatest) for name, least, greatest in spec.get("number_symbols", [])
+        ]
         self._constants: list[tuple[int, Any]] = [(i, v) for i, v in spec.get("constants", [])]
         self._out_constants: dict[int, Any] = dict(spec.get("out_constants", []))
 
@@ -55,7 +59,7 @@ class CallSpec:
                     f"[engine] input {index}: want a tensor, have {type(leaves[index]).__name__}"
                 )
         for index in self._numbers:
-            if not isinstance(leaves[index], int):
+            if not isinstance(leaves[index], int | torch.SymInt):
                 raise MismatchError(
                     f"[engine] input {index}: want an int, have {type(leaves[index]).__name__}"
                 )
@@ -78,6 +82,27 @@ class CallSpec:
     def has_numbers(self) -> bool:
         """Whether a call brings or returns dynamic numbers."""
         return bool(self._numbers) or self._returns_numbers
+
+    @property
+    def numbers(self) -> list[tuple[int, str, int, int | None]]:
+        """Of every dynamic number of a call: its place in what ``flatten`` gives, its symbol, the
+        least and greatest value (None: no bound)."""
+        places = [i for i, leaf in enumerate(self._taken) if leaf in self._numbers]
+        return [
+            (place, *symbol) for place, symbol in zip(places, self._number_symbols, strict=True)
+        ]
+
+    @property
+    def number_outputs(self) -> list[int]:
+        """Places of numbers in the flat outputs."""
+        return self._number_outputs or []
+
+    @property
+    def knows_its_numbers(self) -> bool:
+        """Whether ``numbers`` and ``number_outputs`` are known; not of older files."""
+        return len(self._numbers) == len(self._number_symbols) and (
+            not self._returns_numbers or self._number_outputs is not None
+        )
 
     def example(
         self, taken: Sequence[Any], **of_constants: None
@@ -120,7 +145,15 @@ def call_text(program: ExportedProgram, in_spec: str, out_spec: str) -> str:
             "out_spec": out_spec,
             "tensor_leaves": [i for i, a in enumerate(args) if isinstance(a, TensorArgument)],
             "number_leaves": [i for i, a in enumerate(args) if isinstance(a, SymIntArgument)],
+            "number_symbols": [
+                _symbol(program, a.name) for a in args if isinstance(a, SymIntArgument)
+            ],
             "returns_numbers": any(isinstance(a, SymIntArgument) for a in outs),
+            "number_outputs": [
+                i
+                for i, a in enumerate(a for a in outs if not isinstance(a, ConstantArgument))
+                if isinstance(a, SymIntArgument)
+            ],
             "constants": [
                 (i, a.value) for i, a in enumerate(args) if isinstance(a, ConstantArgument)
             ],
@@ -128,4 +161,21 @@ def call_text(program: ExportedProgram, in_spec: str, out_spec: str) -> str:
                 (i, a.value) for i, a in enumerate(outs) if isinstance(a, ConstantArgument)
             ],
         }
+    )
+
+
+def _symbol(program: ExportedProgram, name: str) -> tuple[str, int, int | None]:
+    """The expression of a number that a call brings, its least and its greatest value."""
+    value = next(n for n in program.graph.nodes if n.name == name).meta["val"]
+    expression = value.node.expr if isinstance(value, torch.SymInt) else value
+    span = program.range_constraints.get(expression)
+    if span is None:
+        return str(expression), 0, None
+    # Some infinity, or a number so large that it stands for one.
+    least, greatest = str(span.lower), str(span.upper)
+    bounded = greatest.isdecimal() and int(greatest) < 2**62
+    return (
+        str(expression),
+        int(least) if least.isdecimal() else 0,
+        int(greatest) if bounded else None,
     )

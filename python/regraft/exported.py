@@ -43,8 +43,44 @@ def run_engine(
 
 @run_engine.register_fake  # type: ignore[untyped-decorator]
 def _(engine: torch.Tensor, signature: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return _fake_outputs(json.loads(signature), inputs, {})
+
+
+@torch.library.custom_op("regraft::run_program", mutates_args=())  # type: ignore[untyped-decorator]
+def run_program(
+    engine: torch.Tensor, signature: str, inputs: Sequence[torch.Tensor], numbers: Sequence[int]
+) -> list[torch.Tensor]:
+    """``run_engine`` of a program that takes or returns numbers; those come as int64 scalars."""
     facts = json.loads(signature)
-    sizes: dict[str, Any] = {}
+    flat: list[Any] = list(inputs)
+    for (place, _), number in zip(facts["numbers"], numbers, strict=True):
+        flat.insert(place, number)
+    taken = {x.untyped_storage().data_ptr() for x in inputs}
+    return [
+        torch.tensor(y, dtype=torch.int64)
+        if not isinstance(y, torch.Tensor)
+        else y.clone()
+        if y.untyped_storage().data_ptr() in taken
+        else y
+        for y in compiled_of(engine).run_flat(flat)
+    ]
+
+
+@run_program.register_fake  # type: ignore[untyped-decorator]
+def _(
+    engine: torch.Tensor, signature: str, inputs: Sequence[torch.Tensor], numbers: Sequence[int]
+) -> list[torch.Tensor]:
+    facts = json.loads(signature)
+    known = {symbol: n for (_, symbol), n in zip(facts["numbers"], numbers, strict=True)}
+    outputs = _fake_outputs(facts, inputs, known)
+    for place in facts["number_outputs"]:
+        outputs.insert(place, torch.empty([], dtype=torch.int64, device=engine.device))
+    return outputs
+
+
+def _fake_outputs(
+    facts: Mapping[str, Any], inputs: Sequence[torch.Tensor], sizes: dict[str, Any]
+) -> list[torch.Tensor]:
     for (_, dims), tensor in zip(facts["inputs"], inputs, strict=True):
         for dim, size in zip(dims, tensor.shape, strict=True):
             if dim.isidentifier():
@@ -162,18 +198,28 @@ class Holder(torch.nn.Module):
             outputs = run_engine(self.engine, self._signature, list(args))
             return outputs[0] if len(outputs) == 1 else tuple(outputs)
         inputs = self._call.flatten(args, kwargs)
-        return self._call.unflatten(run_engine(self.engine, self._signature, inputs))
+        if not self._call.has_numbers:
+            return self._call.unflatten(run_engine(self.engine, self._signature, inputs))
+        places = [place for place, *_ in self._call.numbers]
+        tensors = [x for i, x in enumerate(inputs) if i not in places]
+        numbers = [inputs[place] for place in places]
+        results: list[Any] = run_program(self.engine, self._signature, tensors, numbers)
+        for place in self._call.number_outputs:
+            results[place] = results[place].item()
+        return self._call.unflatten(results)
 
 
 def signature_text(compiled: Compiled) -> str:
     """dtypes and sizes at the boundary, for the op's results in traces."""
-    signature = compiled.signature()
-    return json.dumps(
-        {
-            "inputs": [(spec.dtype, list(spec.dims)) for spec in signature.inputs],
-            "outputs": [(spec.dtype, list(spec.dims)) for spec in signature.outputs],
-        }
-    )
+    signature, call = compiled.signature(), compiled.call_spec
+    facts: dict[str, Any] = {
+        "inputs": [(spec.dtype, list(spec.dims)) for spec in signature.inputs],
+        "outputs": [(spec.dtype, list(spec.dims)) for spec in signature.outputs],
+    }
+    if call is not None and call.has_numbers:
+        facts["numbers"] = [(place, symbol) for place, symbol, *_ in call.numbers]
+        facts["number_outputs"] = call.number_outputs
+    return json.dumps(facts)
 
 
 def to_exported_program(
@@ -190,13 +236,15 @@ def to_exported_program(
             signature, dynamic where that is.
 
     Raises:
-        UnsupportedError: The program takes or returns numbers.
+        UnsupportedError: The program takes or returns numbers, and was loaded from a file that does
+            not say which.
         StateError: It has no weights, or some were not retained.
     """
     call = compiled.call_spec
-    if call is not None and call.has_numbers:
+    if call is not None and not call.knows_its_numbers:
         raise UnsupportedError(
-            "[program] the program takes or returns numbers, which the op cannot: pass tensors"
+            "[program] the program takes or returns numbers, and its file, of an older version, "
+            "does not say which: compile it again"
         )
     if args is None and kwargs is None:
         tensors, shapes = _examples(compiled)
@@ -213,18 +261,25 @@ def to_exported_program(
         )
 
 
-def _examples(compiled: Compiled) -> tuple[list[torch.Tensor], list[list[Any]]]:
+def _examples(compiled: Compiled) -> tuple[list[Any], list[Any]]:
     signature: Any = compiled.signature()  # Of an engine or a module: alike.
     sizes: dict[str, int] = {}
     for i, symbol in enumerate(signature.symbols):
         # Different sizes for different symbols, so that the export does not take them for one.
         size = max(symbol.optimum, symbol.min, 2) + (0 if symbol.optimum else 2 * i + 1)
         sizes[symbol.name] = size if symbol.max is None else min(size, symbol.max)
-    tensors, shapes = [], []
+    tensors: list[Any] = []
+    shapes: list[Any] = []
     for spec in signature.inputs:
         dims = [evaluate(dim, sizes) for dim in spec.dims]
         tensors.append(torch.zeros(dims, dtype=torch_dtype(spec.dtype)))
         shapes.append([Dim.STATIC if dim.isdecimal() else Dim.AUTO for dim in spec.dims])
+    for place, symbol, least, greatest in compiled.call_spec.numbers if compiled.call_spec else ():
+        # As for sizes; 0 and 1 would become part of the program.
+        number = max(least, 2) + 2 * len(sizes) + 1
+        number = sizes.setdefault(symbol, number if greatest is None else min(number, greatest))
+        tensors.insert(place, number)
+        shapes.insert(place, Dim.AUTO)
     return tensors, shapes
 
 
@@ -252,10 +307,14 @@ def held_tensor(program: Any) -> torch.Tensor | None:
     return next(iter(distinct.values()), None)
 
 
+def _ops() -> tuple[Any, ...]:
+    return torch.ops.regraft.run_engine.default, torch.ops.regraft.run_program.default
+
+
 def _held_nodes(graph: fx.Graph) -> list[fx.Node]:
     nodes = []
     for node in graph.nodes:
-        if node.op == "call_function" and node.target is torch.ops.regraft.run_engine.default:
+        if node.op == "call_function" and node.target in _ops():
             held = node.args[0]
             assert isinstance(held, fx.Node)
             nodes.append(held)

@@ -214,6 +214,41 @@ def test_a_new_process_with_other_weights_hits_and_refits(tmp_path: Path) -> Non
         assert support.relative_error(have, truth) < support.F32_TOLERANCE
 
 
+# Prints whether every engine of torch.compile was in the cache, and whether the answers are right.
+_COMPILE_LATE = """
+import sys, torch
+from models import zoo
+from regraft import _regraft
+compile, hits = _regraft.compile, []
+def counted(*args):
+    engine = compile(*args)
+    hits.append(engine.from_cache)
+    return engine
+_regraft.compile = counted
+folder, name, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
+model, inputs = zoo.build(name, seed), zoo.example_inputs(name, 2, seed=9)
+options = {"cache_built_engines": True, "reuse_cached_engines": True, "engine_cache_dir": folder}
+compiled = torch.compile(model, backend="regraft", options=options)
+with torch.no_grad():
+    have = torch.utils._pytree.tree_leaves(compiled(*inputs))[0]
+    want = torch.utils._pytree.tree_leaves(model(*inputs))[0]
+error = float((have - want).norm() / want.norm())
+print(len(hits), sum(hits), error < 1e-5)
+"""
+
+
+def test_new_processes_of_torch_compile_hit_and_refit(tmp_path: Path) -> None:
+    for seed, hits in ((0, 0), (1, 1)):
+        result = subprocess.run(
+            [sys.executable, "-c", _COMPILE_LATE, tmp_path, "tiny_resnet18", str(seed)],
+            check=True,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert result.stdout.split() == ["1", str(hits), "True"]
+
+
 # Compiles small programs in random order for ever and checks every answer.
 _HAMMER = """
 import random, sys, torch

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import regraft
+from regraft._calling import CallSpec
 from regraft.module.graph_json import graph_from_json, graph_to_json
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
@@ -337,6 +338,47 @@ def test_exported_programs_that_hold_one(whole: bool, tmp_path: Path) -> None:
     assert isinstance(regraft.load(tmp_path / "m.pt2"), kind)
 
 
+class _Numbers(nn.Module):
+    """Takes and returns dynamic and constant numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, n: int, *, scale: float, flag: bool, none: None) -> Any:
+        y = partial.xlog1py(self.linear(x), x.abs()) * (n * scale)
+        return {"y": y, "sum": x.shape[0] * 2 + n, "n": n}, 3, 0.25, flag, none, y.new_ones(n)
+
+
+def test_exported_programs_take_and_return_numbers(tmp_path: Path) -> None:
+    model = _Numbers().eval()
+    constants = {"scale": 0.5, "flag": True, "none": None}
+    compiled = regraft.compile(
+        model,
+        (torch.randn(3, 4), 5),
+        constants,
+        dynamic_shapes={
+            "x": {0: torch.export.Dim.AUTO},
+            "n": torch.export.Dim.DYNAMIC,
+            **dict.fromkeys(constants),
+        },
+    )
+    program = regraft.to_exported_program(compiled)
+    torch.export.save(program, tmp_path / "m.pt2")
+    loaded = torch.export.load(tmp_path / "m.pt2")
+    for n in (2, 7):
+        x = torch.randn(n + 1, 4)
+        have, want = (f(x, n, **constants) for f in (loaded.module(), model))
+        partial.close(have[0].pop("y"), want[0].pop("y"))
+        assert have[:5] == want[:5]
+        assert [type(value) for value in have[0].values()] == [int, int]
+        assert torch.equal(have[5], want[5])
+    other = _Numbers().eval()
+    refitted = regraft.refit_module_weights(loaded, other.state_dict())
+    x = torch.randn(6, 4)
+    partial.close(refitted(x, 3, **constants)[0]["y"], other(x, 3, **constants)[0]["y"])
+
+
 def test_exported_programs_refuse_what_they_cannot_hold(tmp_path: Path) -> None:
     class Number(nn.Module):
         def forward(self, x: torch.Tensor) -> Any:
@@ -345,7 +387,10 @@ def test_exported_programs_refuse_what_they_cannot_hold(tmp_path: Path) -> None:
     compiled = regraft.compile(
         Number().eval(), (torch.randn(3),), dynamic_shapes=({0: torch.export.Dim.AUTO},)
     )
-    with pytest.raises(regraft.UnsupportedError, match="returns numbers"):
+    older = json.loads(compiled.call_text)
+    del older["number_outputs"]
+    compiled._call_spec = CallSpec(json.dumps(older))
+    with pytest.raises(regraft.UnsupportedError, match="of an older version"):
         regraft.to_exported_program(compiled)
     torch.export.save(torch.export.export(nn.ReLU(), (torch.randn(3),)), tmp_path / "p.pt2")
     with pytest.raises(regraft.UnsupportedError, match="is not compiled"):
