@@ -109,13 +109,4 @@ void compile(const CompileArguments& arguments, const CommonArguments& common) {
   print_result(arguments, common, watcher, seconds.count());
 }
 
-void explain(const ExplainArguments& arguments, const CommonArguments& common) {
-  const CompileOptions options = to_options(arguments.compiler);
-  const Program program = Program::read(arguments.compiler.program);
-  const std::string text = regraft::explain(program, options);
-  if (!common.json) return print(text);
-  JsonWriter json;
-  print(json.begin_object().member("text", text).end_object().text());
-}
-
 }  // namespace regraft::cli

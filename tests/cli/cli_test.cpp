@@ -142,7 +142,14 @@ TEST_F(Cli, Explain) {
   write_unsupported(path("u.pt2"));
   EXPECT_THAT(good("explain u.pt2 --backend reference"),
               AllOf(HasSubstr("refuses 2 nodes"), HasSubstr("decoder.head, model.py:7")));
-  EXPECT_THAT(json(good("explain model.pt2 --json")).find("text")->string(), testing::NotNull());
+  EXPECT_THAT(text, HasSubstr("1 segment\n  0 reference: 2 nodes\n"));
+  EXPECT_THAT(good("explain u.pt2 --backend reference"), HasSubstr(" PyTorch: "));
+  const sources::Json whole = json(good("explain model.pt2 --backend reference --json"));
+  EXPECT_THAT(whole.find("text")->string(), testing::NotNull());
+  ASSERT_EQ(whole.find("segments")->array()->size(), 1u);
+  EXPECT_EQ(*whole.find("segments")->array()->front().find("runs")->string(), "reference");
+  const sources::Json parts = json(good("explain u.pt2 --backend reference --json"));
+  EXPECT_EQ(*parts.find("segments")->array()->back().find("runs")->string(), "PyTorch");
 }
 
 TEST_F(Cli, UnsupportedOpsAreListedWithTheirPlace) {
