@@ -7,7 +7,8 @@ set(tests_root "${CMAKE_SOURCE_DIR}/tests")
 file(GLOB_RECURSE support_sources CONFIGURE_DEPENDS "${tests_root}/support/*.cpp")
 add_library(regraft_test_support STATIC ${support_sources} "${gen}/empty.cpp")
 target_include_directories(regraft_test_support PUBLIC "${tests_root}")
-target_compile_definitions(regraft_test_support PUBLIC REGRAFT_TEST_DATA="${tests_root}")
+target_compile_definitions(regraft_test_support PUBLIC
+  REGRAFT_TEST_DATA="${tests_root}" $<$<BOOL:${REGRAFT_SANITIZE}>:REGRAFT_SANITIZED>)
 target_link_libraries(regraft_test_support PUBLIC regraft_compiler regraft_internal GTest::gmock)
 
 file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS RELATIVE "${tests_root}" "${tests_root}/*_test.cpp")

@@ -1,7 +1,7 @@
 // A run of a shape seen before does not allocate. The plan has no kernels of its own: whether a
 // backend's kernels allocate is for its own tests.
 // Sanitizers replace the allocator themselves, and ThreadSanitizer builds start threads per loop.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef REGRAFT_SANITIZED
 #include <atomic>
 #include <cstdlib>
 #include <new>

@@ -76,9 +76,8 @@ std::pair<Dims, int64_t> layout(const Dims& dims, const std::vector<InputWord>& 
   std::set<size_t> expanded;
   int64_t step = 1;
   for (const InputWord& word : words) {
-    const std::vector<size_t> axes(word.arguments.begin(), word.arguments.end());
-    if (word.name == "permuted") order = axes;
-    if (word.name == "expanded") expanded.insert(axes.begin(), axes.end());
+    if (word.name == "permuted") order.assign(word.arguments.begin(), word.arguments.end());
+    if (word.name == "expanded") expanded.insert(word.arguments.begin(), word.arguments.end());
     if (word.name == "spaced") step = static_cast<int64_t>(word.arguments.at(0));
   }
   if (!std::is_permutation(order.begin(), order.end(),
