@@ -4,10 +4,11 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 python := .venv/bin/python
 
-.PHONY: help setup build test test-models demo bench bench-cuda fuzz lint format clean
+.PHONY: help setup build package test test-models demo bench bench-cuda fuzz lint format clean
 help:
 	@echo 'make setup       install what is missing (Debian packages, .venv)'
 	@echo 'make build       release build: build/release'
+	@echo 'make package     of it, only what demo and bench run: the command line and the Python package'
 	@echo 'make test        everything: linters, tests, sanitizers, fuzzing; closes with totals'
 	@echo '                 (a part of it: tools/test --only lint,unit,python,asan,tsan,fuzz)'
 	@echo 'make test-models every model at its published size, in every dialect'
@@ -33,10 +34,14 @@ test:
 test-models:
 	@tools/test --only models
 
-demo: build
+package: setup
+	@cmake --preset release --log-level=WARNING
+	@cmake --build --preset release --target regraft _regraft
+
+demo: package
 	@PYTHONPATH=build/release/python $(python) tools/demo.py
 
-bench: build
+bench: package
 	@PYTHONPATH=build/release/python $(python) benchmarks/bench.py $(BENCH_FLAGS)
 	@PYTHONPATH=build/release/python $(python) benchmarks/cache.py --models resnet18 --precisions f32
 	@PYTHONPATH=build/release/python $(python) benchmarks/tracking.py
