@@ -18,6 +18,21 @@ regraft_list_file(src/backends/reference/run/kernels REGRAFT_KERNEL_FILE
                   backends/reference/kernel_list.inc)
 regraft_list_file(src/backends/cpu/run/kernels REGRAFT_KERNEL_FILE backends/cpu/kernel_list.inc)
 
+if(REGRAFT_CUDA)
+  regraft_list_file(src/backends/cuda/run/kernels REGRAFT_KERNEL_FILE backends/cuda/kernel_list.inc)
+  # The texts of the device code, which is compiled when an engine is loaded.
+  file(GLOB device_sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/src/backends/cuda/run/cu/*.cu")
+  list(SORT device_sources)
+  set(text "")
+  foreach(source IN LISTS device_sources)
+    cmake_path(GET source STEM stem)
+    file(READ "${source}" code)
+    string(APPEND text "{\"${stem}\", R\"cuda(${code})cuda\"},\n")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${source}")
+  endforeach()
+  file(GENERATE OUTPUT "${gen}/backends/cuda/kernel_sources.inc" CONTENT "${text}")
+endif()
+
 # The glob notices when the schema appears.
 file(GLOB schemas CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/src/engine_file/*.fbs")
 set(REGRAFT_GENERATED "")

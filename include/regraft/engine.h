@@ -40,6 +40,8 @@ struct EngineOptions {
   size_t max_bindings = 16;
   // Refuse any single piece of memory beyond this many bytes. 0: the machine's memory.
   size_t memory_limit = 0;
+  // Where a backend of accelerators runs: "cuda:1". Empty: its first device.
+  std::string device;
   // Text of Engine::realised_plan() whose choices to repeat; empty: the choices stored in the file
   // if they were made on such a machine, else choose.
   std::string realised;
@@ -116,9 +118,10 @@ class Session {
   ~Session();
 
   // As Engine::run. Does not allocate after the first run of a shape.
-  void run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs);
+  void run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs,
+           void* stream = nullptr);
   void run(const Weights& weights, std::span<const TensorView> inputs,
-           std::span<const MutableTensorView> outputs);
+           std::span<const MutableTensorView> outputs, void* stream = nullptr);
 
  private:
   std::shared_ptr<engine::Variant> variant_;
@@ -148,9 +151,12 @@ class Engine {
   std::vector<Tensor> run(const std::vector<TensorView>& inputs) const;
   std::vector<Tensor> run(const Weights& weights, const std::vector<TensorView>& inputs) const;
   // Into memory of the caller: row-major, of the dims that output_dims() gives, apart from inputs.
-  void run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs) const;
+  // On a device, operands may lie there or on the host. Work is enqueued to `stream` (a CUstream);
+  // where all operands lie on the device, the call does not wait for it.
+  void run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs,
+           void* stream = nullptr) const;
   void run(const Weights& weights, std::span<const TensorView> inputs,
-           std::span<const MutableTensorView> outputs) const;
+           std::span<const MutableTensorView> outputs, void* stream = nullptr) const;
   // Sizes of the outputs for inputs of these sizes.
   std::vector<Dims> output_dims(const std::vector<Dims>& input_dims) const;
   Session session() const;
@@ -184,6 +190,8 @@ class Engine {
 
   const std::string& name() const;
   std::string backend() const;
+  // Where it runs: "cpu", "cuda:0".
+  std::string device() const;
   bool is_immutable() const;
   // The plan came out of CompileOptions::cache instead of a compilation.
   bool from_cache() const;

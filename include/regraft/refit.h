@@ -37,6 +37,8 @@ struct RefitOptions {
   NonFinite non_finite = NonFinite::Report;
   // In place only: how long to wait for running calls before giving up with Error{State}.
   double wait_seconds = 60;
+  // Of an engine on a device: a CUstream whose work so far makes the source's tensors.
+  void* stream = nullptr;
 };
 
 // Memory of an engine in bytes.

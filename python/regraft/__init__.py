@@ -7,7 +7,7 @@ engine.save("model.rgf")
 engine = regraft.load("model.rgf")
 """
 
-from regraft import _log
+from regraft import _cuda, _log
 from regraft._compile import compile, explain
 from regraft._regraft import backends, pass_names, set_thread_count, thread_count
 from regraft.cache import BaseEngineCache, DiskEngineCache
@@ -37,6 +37,8 @@ from regraft.tracking import notify_weights_changed
 __version__ = "0.1.0"
 
 _log.install()
+
+_cuda.show_libraries()
 
 __all__ = [
     "BaseEngineCache",

@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 
 from regraft import _regraft
 from regraft._calling import call_text
+from regraft._cuda import device_name
 from regraft._handover import Handover, functional, hand_over, is_functional, plain, rows_of
 from regraft.cache import cache_options
 from regraft.engine import Engine, engine_options
@@ -92,7 +93,14 @@ def _compile(
         _want_replaceable(view, settings)
         view = view.scaled(call_scale(view.module, kwargs or {}))
         model = view.module
-    source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings.truncate_double)
+    source = open_model(
+        model,
+        args,
+        dict(kwargs or {}),
+        dynamic_shapes,
+        settings.truncate_double,
+        weights_device(settings),
+    )
     compilation = _Compilation(source, settings, progress)
     compiled = compilation.run()
     if as_module and isinstance(compiled, Engine):
@@ -163,6 +171,7 @@ def open_model(
     kwargs: dict[str, Any],
     dynamic_shapes: Any,
     truncate: bool = False,
+    device: torch.device | None = None,
 ) -> Source:
     """Reads or exports what ``compile`` was given.
 
@@ -192,15 +201,30 @@ def open_model(
         raise InvalidArgumentError(
             "[program] an ExportedProgram brings its own inputs and shapes; pass it alone"
         )
-    return open_program(model, own_name, truncate)
+    return open_program(model, own_name, truncate, device)
 
 
-def open_program(program: ExportedProgram, name: str, truncate: bool = False) -> Source:
-    """Hands an ExportedProgram to the core; with ``truncate``, its float64 as float32."""
+def weights_device(settings: CompilationSettings) -> torch.device | None:
+    """Whose tensors the engine reads where they lie; None: those of the host only."""
+    if settings.backend != "cuda" or not torch.cuda.is_available():
+        return None
+    device = torch.device(device_name(settings.backend, settings.device))
+    torch.cuda.synchronize(device)
+    return device
+
+
+def open_program(
+    program: ExportedProgram,
+    name: str,
+    truncate: bool = False,
+    device: torch.device | None = None,
+) -> Source:
+    """Hands an ExportedProgram to the core; with ``truncate``, its float64 as float32. Weights on
+    ``device`` stay there."""
     if truncate:
         program = truncated(program)
     handover = hand_over(program)
-    rows, kept = rows_of(handover.tensors)
+    rows, kept = rows_of(handover.tensors, device)
     return Source(
         core=_regraft.Program.from_json(handover.json, rows),
         name=name,
@@ -319,7 +343,11 @@ class _Compilation:
             "name": name,
             "weights": not settings.strip_engine_weights,
             "disabled_passes": list(settings.disabled_passes),
-            "engine": engine_options(settings.retain, settings.realised),
+            "engine": engine_options(
+                settings.retain,
+                settings.realised,
+                device=device_name(settings.backend, settings.device),
+            ),
             "metadata": metadata,
             **cache_options(
                 settings.cache_built_engines,
@@ -337,7 +365,11 @@ class _Compilation:
         engine = Engine(_regraft.compile(core, options, self._progress))
         if not settings.immutable_weights:
             return engine
-        return Engine.deserialize(engine.serialize(immutable=True), retain=settings.retain)
+        return Engine.deserialize(
+            engine.serialize(immutable=True),
+            retain=settings.retain,
+            device=device_name(settings.backend, settings.device),
+        )
 
 
 def _optimum(

@@ -64,6 +64,12 @@ class Handover:
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor as strided host memory without autograd; no copy where it already is."""
+    tensor = resolved(tensor)
+    return tensor if tensor.device.type == "cpu" else tensor.cpu()
+
+
+def resolved(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as strided memory where it is, without autograd."""
     tensor = tensor.detach()
     if tensor.is_conj():
         tensor = tensor.resolve_conj()
@@ -71,7 +77,7 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
         tensor = tensor.resolve_neg()
     if tensor.layout != torch.strided:
         raise TypeError(f"want a strided tensor, have layout {tensor.layout}")
-    return tensor if tensor.device.type == "cpu" else tensor.cpu()
+    return tensor
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
@@ -83,8 +89,12 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     )
 
 
-def rows_of(tensors: Mapping[str, torch.Tensor]) -> tuple[list[Row], list[torch.Tensor]]:
+def rows_of(
+    tensors: Mapping[str, torch.Tensor], device: torch.device | None = None
+) -> tuple[list[Row], list[torch.Tensor]]:
     """Addresses of tensors for the core, and the tensors that must be kept alive meanwhile.
+
+    Tensors of ``device`` stay there; others are brought to the host.
 
     Raises:
         TypeError: A value is not a tensor the core can read; lists every such name.
@@ -104,7 +114,12 @@ def rows_of(tensors: Mapping[str, torch.Tensor]) -> tuple[list[Row], list[torch.
             bad.append(f"{name}: is a meta tensor and has no values")
             continue
         # Most of the time of a small refit: no detach() where none is needed.
-        tensor = value if _is_plain(value) else plain(value)
+        if _is_plain(value):
+            tensor = value
+        elif device is not None and value.device == device:
+            tensor = resolved(value)
+        else:
+            tensor = plain(value)
         kept.append(tensor)
         rows.append((name, tensor.data_ptr(), dtype, tensor.shape, tensor.stride()))
     if bad:

@@ -11,6 +11,7 @@ import torch
 
 from regraft import _regraft
 from regraft._calling import CallSpec
+from regraft._cuda import DeviceCalls, current_stream
 from regraft._handover import plain, rows_of
 from regraft._weights import Weights, is_path, open_file, tensors_from
 from regraft.errors import StateError
@@ -36,6 +37,7 @@ class Engine:
         self.lora_slot = Slot(lora)
         call = core.metadata("call")
         self._call = None if call is None else CallSpec(call)
+        self._on_device = None if core.device == "cpu" else DeviceCalls(core)
         identity = core.metadata("identity")
         self._identity: dict[str, str] | None = None if identity is None else json.loads(identity)
 
@@ -46,7 +48,8 @@ class Engine:
 
         Args:
             *args, **kwargs: As the exported program takes them; tensors of exactly the declared
-                dtypes, in host memory, of any strides. They are read where they lie.
+                dtypes, in host memory or on the engine's device, of any strides. They are read
+                where they lie. On a GPU, work is ordered on PyTorch's current stream.
 
         Returns:
             What the program returns, in the same structure.
@@ -59,9 +62,15 @@ class Engine:
         if self._call is None:
             if kwargs:
                 raise TypeError("this engine was compiled from a file; pass inputs by position")
-            outputs = self._core.run(list(_inputs(list(args))))
+            outputs = self._run(list(args))
             return outputs[0] if len(outputs) == 1 else tuple(outputs)
-        return self._call.unflatten(self._core.run(_inputs(self._call.flatten(args, kwargs))))
+        return self._call.unflatten(self._run(self._call.flatten(args, kwargs)))
+
+    def _run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        if self._on_device is not None:
+            return self._on_device.run(tensors)
+        outputs: Any = self._core.run(list(_inputs(tensors)))
+        return list(outputs)
 
     def run_flat(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         """Runs on flat inputs; errors as for a call."""
@@ -72,6 +81,8 @@ class Engine:
         self, weights: _regraft.Weights, tensors: list[torch.Tensor]
     ) -> list[torch.Tensor]:
         """Runs on flat inputs with the weights that ``core.weights()`` pinned."""
+        if self._on_device is not None:
+            return self._on_device.run(tensors, weights)
         outputs: Any = self._core.run_with(weights, list(_inputs(tensors)))
         return list(outputs)
 
@@ -123,7 +134,10 @@ class Engine:
         if is_path(weights):
             return self._core.refit_source(open_file(weights), options)  # type: ignore[arg-type]
         tensors = tensors_from(weights)
-        rows, kept = rows_of(tensors)
+        device = None if self._on_device is None else self._on_device.device
+        if device is not None:
+            options.stream = current_stream(device)
+        rows, kept = rows_of(tensors, device)
         report = self._core.refit_rows(rows, options)
         del kept
         return report
@@ -213,9 +227,12 @@ class Engine:
         return self._core.serialize(strip_weights, immutable)
 
     @staticmethod
-    def deserialize(data: bytes, *, retain: str = "auto", realised: str = "") -> Engine:
+    def deserialize(
+        data: bytes, *, retain: str = "auto", realised: str = "", device: str | None = None
+    ) -> Engine:
         """An engine of the bytes of an engine file; arguments and errors as for ``load``."""
-        return Engine(_regraft.Engine.deserialize(data, engine_options(retain, realised, False)))
+        options = engine_options(retain, realised, False, device)
+        return Engine(_regraft.Engine.deserialize(data, options))
 
     def save(
         self,
@@ -282,6 +299,11 @@ class Engine:
         return self._core.backend
 
     @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return torch.device(self._core.device)
+
+    @property
     def from_cache(self) -> bool:
         """Whether the plan was found in an engine cache instead of being compiled."""
         return self._core.from_cache
@@ -327,20 +349,28 @@ class Engine:
         )
 
 
-def engine_options(retain: str, realised: str = "", adopt: bool = True) -> _regraft.EngineOptions:
+def engine_options(
+    retain: str, realised: str = "", adopt: bool = True, device: str | None = None
+) -> _regraft.EngineOptions:
     """Options of the core from keyword arguments."""
     options = _regraft.EngineOptions()
     options.adopt = adopt
+    options.device = device or ""
     options.set_retain(retain)
     options.realised = realised
     return options
 
 
 def load_engine(
-    path: str | os.PathLike[str], retain: str = "auto", realised: str = "", adopt: bool = False
+    path: str | os.PathLike[str],
+    retain: str = "auto",
+    realised: str = "",
+    adopt: bool = False,
+    device: str | None = None,
 ) -> Engine:
     """Loads an engine file; its plan is realised for this machine."""
-    return Engine(_regraft.Engine.load(os.fspath(path), engine_options(retain, realised, adopt)))
+    options = engine_options(retain, realised, adopt, device)
+    return Engine(_regraft.Engine.load(os.fspath(path), options))
 
 
 def _one_form(strip_weights: bool, immutable: bool) -> None:

@@ -44,6 +44,7 @@ def load(
     retain: str = "auto",
     realised: str = "",
     adopt: bool = False,
+    device: str | None = None,
 ) -> Any:
     """Loads what ``save`` wrote, or the compiled program in a ``.pt2`` of ``torch.export.save``.
 
@@ -52,6 +53,7 @@ def load(
         realised: Of an engine file: text of ``Engine.realised_plan()`` whose choices to repeat.
         adopt: Use constants that are parameters of the file where they lie: loads faster and shares
             the memory with other processes, but such constants cannot be refitted in place.
+        device: Where engines of the cuda backend run: "cuda:1"; the first GPU by default.
 
     Returns:
         An ``Engine`` or a ``Module``; its plans are realised for this machine.

@@ -24,6 +24,7 @@ class CompilationSettings:
 
     Attributes:
         backend: One of ``regraft.backends()``.
+        device: Where a "cuda" engine runs: "cuda:1"; PyTorch's current device by default.
         precision: What is computed where the program says float32: "f32", "bf16" or "f16". Inputs
             and outputs keep their dtypes; weights are folded in float32 and rounded once.
         truncate_double: Compute float64 in float32. Inputs, outputs and weights keep their dtypes.
@@ -48,6 +49,7 @@ class CompilationSettings:
     """
 
     backend: str = "cpu"
+    device: str | torch.device | None = None
     precision: str = "f32"
     truncate_double: bool = False
     optimum: tuple[torch.Tensor, ...] | Mapping[str, int] | None = None

@@ -35,6 +35,7 @@ nb::object to_torch(const Tensor& tensor);
 // A torch.Tensor over `view`; `owner` is kept alive.
 nb::object to_torch(const TensorView& view, std::shared_ptr<const void> owner);
 // Tensors of the caller as a source; valid while the Python side keeps them.
+TensorView to_view(const Row& row);
 std::shared_ptr<const WeightSource> to_source(const std::vector<Row>& rows);
 // A cache written in Python; keeps the object alive.
 std::shared_ptr<EngineCache> to_cache(nb::object object);

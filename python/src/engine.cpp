@@ -31,6 +31,24 @@ nb::list run(const Engine& engine, const Weights* weights, const Arrays& arrays)
   return list;
 }
 
+MutableTensorView to_mutable(const TensorView& view) {
+  return {const_cast<void*>(view.data), view.dtype, view.dims, view.strides};
+}
+
+// On operands by address, of the host or the engine's device.
+void run_rows(const Engine& engine, const std::vector<Row>& input_rows,
+              const std::vector<Row>& output_rows, uintptr_t stream, const Weights* weights) {
+  std::vector<TensorView> inputs;
+  std::vector<MutableTensorView> outputs;
+  for (const Row& row : input_rows)
+    inputs.push_back(to_view(row));
+  for (const Row& row : output_rows)
+    outputs.push_back(to_mutable(to_view(row)));
+  const nb::gil_scoped_release release;
+  auto* on = reinterpret_cast<void*>(stream);
+  weights == nullptr ? engine.run(inputs, outputs, on) : engine.run(*weights, inputs, outputs, on);
+}
+
 void bind_reports(nb::module_& module) {
   nb::class_<MemoryReport>(module, "MemoryReport")
       .def_ro("constants", &MemoryReport::constants)
@@ -141,6 +159,12 @@ void bind_options(nb::module_& module) {
       .def_rw("in_place", &RefitOptions::in_place)
       .def_rw("dry_run", &RefitOptions::dry_run)
       .def_rw("wait_seconds", &RefitOptions::wait_seconds)
+      .def_prop_rw(
+          "stream",
+          [](const RefitOptions& options) { return reinterpret_cast<uintptr_t>(options.stream); },
+          [](RefitOptions& options, uintptr_t stream) {
+            options.stream = reinterpret_cast<void*>(stream);
+          })
       .def("set_non_finite", [](RefitOptions& options, const std::string& text) {
         options.non_finite = parse_non_finite(text);
       });
@@ -151,6 +175,7 @@ void bind_options(nb::module_& module) {
       .def_rw("max_bindings", &EngineOptions::max_bindings)
       .def_rw("memory_limit", &EngineOptions::memory_limit)
       .def_rw("realised", &EngineOptions::realised)
+      .def_rw("device", &EngineOptions::device)
       .def("set_retain", [](EngineOptions& options, const std::string& text) {
         options.retain = parse_retain(text);
       });
@@ -246,6 +271,9 @@ void bind_engine_class(nb::module_& module) {
             return run(engine, &weights, inputs);
           },
           nb::sig("def run_with(self, weights: Weights, inputs: list[object]) -> list[object]"))
+      .def("run_rows", &run_rows, nb::arg("inputs"), nb::arg("outputs"), nb::arg("stream"),
+           nb::arg("weights").none())
+      .def("output_dims", &Engine::output_dims, nb::arg("input_dims"))
       .def("refit_source", &refit, nb::arg("source"), nb::arg("options"))
       .def("refit_rows",
            [](Engine& engine, const std::vector<Row>& rows, const RefitOptions& options) {
@@ -260,6 +288,7 @@ void bind_engine_class(nb::module_& module) {
       .def("save", &save, nb::arg("path"), nb::arg("strip"), nb::arg("immutable"))
       .def_prop_ro("name", &Engine::name)
       .def_prop_ro("backend", &Engine::backend)
+      .def_prop_ro("device", &Engine::device)
       .def_prop_ro("is_immutable", &Engine::is_immutable)
       .def_prop_ro("from_cache", &Engine::from_cache)
       .def("signature", &Engine::signature)

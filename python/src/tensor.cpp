@@ -71,19 +71,20 @@ nb::object to_torch(const Tensor& tensor) {
   return to_torch(tensor.view(), held);
 }
 
+TensorView to_view(const Row& row) {
+  const auto& [name, address, dtype_name, dims, strides] = row;
+  const auto dtype = try_parse_dtype(dtype_name);
+  if (!dtype) {
+    base::fail("python", ErrorCode::Unsupported, name, ": dtype ", dtype_name, " is not supported");
+  }
+  return {reinterpret_cast<const void*>(address), *dtype, dims, strides};
+}
+
 std::shared_ptr<const WeightSource> to_source(const std::vector<Row>& rows) {
   std::vector<std::pair<std::string, SourceTensor>> tensors;
   tensors.reserve(rows.size());
-  for (const auto& [name, address, dtype_name, dims, strides] : rows) {
-    const auto dtype = try_parse_dtype(dtype_name);
-    if (!dtype) {
-      base::fail("python", ErrorCode::Unsupported, name, ": dtype ", dtype_name,
-                 " is not supported");
-    }
-    tensors.emplace_back(name, SourceTensor{TensorView(reinterpret_cast<const void*>(address),
-                                                       *dtype, dims, strides),
-                                            nullptr, false});
-  }
+  for (const Row& row : rows)
+    tensors.emplace_back(std::get<0>(row), SourceTensor{to_view(row), nullptr, false});
   return make_source(std::move(tensors));
 }
 

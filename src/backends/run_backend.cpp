@@ -1,6 +1,9 @@
 #include "backends/run_backend.h"
 
 #include "backends/cpu/run/backend.h"
+#ifdef REGRAFT_CUDA
+#include "backends/cuda/run/backend.h"
+#endif
 #include "backends/reference/run/backend.h"
 #include "base/fail.h"
 #include "tensor/copy.h"
@@ -24,7 +27,13 @@ class CopyKernel final : public Kernel {
 };
 
 std::span<const RunBackend* const> backends() {
-  static const RunBackend* const kBackends[] = {&reference::run_backend(), &cpu::run_backend()};
+  static const RunBackend* const kBackends[] = {
+      &reference::run_backend(),
+      &cpu::run_backend(),
+#ifdef REGRAFT_CUDA
+      &cuda::run_backend(),
+#endif
+  };
   return kBackends;
 }
 
@@ -35,12 +44,20 @@ Packing RunBackend::choose_packing(const KernelRequest& request, size_t input) c
   return {"plain", static_cast<size_t>(numel(operand.dims)) * item_size(operand.dtype)};
 }
 
-std::unique_ptr<Kernel> RunBackend::prepare_packing(const Operand& from, DType to,
-                                                    const Packing& packing) const {
+std::unique_ptr<Kernel> RunBackend::prepare_packing(Device& /*device*/, const Operand& from,
+                                                    DType to, const Packing& packing) const {
   if (!packing.is_plain()) {
     base::fail("backends", ErrorCode::Unsupported, name(), ": unknown packing '", packing.id, "'");
   }
   return std::make_unique<CopyKernel>(from, to);
+}
+
+Device& RunBackend::device(std::string_view wanted) const {
+  if (!wanted.empty() && wanted != "cpu") {
+    base::fail("backends", ErrorCode::InvalidArgument, "the backend ", name(),
+               " works on the device cpu, not on '", wanted, "'");
+  }
+  return host_device();
 }
 
 std::unique_ptr<Kernel> RunBackend::prepare_packed_step(const KernelRequest& /*request*/,

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/device.h"
 #include "plan/plan.h"
 #include "regraft/tensor.h"
 
@@ -29,6 +30,7 @@ struct Operand {
   Dims strides;              // In elements. Meaningless where `packing` is not plain.
   bool is_constant = false;  // Comes from the bank.
   Packing packing;           // For constants: the form that run() will be given.
+  size_t alignment = 16;     // Bytes that the address is a multiple of; at least the item's size.
 };
 
 // What a kernel is prepared for. References are valid during the call only.
@@ -37,6 +39,10 @@ struct KernelRequest {
   Attributes attributes;  // step.attributes with every size evaluated.
   std::vector<Operand> inputs;
   std::vector<Operand> outputs;
+  Device* device = &host_device();
+  // The step runs once per generation of weights, not in every run: its kernel may wait for the
+  // device.
+  bool may_wait = false;
 };
 
 // Pointers of one call, in the order of the step's operands; null for an absent one. Data pointers
@@ -45,6 +51,7 @@ struct KernelArguments {
   std::span<const void* const> inputs;
   std::span<void* const> outputs;
   void* workspace = nullptr;  // workspace_bytes(), 64-byte aligned.
+  Stream stream = nullptr;    // Of a device: where the kernel is enqueued.
 };
 
 // A step prepared for concrete shapes. Immutable: run() may be called from several threads at once
@@ -66,6 +73,9 @@ class RunBackend {
   virtual std::string_view name() const = 0;
   // The libraries behind the kernels with their versions: "oneDNN 3.5.3". Part of cache keys.
   virtual std::string libraries() const { return ""; }
+  // The device that `name` asks for ("cuda:1"); empty: the backend's first. Throws Error
+  // {InvalidArgument, Unsupported}.
+  virtual Device& device(std::string_view name) const;
 
   // The packing the step's kernel wants for input `input` (a constant) at the request's shapes;
   // plain by default. Asked once per engine, at the optimum shapes; every binding then uses it.
@@ -78,7 +88,7 @@ class RunBackend {
   // `packing` for a constant of dtype `to`). Converts the dtype in one rounding. The packing may
   // come from a file: throws Error{Unsupported} or Error{Corrupt} unless the id fits `from.dims`
   // and takes exactly packing.bytes.
-  virtual std::unique_ptr<Kernel> prepare_packing(const Operand& from, DType to,
+  virtual std::unique_ptr<Kernel> prepare_packing(Device& device, const Operand& from, DType to,
                                                   const Packing& packing) const;
 
   // A step with one output and the packing of that output as one kernel, so that the value between

@@ -17,6 +17,24 @@ std::shared_ptr<const Block> Bank::shape_values(
   return shapes_.back().second;
 }
 
+Bank::~Bank() {
+  // Before the blocks go.
+  if (pool_) pool_->wait_before_reuse(std::move(uses_));
+}
+
+void Bank::note_use(const std::shared_ptr<backends::Event>& event,
+                    const std::shared_ptr<BlockPool>& pool) const {
+  const std::lock_guard lock(uses_mutex_);
+  pool_ = pool;
+  if (std::find(uses_.begin(), uses_.end(), event) == uses_.end()) uses_.push_back(event);
+}
+
+void Bank::wait_for_uses() const {
+  const std::lock_guard lock(uses_mutex_);
+  for (const auto& event : uses_)
+    event->wait();
+}
+
 std::shared_ptr<Bank> Bank::copy() const {
   auto other = std::make_shared<Bank>();
   other->generation = generation;

@@ -2,18 +2,17 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "engine/binding_planner.h"
-#include "tensor/copy.h"
 
 namespace regraft::engine {
 namespace {
 
 // A kernel call with pointers from a table of bases. No allocation for up to kInline operands.
-void run_step(const PreparedStep& step, std::byte* const* bases, std::byte* workspace) {
+void run_step(const PreparedStep& step, std::byte* const* bases, std::byte* workspace,
+              backends::Stream stream) {
   constexpr size_t kInline = 24;
   const void* few_inputs[kInline];
   void* few_outputs[kInline];
@@ -36,7 +35,8 @@ void run_step(const PreparedStep& step, std::byte* const* bases, std::byte* work
   for (size_t i = 0; i < step.outputs.size(); ++i) {
     outputs[i] = bases[step.outputs[i].base] + step.outputs[i].offset;
   }
-  step.kernel->run({{inputs, step.inputs.size()}, {outputs, step.outputs.size()}, workspace});
+  step.kernel->run(
+      {{inputs, step.inputs.size()}, {outputs, step.outputs.size()}, workspace, stream});
 }
 
 uint64_t next_id() {
@@ -46,9 +46,10 @@ uint64_t next_id() {
 
 }  // namespace
 
-Binding::Binding(const plan::Plan& plan, const SlotTable& slots, const SymbolValues& values)
-    : id_(next_id()) {
-  const Shaped shaped = shape_all(plan, values);
+Binding::Binding(const plan::Plan& plan, const SlotTable& slots, const SymbolValues& values,
+                 backends::Device& device)
+    : device_(device), id_(next_id()) {
+  const Shaped shaped = shape_all(plan, values, device);
   const BindingPlanner planner(plan, slots, shaped);
   shape_steps_ = planner.prepare_steps(ProgramKind::Shape, shape_workspace_);
   compute_steps_ = planner.prepare_steps(ProgramKind::Compute, workspace_bytes_);
@@ -73,23 +74,24 @@ std::shared_ptr<const Block> Binding::compute_shapes(std::span<std::byte* const>
   bases[kShape] = values->writable;
   std::copy(slots.begin(), slots.end(), bases.end() - static_cast<std::ptrdiff_t>(slots.size()));
   for (const PreparedStep& step : shape_steps_) {
-    run_step(step, bases.data(), workspace ? workspace->writable : nullptr);
+    run_step(step, bases.data(), workspace ? workspace->writable : nullptr, device_.work_stream());
   }
+  device_.synchronise(device_.work_stream());
   return values;
 }
 
-void Binding::run(std::byte* const* bases, std::byte* workspace) const {
+void Binding::run(std::byte* const* bases, std::byte* workspace, backends::Stream stream) const {
   const base::FlushDenormals flush;
   for (const PreparedStep& step : compute_steps_)
-    run_step(step, bases, workspace);
+    run_step(step, bases, workspace, stream);
   for (const OutputCopy& output : copies_) {
     const std::byte* from = bases[output.from.base] + output.from.offset;
     std::byte* to = bases[output.to.base] + output.to.offset;
     if (output.view.dims.empty()) {
-      std::memcpy(to, from, output.bytes);
+      device_.copy(to, from, output.bytes, stream);
     } else {
-      copy(TensorView(from, output.view.dtype, output.view.dims, output.view.strides),
-           MutableTensorView(to, output.view.dtype, output.view.dims));
+      device_.convert(TensorView(from, output.view.dtype, output.view.dims, output.view.strides),
+                      MutableTensorView(to, output.view.dtype, output.view.dims), stream);
     }
   }
 }
@@ -111,7 +113,7 @@ std::shared_ptr<const Binding> BindingCache::get(const SymbolValues& values) {
     entry = entries_.front();
   }
   const std::lock_guard preparing(entry->preparing);
-  if (!entry->binding) entry->binding = std::make_shared<Binding>(plan_, slots_, values);
+  if (!entry->binding) entry->binding = std::make_shared<Binding>(plan_, slots_, values, device_);
   return entry->binding;
 }
 

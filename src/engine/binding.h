@@ -39,13 +39,15 @@ struct OutputCopy {
 // A plan at concrete shapes: prepared kernels and memory offsets. Immutable; shared by sessions.
 class Binding {
  public:
-  Binding(const plan::Plan& plan, const SlotTable& slots, const SymbolValues& values);
+  Binding(const plan::Plan& plan, const SlotTable& slots, const SymbolValues& values,
+          backends::Device& device = backends::host_device());
 
   // For Bank::shape_values.
   std::shared_ptr<const Block> compute_shapes(std::span<std::byte* const> slots,
                                               BlockPool& pool) const;
-  // Runs the compute steps. `bases` as Base says; `arena` has arena_bytes().
-  void run(std::byte* const* bases, std::byte* workspace) const;
+  // Runs the compute steps, or enqueues them to the device's stream. `bases` as Base says; `arena`
+  // has arena_bytes().
+  void run(std::byte* const* bases, std::byte* workspace, backends::Stream stream = nullptr) const;
 
   uint64_t id() const { return id_; }
   size_t arena_bytes() const { return arena_bytes_; }
@@ -59,6 +61,7 @@ class Binding {
 
  private:
   struct Planner;
+  backends::Device& device_;
   uint64_t id_;
   std::vector<PreparedStep> shape_steps_, compute_steps_;
   std::vector<OutputCopy> copies_;
@@ -71,8 +74,9 @@ class Binding {
 // once.
 class BindingCache {
  public:
-  BindingCache(const plan::Plan& plan, const SlotTable& slots, size_t capacity)
-      : plan_(plan), slots_(slots), capacity_(capacity < 1 ? 1 : capacity) {}
+  BindingCache(const plan::Plan& plan, const SlotTable& slots, size_t capacity,
+               backends::Device& device = backends::host_device())
+      : plan_(plan), slots_(slots), device_(device), capacity_(capacity < 1 ? 1 : capacity) {}
 
   std::shared_ptr<const Binding> get(const SymbolValues& values);
   size_t size() const;
@@ -85,6 +89,7 @@ class BindingCache {
   };
   const plan::Plan& plan_;
   const SlotTable& slots_;
+  backends::Device& device_;
   const size_t capacity_;
   mutable std::mutex mutex_;
   std::list<std::shared_ptr<Entry>> entries_;  // Most recent first.

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "engine/scratch.h"
+#include "refit/device_values.h"
 
 namespace regraft::engine {
 namespace {
@@ -15,9 +16,15 @@ constexpr std::string_view program_name(ProgramKind program) {
   return program == ProgramKind::Shape ? "shape" : "compute";
 }
 
+// Of the machine and the device that kernels are chosen for.
+std::string facts(const backends::Device& device) {
+  const std::string of_device = device.facts();
+  return of_device.empty() ? plan::machine_facts() : plan::machine_facts() + " " + of_device;
+}
+
 // Same library, same instruction sets, same thread count: every choice can be repeated.
-bool fits_here(const plan::Realised& given) {
-  return given.version == REGRAFT_VERSION && given.machine == plan::machine_facts() &&
+bool fits_here(const plan::Realised& given, const backends::Device& device) {
+  return given.version == REGRAFT_VERSION && given.machine == facts(device) &&
          given.threads == base::thread_count();
 }
 
@@ -26,7 +33,8 @@ bool fits_here(const plan::Realised& given) {
 Core::Core(Image image, const EngineOptions& options)
     : image_(std::move(image)),
       options_(options),
-      pool_(std::make_shared<BlockPool>(options.memory_limit, options.spare)) {
+      device_(backends::run_backend(image_.plan.backend).device(options.device)),
+      pool_(std::make_shared<BlockPool>(options.memory_limit, options.spare, device_)) {
   plan::verify(image_.plan);
   for (size_t p = 0; p < plan().parameters.size(); ++p) {
     const plan::Parameter& parameter = plan().parameters[p];
@@ -53,7 +61,8 @@ void Core::keep_initial_values() {
                  tensor.view.spec());
     }
     if (!tensor.stable) {
-      auto copy = std::make_shared<Tensor>(Tensor::copy_of(tensor.view));
+      const backends::UseDevice use(device_);
+      auto copy = std::make_shared<Tensor>(refit::to_host(device_, tensor.view));
       tensor = {copy->view(), copy, true};
     }
     initial_values_[p] = std::move(tensor);
@@ -63,11 +72,12 @@ void Core::keep_initial_values() {
 Core::~Core() = default;
 
 void Core::realise() {
+  const backends::UseDevice use(device_);
   const SymbolValues values = optimum_values(plan());
-  const Shaped optimum = shape_all(plan(), values);
+  const Shaped optimum = shape_all(plan(), values, device_);
   const auto finish = [&] {
-    weight_program_ = std::make_unique<WeightProgram>(plan(), slots_.slots);
-    bindings_ = std::make_unique<BindingCache>(plan(), slots_, options_.max_bindings);
+    weight_program_ = std::make_unique<WeightProgram>(plan(), slots_.slots, device_);
+    bindings_ = std::make_unique<BindingCache>(plan(), slots_, options_.max_bindings, device_);
     record(*bindings_->get(values));
     copies_.assign(plan().parameters.size(), {});
     for (size_t s = 0; s < slots_.slots.size(); ++s) {
@@ -87,7 +97,7 @@ void Core::realise() {
   if (!image_.realised.empty()) {
     try {
       const plan::Realised given = plan::parse_realised(image_.realised);
-      if (fits_here(given)) {
+      if (fits_here(given, device_)) {
         repeat(given);
         return;
       }
@@ -141,7 +151,7 @@ void Core::choose_as(const Shaped& optimum, const plan::Realised& given) {
 // Fills in the rest of the realised plan from what was prepared.
 void Core::record(const Binding& optimum) {
   realised_.version = REGRAFT_VERSION;
-  realised_.machine = plan::machine_facts();
+  realised_.machine = facts(device_);
   realised_.threads = base::thread_count();
   realised_.plan = plan::fingerprint(plan());
   realised_.tactics.clear();
@@ -217,6 +227,16 @@ std::unique_ptr<Scratch> Core::take_scratch() {
     }
   }
   return std::make_unique<Scratch>();
+}
+
+void Core::keep_recorded(std::unique_ptr<Scratch> scratch) {
+  const std::lock_guard lock(scratch_mutex_);
+  recorded_.push_back(std::move(scratch));
+}
+
+bool Core::is_recorded() const {
+  const std::lock_guard lock(scratch_mutex_);
+  return !recorded_.empty();
 }
 
 void Core::give_back(std::unique_ptr<Scratch> scratch) noexcept {

@@ -37,6 +37,7 @@ class Core {
   const WeightProgram& weight_program() const { return *weight_program_; }
   const plan::Realised& realised() const { return realised_; }
   const std::shared_ptr<BlockPool>& pool() const { return pool_; }
+  backends::Device& device() const { return device_; }
   BindingCache& bindings() { return *bindings_; }
 
   // The value of an optional parameter that a stripped engine came with.
@@ -53,6 +54,11 @@ class Core {
   // Slots that hold the parameter's bytes unchanged.
   const std::vector<int32_t>& copies_of(size_t parameter) const { return copies_[parameter]; }
 
+  // Keeps the memory that a recording of the caller's reads and writes, until the core goes. Refits
+  // must then keep the addresses of the constants.
+  void keep_recorded(std::unique_ptr<Scratch> scratch);
+  bool is_recorded() const;
+
   std::unique_ptr<Scratch> take_scratch();
   void give_back(std::unique_ptr<Scratch> scratch) noexcept;
   void trim_scratch();
@@ -68,6 +74,7 @@ class Core {
 
   Image image_;
   EngineOptions options_;
+  backends::Device& device_;
   std::shared_ptr<BlockPool> pool_;
   SlotTable slots_;
   plan::Realised realised_;
@@ -77,7 +84,7 @@ class Core {
   std::unique_ptr<BindingCache> bindings_;
   std::map<std::string, int32_t, std::less<>> parameter_index_;
   mutable std::mutex scratch_mutex_;
-  std::vector<std::unique_ptr<Scratch>> scratch_;
+  std::vector<std::unique_ptr<Scratch>> scratch_, recorded_;
 };
 
 }  // namespace regraft::engine

@@ -14,8 +14,13 @@ namespace {
 // A scratch on loan from the core's pool.
 class Loan {
  public:
-  explicit Loan(engine::Core& core) : core_(core), scratch_(core.take_scratch()) {}
-  ~Loan() { core_.give_back(std::move(scratch_)); }
+  explicit Loan(engine::Core& core, void* stream = nullptr)
+      : core_(core),
+        scratch_(core.take_scratch()),
+        is_recorded_(core.device().is_recording(stream)) {}
+  ~Loan() {
+    is_recorded_ ? core_.keep_recorded(std::move(scratch_)) : core_.give_back(std::move(scratch_));
+  }
   Loan(const Loan&) = delete;
   Loan& operator=(const Loan&) = delete;
   engine::Scratch& operator*() const { return *scratch_; }
@@ -24,6 +29,7 @@ class Loan {
  private:
   engine::Core& core_;
   std::unique_ptr<engine::Scratch> scratch_;
+  bool is_recorded_;
 };
 
 const engine::Bank& bank_of(const Weights& weights, const engine::Core& core) {
@@ -51,10 +57,11 @@ std::vector<Tensor> run_allocating(engine::Core& core, const engine::Bank& bank,
 }
 
 void run_into(engine::Core& core, const engine::Bank& bank, engine::Scratch& scratch,
-              std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs) {
+              std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs,
+              void* stream) {
   engine::typed_errors("engine", [&] {
     scratch.bind(core, inputs);
-    scratch.run(core, bank, inputs, outputs);
+    scratch.run(core, bank, inputs, outputs, stream);
   });
 }
 
@@ -87,15 +94,16 @@ Session::~Session() {
   if (scratch_) variant_->core().give_back(std::move(scratch_));
 }
 
-void Session::run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs) {
+void Session::run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs,
+                  void* stream) {
   const engine::Reader reader(*variant_);
-  run_into(variant_->core(), *reader.bank(), *scratch_, inputs, outputs);
+  run_into(variant_->core(), *reader.bank(), *scratch_, inputs, outputs, stream);
 }
 
 void Session::run(const Weights& weights, std::span<const TensorView> inputs,
-                  std::span<const MutableTensorView> outputs) {
+                  std::span<const MutableTensorView> outputs, void* stream) {
   const engine::Bank& bank = bank_of(weights, variant_->core());
-  run_into(variant_->core(), bank, *scratch_, inputs, outputs);
+  run_into(variant_->core(), bank, *scratch_, inputs, outputs, stream);
 }
 
 std::vector<Tensor> Engine::run(const std::vector<TensorView>& inputs) const {
@@ -108,18 +116,18 @@ std::vector<Tensor> Engine::run(const Weights& weights,
   return run_allocating(variant_->core(), bank_of(weights, variant_->core()), inputs);
 }
 
-void Engine::run(std::span<const TensorView> inputs,
-                 std::span<const MutableTensorView> outputs) const {
+void Engine::run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs,
+                 void* stream) const {
   const engine::Reader reader(*variant_);
-  const Loan scratch(variant_->core());
-  run_into(variant_->core(), *reader.bank(), *scratch, inputs, outputs);
+  const Loan scratch(variant_->core(), stream);
+  run_into(variant_->core(), *reader.bank(), *scratch, inputs, outputs, stream);
 }
 
 void Engine::run(const Weights& weights, std::span<const TensorView> inputs,
-                 std::span<const MutableTensorView> outputs) const {
+                 std::span<const MutableTensorView> outputs, void* stream) const {
   const engine::Bank& bank = bank_of(weights, variant_->core());
-  const Loan scratch(variant_->core());
-  run_into(variant_->core(), bank, *scratch, inputs, outputs);
+  const Loan scratch(variant_->core(), stream);
+  run_into(variant_->core(), bank, *scratch, inputs, outputs, stream);
 }
 
 std::vector<Dims> Engine::output_dims(const std::vector<Dims>& input_dims) const {

@@ -51,8 +51,10 @@ void save_stripped(const Write& write, engine::Image image, engine::Variant& var
     return;
   }
   const engine::Reader reader(variant);
+  std::vector<std::shared_ptr<const void>> copies;
   for (size_t p = 0; p < values.size(); ++p) {
-    if (core.plan().parameters[p].optional) values[p] = reader.bank()->parameters[p].view;
+    if (!core.plan().parameters[p].optional) continue;
+    values[p] = engine::on_host(core, reader.bank()->parameters[p], copies.emplace_back());
   }
   write(image, values);
 }
@@ -77,8 +79,9 @@ void save(engine::Variant& variant, const SaveOptions& options, const Write& wri
   }
   engine::want_retained(core, *reader.bank(), "save the weights");
   std::vector<TensorView> values;
+  std::vector<std::shared_ptr<const void>> copies;
   for (const engine::ParameterValue& value : reader.bank()->parameters) {
-    values.push_back(value.view);
+    values.push_back(engine::on_host(core, value, copies.emplace_back()));
   }
   write(image, values);
 }

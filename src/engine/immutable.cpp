@@ -65,16 +65,51 @@ void want_retained(const Core& core, const Bank& bank, std::string_view purpose)
              " parameters were not retained: ", base::join(missing, ", "));
 }
 
+TensorView on_host(const Core& core, const ParameterValue& value,
+                   std::shared_ptr<const void>& owner) {
+  if (value.on_host || value.view.data == nullptr) return value.view;
+  backends::Device& device = core.device();
+  const backends::UseDevice use(device);
+  const auto memory = allocate(value.view.bytes(), core.options().memory_limit);
+  device.copy(memory.get(), value.view.data, value.view.bytes(), device.work_stream());
+  device.synchronise(device.work_stream());
+  TensorView view = value.view;
+  view.data = memory.get();
+  owner = memory;
+  return view;
+}
+
+namespace {
+
+std::shared_ptr<const Block> on_host(const Core& core, const std::shared_ptr<const Block>& block) {
+  backends::Device& device = core.device();
+  if (device.is_host()) return block;
+  const auto memory = allocate(block->bytes, core.options().memory_limit);
+  device.copy(memory.get(), block->data, block->bytes, device.work_stream());
+  device.synchronise(device.work_stream());
+  return BlockPool::borrow(memory.get(), block->bytes, memory);
+}
+
+}  // namespace
+
 std::vector<std::shared_ptr<const Block>> logical_constants(const Core& core, const Bank& bank) {
   want_retained(core, bank, "compute the constants");
   const plan::Plan& plan = core.plan();
-  const SlotTable table = plain_slots(plan, shape_statics(plan));
-  const WeightProgram program(plan, table.slots);
+  backends::Device& device = core.device();
+  const backends::UseDevice use(device);
+  const SlotTable table = plain_slots(plan, shape_statics(plan, device));
+  const WeightProgram program(plan, table.slots, device);
   WeightJob job;
   job.slots.assign(table.slots.size(), true);
   job.present.resize(table.slots.size());
+  std::vector<std::shared_ptr<Block>> uploaded;
   for (const ParameterValue& value : bank.parameters) {
     job.parameters.push_back(value.view.as<std::byte>());
+    if (device.is_host() || !value.on_host) continue;
+    uploaded.push_back(core.pool()->take(value.view.bytes()));
+    device.copy(uploaded.back()->writable, value.view.data, value.view.bytes(),
+                device.work_stream());
+    job.parameters.back() = uploaded.back()->data;
   }
   std::vector<std::shared_ptr<const Block>> values(plan.constants.size());
   for (const Slot& slot : table.slots) {
@@ -84,6 +119,8 @@ std::vector<std::shared_ptr<const Block>> logical_constants(const Core& core, co
       values[constant] = block;
   }
   program.evaluate(job, *core.pool());
+  for (std::shared_ptr<const Block>& value : values)
+    value = on_host(core, value);
   return values;
 }
 

@@ -13,9 +13,13 @@ namespace regraft::engine {
 // and type. Computes the same bits, and has nothing left to refit.
 plan::Plan without_weight_program(const plan::Plan& plan);
 
-// The logical values of all constants under `bank`, row-major, in their own dtypes: what the
-// parameters of without_weight_program() are. Throws Error{"engine", State} when a parameter was
-// not retained.
+// A parameter's value in host memory, copied there if it lies on the device; `owner` then keeps it.
+TensorView on_host(const Core& core, const ParameterValue& value,
+                   std::shared_ptr<const void>& owner);
+
+// The logical values of all constants under `bank`, row-major, in host memory, in their own dtypes:
+// what the parameters of without_weight_program() are. Throws Error{"engine", State} when a
+// parameter was not retained.
 std::vector<std::shared_ptr<const Block>> logical_constants(const Core& core, const Bank& bank);
 
 // Throws Error{"engine", State} naming every parameter that `bank` does not have, and `purpose`.

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/fail.h"
+#include "engine/immutable.h"
 #include "engine/variant.h"
 #include "regraft/engine.h"
 
@@ -62,6 +63,7 @@ std::string TensorSpec::text() const {
 
 const std::string& Engine::name() const { return variant_->core().image().name; }
 std::string Engine::backend() const { return variant_->core().plan().backend; }
+std::string Engine::device() const { return std::string(variant_->core().device().name()); }
 bool Engine::is_immutable() const { return variant_->core().image().immutable; }
 bool Engine::from_cache() const { return variant_->core().image().from_cache; }
 
@@ -111,7 +113,10 @@ SourceTensor Engine::parameter(std::string_view name) const {
   if (value.view.data == nullptr) {
     base::fail("engine", ErrorCode::State, "parameter '", name, "' was not retained");
   }
-  return {value.view, std::move(pin), false};
+  if (value.on_host) return {value.view, std::move(pin), false};
+  std::shared_ptr<const void> owner;
+  const TensorView view = engine::on_host(variant_->core(), value, owner);
+  return {view, std::move(owner), false};
 }
 
 std::optional<std::string> Engine::metadata(std::string_view key) const {

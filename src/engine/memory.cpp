@@ -41,8 +41,26 @@ std::shared_ptr<std::byte> allocate(size_t bytes, size_t limit) {
   return {static_cast<std::byte*>(memory), std::free};
 }
 
+std::shared_ptr<std::byte> allocate(backends::Device& device, size_t bytes, size_t limit) {
+  if (device.is_host()) return allocate(bytes, limit);
+  if (auto* hook = g_allocation_hook.load()) hook(bytes);
+  const size_t most = limit == 0 ? device.memory_bytes() : limit;
+  if (bytes > most) {
+    base::fail("engine", ErrorCode::OutOfMemory, "want ", bytes, " bytes of ", device.name(),
+               " in one piece, the limit is ", most);
+  }
+  return device.allocate(bytes);
+}
+
 std::shared_ptr<Block> BlockPool::take(size_t bytes) {
   std::shared_ptr<std::byte> memory;
+  std::vector<std::shared_ptr<backends::Event>> awaited;
+  {
+    const std::lock_guard lock(mutex_);
+    awaited.swap(awaited_);
+  }
+  for (const auto& event : awaited)
+    event->wait();
   {
     const std::lock_guard lock(mutex_);
     const auto found = free_.find(bytes);
@@ -52,7 +70,7 @@ std::shared_ptr<Block> BlockPool::take(size_t bytes) {
       spare_ -= bytes;
     }
   }
-  if (!memory) memory = allocate(bytes, limit_);
+  if (!memory) memory = allocate(device_, bytes, limit_);
   // The pool lives as long as any block of it.
   auto block = std::make_unique<Block>();
   block->data = block->writable = memory.get();
@@ -77,11 +95,24 @@ void BlockPool::give_back(size_t bytes, std::shared_ptr<std::byte> memory) noexc
   if (!keep_spare_) return;
   try {
     const std::lock_guard lock(mutex_);
-    free_[bytes].push_back(std::move(memory));
+    std::vector<std::shared_ptr<std::byte>>& list = free_[bytes];
+    // The lowest address of a device goes out first: full refits then take turns between two sets
+    // of addresses, and what was recorded with them stays good.
+    const auto at =
+        device_.is_host()
+            ? list.end()
+            : std::upper_bound(list.begin(), list.end(), memory,
+                               [](const auto& a, const auto& b) { return a.get() > b.get(); });
+    list.insert(at, std::move(memory));
     spare_ += bytes;
   } catch (const std::bad_alloc&) {
     // The list could not grow: the memory goes back to the system instead.
   }
+}
+
+void BlockPool::wait_before_reuse(std::vector<std::shared_ptr<backends::Event>> events) {
+  const std::lock_guard lock(mutex_);
+  awaited_.insert(awaited_.end(), events.begin(), events.end());
 }
 
 size_t BlockPool::spare_bytes() const {

@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "engine/core.h"
+#include "engine/device_run.h"
 #include "tensor/copy.h"
 
 namespace regraft::engine {
@@ -98,21 +99,54 @@ const std::byte* Scratch::row_major(size_t input, const TensorView& view, size_t
   return copied.memory.get();
 }
 
-void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inputs,
-                  std::span<const MutableTensorView> outputs) {
-  const Binding& binding = *recent_.front();
+void Scratch::reserve(Core& core, const Binding& binding) {
   const size_t limit = core.options().memory_limit;
-  check_outputs(core.plan(), binding, outputs);
   if (arena_bytes_ < binding.arena_bytes()) {
-    arena_ = allocate(binding.arena_bytes(), limit);
+    arena_ = allocate(core.device(), binding.arena_bytes(), limit);
     arena_bytes_ = binding.arena_bytes();
   }
   if (workspace_bytes_ < binding.workspace_bytes()) {
-    workspace_ = allocate(binding.workspace_bytes(), limit);
+    workspace_ = allocate(core.device(), binding.workspace_bytes(), limit);
     workspace_bytes_ = binding.workspace_bytes();
   }
-  strided_.resize(std::max(strided_.size(), inputs.size()));
+}
+
+// The constants, and what depends on them and on the shapes alone.
+void Scratch::place_slots(Core& core, const Binding& binding, const Bank& bank, size_t first_slot,
+                          std::shared_ptr<const Block>& shapes) {
+  size_t next = first_slot;
+  for (const auto& slot : bank.slots)
+    bases_[next++] = const_cast<std::byte*>(slot->data);
+  if (!binding.has_shape_values()) return;
+  const auto compute = [&] {
+    return binding.compute_shapes(
+        {bases_.begin() + static_cast<std::ptrdiff_t>(first_slot), bases_.end()}, *core.pool());
+  };
+  // By reference: a std::function that holds the captures would allocate in every run.
+  shapes = bank.shape_values(binding.id(), core.options().max_bindings, std::cref(compute));
+  bases_[kShape] = const_cast<std::byte*>(shapes->data);
+}
+
+void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inputs,
+                  std::span<const MutableTensorView> outputs, backends::Stream stream) {
+  const Binding& binding = *recent_.front();
+  const size_t limit = core.options().memory_limit;
+  check_outputs(core.plan(), binding, outputs);
   bases_.assign(binding.base_count(), g_nothing);
+  const size_t first_slot = kFirst + inputs.size() + outputs.size();
+  std::shared_ptr<const Block> shapes;
+  if (!core.device().is_host()) {
+    const backends::UseDevice use(core.device());
+    if (!device_run_) device_run_ = std::make_unique<DeviceRun>(core);
+    device_run_->begin(stream);
+    reserve(core, binding);
+    if (arena_) bases_[kArena] = arena_.get();
+    place_slots(core, binding, bank, first_slot, shapes);
+    device_run_->run(binding, bank, inputs, outputs, bases_, workspace_.get());
+    return;
+  }
+  reserve(core, binding);
+  strided_.resize(std::max(strided_.size(), inputs.size()));
   if (arena_) bases_[kArena] = arena_.get();
   size_t next = kFirst;
   // Inputs and constants are only read: plan::verify refuses steps that write them.
@@ -122,20 +156,16 @@ void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inpu
   for (const MutableTensorView& output : outputs) {
     bases_[next++] = output.data != nullptr ? output.as_mutable<std::byte>() : g_nothing;
   }
-  const size_t first_slot = next;
-  for (const auto& slot : bank.slots)
-    bases_[next++] = const_cast<std::byte*>(slot->data);
-  std::shared_ptr<const Block> shapes;
-  if (binding.has_shape_values()) {
-    const auto compute = [&] {
-      return binding.compute_shapes(
-          {bases_.begin() + static_cast<std::ptrdiff_t>(first_slot), bases_.end()}, *core.pool());
-    };
-    // By reference: a std::function that holds the captures would allocate in every run.
-    shapes = bank.shape_values(binding.id(), core.options().max_bindings, std::cref(compute));
-    bases_[kShape] = const_cast<std::byte*>(shapes->data);
-  }
+  place_slots(core, binding, bank, first_slot, shapes);
   binding.run(bases_.data(), workspace_.get());
+}
+
+Scratch::Scratch() = default;
+Scratch::~Scratch() = default;
+
+size_t Scratch::bytes() const {
+  return arena_bytes_ + workspace_bytes_ + strided_bytes_ +
+         (device_run_ ? device_run_->bytes() : 0);
 }
 
 }  // namespace regraft::engine

@@ -11,19 +11,25 @@
 namespace regraft::engine {
 
 class Core;
+class DeviceRun;
 
 // The memory of one caller at a time: arena, workspace, copies of strided inputs. Grows to the
-// largest shapes it has seen. Not thread-safe.
+// largest shapes it has seen. On a device, runs of one scratch follow each other. Not thread-safe.
 class Scratch {
  public:
+  Scratch();
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
   // The binding for inputs of these specs. Throws Error{"engine", Mismatch} naming every input
   // whose dtype, rank or sizes do not fit.
   const Binding& bind(Core& core, std::span<const TensorView> inputs);
   // Runs the binding of the last bind() on inputs of the same dims. Throws Error{"engine",
   // Mismatch} naming every output that does not fit.
   void run(Core& core, const Bank& bank, std::span<const TensorView> inputs,
-           std::span<const MutableTensorView> outputs);
-  size_t bytes() const { return arena_bytes_ + workspace_bytes_ + strided_bytes_; }
+           std::span<const MutableTensorView> outputs, backends::Stream stream = nullptr);
+  size_t bytes() const;
 
  private:
   struct Copy {
@@ -31,12 +37,16 @@ class Scratch {
     size_t bytes = 0;
   };
   const std::byte* row_major(size_t input, const TensorView& view, size_t limit);
+  void place_slots(Core& core, const Binding& binding, const Bank& bank, size_t first_slot,
+                   std::shared_ptr<const Block>& shapes);
+  void reserve(Core& core, const Binding& binding);
 
   std::vector<std::shared_ptr<const Binding>> recent_;  // Last used first.
   std::shared_ptr<std::byte> arena_, workspace_;
   size_t arena_bytes_ = 0, workspace_bytes_ = 0, strided_bytes_ = 0;
   std::vector<Copy> strided_;  // By input.
   std::vector<std::byte*> bases_;
+  std::unique_ptr<DeviceRun> device_run_;
 };
 
 }  // namespace regraft::engine

@@ -1,6 +1,7 @@
 #include "engine/shaped.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/fail.h"
 
@@ -13,8 +14,10 @@ bool is_static(plan::StorageKind kind) {
          kind == StorageKind::Weight;
 }
 
-Shaped shape(const plan::Plan& plan, const SymbolValues& values, bool statics_only) {
+Shaped shape(const plan::Plan& plan, const SymbolValues& values, bool statics_only,
+             backends::Device& device) {
   Shaped shaped;
+  shaped.device = &device;
   shaped.values = values;
   shaped.storage_bytes.resize(plan.storages.size());
   shaped.buffers.resize(plan.buffers.size());
@@ -32,10 +35,12 @@ Shaped shape(const plan::Plan& plan, const SymbolValues& values, bool statics_on
 
 }  // namespace
 
-Shaped shape_statics(const plan::Plan& plan) { return shape(plan, {}, true); }
+Shaped shape_statics(const plan::Plan& plan, backends::Device& device) {
+  return shape(plan, {}, true, device);
+}
 
-Shaped shape_all(const plan::Plan& plan, const SymbolValues& values) {
-  return shape(plan, values, false);
+Shaped shape_all(const plan::Plan& plan, const SymbolValues& values, backends::Device& device) {
+  return shape(plan, values, false, device);
 }
 
 SymbolValues optimum_values(const plan::Plan& plan) {
@@ -53,13 +58,17 @@ backends::Operand operand_of(const plan::Placed& buffer) {
   operand.dtype = buffer.dtype;
   operand.dims = buffer.dims;
   operand.strides = buffer.strides;
+  // Storages begin at multiples of 16 at least.
+  constexpr int64_t kMost = 16;
+  operand.alignment = static_cast<size_t>(std::gcd(kMost, buffer.offset_bytes));
   operand.packing.bytes = static_cast<size_t>(numel(buffer.dims)) * item_size(buffer.dtype);
   return operand;
 }
 
 backends::KernelRequest request_of(const plan::Plan& plan, const plan::Step& step,
                                    const Shaped& shaped) {
-  backends::KernelRequest request{step, step.attributes.resolved(shaped.values), {}, {}};
+  backends::KernelRequest request{
+      step, step.attributes.resolved(shaped.values), {}, {}, shaped.device, false};
   for (const int32_t input : step.inputs) {
     if (input < 0) {
       request.inputs.emplace_back();

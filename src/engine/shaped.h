@@ -15,14 +15,16 @@ struct Shaped {
   SymbolValues values;
   std::vector<int64_t> storage_bytes;  // By storage.
   std::vector<plan::Placed> buffers;   // By buffer.
+  backends::Device* device = &backends::host_device();
 };
 
 // The parts that do not depend on symbols: parameters, constants and the weight program. The other
 // entries are empty.
-Shaped shape_statics(const plan::Plan& plan);
+Shaped shape_statics(const plan::Plan& plan, backends::Device& device = backends::host_device());
 // All of the plan. Throws Error{"plan", Corrupt} when a buffer does not fit its storage and
 // Error{"engine", Unsupported} when a size cannot be evaluated.
-Shaped shape_all(const plan::Plan& plan, const SymbolValues& values);
+Shaped shape_all(const plan::Plan& plan, const SymbolValues& values,
+                 backends::Device& device = backends::host_device());
 
 // The shapes to tune for: each symbol's optimum, else the smallest size that is not 0 or 1 if its
 // range has one.

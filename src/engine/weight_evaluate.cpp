@@ -77,7 +77,7 @@ void WeightProgram::run_op(const Op& op, const Run& run, std::byte* scratch,
     const WeightAddress& to = op.outputs[i];
     outputs[i] = (to.kind == WeightAddress::Slot ? run.write[to.index] : scratch) + to.offset;
   }
-  op.kernel->run({inputs, outputs, workspace});
+  op.kernel->run({inputs, outputs, workspace, device_.work_stream()});
 }
 
 void WeightProgram::run_task(const Task& task, const Run& run, BlockPool& pool) const {
@@ -111,6 +111,12 @@ void WeightProgram::evaluate(const WeightJob& job, BlockPool& pool) const {
   }
   for (size_t s = 0; s < slot_count_; ++s) {
     if (job.slots[s]) run.read[s] = job.targets[s];
+  }
+  if (!device_.is_host()) {
+    for (const Task& task : tasks)
+      run_task(task, run, pool);
+    device_.synchronise(device_.work_stream());
+    return;
   }
   // A task that would keep one thread busy while the others are done is run by all of them.
   const auto threads = static_cast<size_t>(base::thread_count());

@@ -42,8 +42,9 @@ bool is_read_once(const plan::Plan& plan, const plan::Step& step, const Slot& sl
 
 WeightProgram::~WeightProgram() = default;
 
-WeightProgram::WeightProgram(const plan::Plan& plan, const std::vector<Slot>& slots)
-    : slot_count_(slots.size()), parameter_count_(plan.parameters.size()) {
+WeightProgram::WeightProgram(const plan::Plan& plan, const std::vector<Slot>& slots,
+                             backends::Device& device)
+    : device_(device), slot_count_(slots.size()), parameter_count_(plan.parameters.size()) {
   for (const Slot& slot : slots)
     slot_bytes_.push_back(slot.packing.bytes);
   add_ops(plan, slots);
@@ -56,7 +57,7 @@ WeightProgram::WeightProgram(const plan::Plan& plan, const std::vector<Slot>& sl
 // Every step, and behind the last writer of a slot's source the packing of that slot, so that
 // temporaries are packed while they are in the cache and die early.
 void WeightProgram::add_ops(const plan::Plan& plan, const std::vector<Slot>& slots) {
-  const Shaped shaped = shape_statics(plan);
+  const Shaped shaped = shape_statics(plan, device_);
   const auto address = [&](int32_t buffer) -> WeightAddress {
     if (buffer < 0) return {};
     const plan::Storage& storage = plan.storage_of(buffer);
@@ -101,7 +102,7 @@ void WeightProgram::add_ops(const plan::Plan& plan, const std::vector<Slot>& slo
       backends::Operand from = operand_of(shaped.buffers[slot.source]);
       Op op;
       op.slot = s;
-      op.kernel = packer_of(plan, slot).prepare_packing(from, slot.dtype, slot.packing);
+      op.kernel = packer_of(plan, slot).prepare_packing(device_, from, slot.dtype, slot.packing);
       op.inputs.push_back(address(slot.source));
       op.outputs.push_back({WeightAddress::Slot, s, 0});
       op.bytes = from.packing.bytes + slot.packing.bytes;
@@ -111,7 +112,8 @@ void WeightProgram::add_ops(const plan::Plan& plan, const std::vector<Slot>& slo
   add_packings(-1);
   for (size_t s = 0; s < plan.weight_steps.size(); ++s) {
     const plan::Step& step = plan.weight_steps[s];
-    const backends::KernelRequest request = request_of(plan, step, shaped);
+    backends::KernelRequest request = request_of(plan, step, shaped);
+    request.may_wait = true;
     Op op;
     op.step = static_cast<int32_t>(s);
     for (const int32_t input : step.inputs)

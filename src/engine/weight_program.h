@@ -28,7 +28,8 @@ struct WeightJob {
 class WeightProgram {
  public:
   // `plan` must outlive this.
-  WeightProgram(const plan::Plan& plan, const std::vector<Slot>& slots);
+  WeightProgram(const plan::Plan& plan, const std::vector<Slot>& slots,
+                backends::Device& device = backends::host_device());
   ~WeightProgram();
   WeightProgram(const WeightProgram&) = delete;
   WeightProgram& operator=(const WeightProgram&) = delete;
@@ -44,6 +45,7 @@ class WeightProgram {
   // Computes the slots. Temporaries come from `pool`. The bits of a slot depend on nothing but its
   // parameters: not on threads, nor on which other slots are computed. On an exception the targets'
   // contents are undefined.
+  // On a device, the work is enqueued to its work stream and done when the call returns.
   void evaluate(const WeightJob& job, BlockPool& pool) const;
 
   std::string step_tactic(size_t step) const;
@@ -64,6 +66,7 @@ class WeightProgram {
   void run_task(const Task& task, const Run& run, BlockPool& pool) const;
   void run_op(const Op& op, const Run& run, std::byte* scratch, std::byte* workspace) const;
 
+  backends::Device& device_;
   std::vector<Op> ops_;  // In an order in which every value is computed before use.
   std::vector<Unit> units_;
   std::vector<int32_t> direct_slot_;           // By storage: the slot it lies in, or -1.

@@ -5,6 +5,9 @@
 #include <set>
 
 #include "backends/cpu/compile/backend.h"
+#ifdef REGRAFT_CUDA
+#include "backends/cuda/compile/backend.h"
+#endif
 #include "backends/reference/compile/backend.h"
 #include "base/fail.h"
 #include "compilation/pipeline.h"
@@ -29,8 +32,13 @@ using compilation::Settings;
 constexpr std::string_view kStageNames[] = {"lower", "partition", "compile"};
 
 std::span<const CompileBackend* const> compile_backends() {
-  static const CompileBackend* const kBackends[] = {&cpu::compile_backend(),
-                                                    &reference::compile_backend()};
+  static const CompileBackend* const kBackends[] = {
+      &cpu::compile_backend(),
+      &reference::compile_backend(),
+#ifdef REGRAFT_CUDA
+      &cuda::compile_backend(),
+#endif
+  };
   return kBackends;
 }
 

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <set>
 
+#include "refit/device_values.h"
+
 namespace regraft::refit {
 namespace {
 
@@ -14,8 +16,12 @@ bool can_cast(DType from, DType to) {
 }
 
 // Elements are bit-equal.
-bool same_bytes(const TensorView& a, const TensorView& b) {
+bool same_bytes(backends::Device& device, const TensorView& a, const TensorView& b) {
   if (a.data == b.data && a.strides == b.strides) return true;
+  if (!device.is_host()) {
+    const Tensor x = to_host(device, a), y = to_host(device, b);
+    return std::memcmp(x.view().data, y.view().data, a.bytes()) == 0;
+  }
   if (a.is_contiguous() && b.is_contiguous()) {
     return a.bytes() == 0 || std::memcmp(a.data, b.data, a.bytes()) == 0;
   }
@@ -128,7 +134,7 @@ class Stager {
           first = std::move(tensor);
           first_name = name;
         } else if (first->view.dtype != tensor.view.dtype ||
-                   !same_bytes(first->view, tensor.view)) {
+                   !same_bytes(core_.device(), first->view, tensor.view)) {
           problems_.add(ErrorCode::Mismatch, name, ": is the same tensor as ", first_name,
                         ", but the two have different values");
         }

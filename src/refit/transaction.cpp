@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "refit/device_values.h"
 #include "refit/stream_copy.h"
 #include "refit/values.h"
 #include "tensor/copy.h"
@@ -42,7 +43,20 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightS
     base::fail("refit", ErrorCode::State, "engine '", core_.image().name,
                "' was saved with immutable weights: it cannot be refitted");
   }
+  if (purpose_ == Purpose::Refit && core_.is_recorded() && !options_.in_place) {
+    base::fail("refit", ErrorCode::State, "a run of engine '", core_.image().name,
+               "' was recorded by the caller, who reads its constants where they lie: refit with "
+               "in_place = true");
+  }
   Stopwatch watch;
+  backends::Device& device = core_.device();
+  const backends::UseDevice use(device);
+  if (!device.is_host()) {
+    // The source's tensors are those of the caller's stream at this point.
+    const auto ready = device.make_event();
+    ready->record(options_.stream);
+    ready->order(device.work_stream());
+  }
   Problems problems(purpose_ == Purpose::Build ? "engine" : "refit");
   staged_ = stage(core_, source, options_, base_ == nullptr, problems);
   report_.stage_ms = watch.lap();
@@ -84,7 +98,9 @@ void Transaction::check_guards(Problems& problems) {
     const TensorView& view = staged_.tensors[p]->view;
     if (parameter.index_bound >= 0) {
       Tensor copy;  // Guarded parameters are small tables of indices.
-      if (!view.is_contiguous()) copy = Tensor::copy_of(view);
+      if (!view.is_contiguous() || !core_.device().is_host()) {
+        copy = to_host(core_.device(), view);
+      }
       const OutOfBounds found =
           find_out_of_bounds(copy ? copy.view() : view, parameter.index_bound);
       if (found.index >= 0) {
@@ -94,7 +110,9 @@ void Transaction::check_guards(Problems& problems) {
     }
     if (options_.non_finite == NonFinite::Reject && view.count() > 0) {
       Tensor copy;
-      if (!view.is_contiguous()) copy = Tensor::copy_of(view);
+      if (!view.is_contiguous() || !core_.device().is_host()) {
+        copy = to_host(core_.device(), view);
+      }
       const uint64_t count = count_non_finite(copy ? copy.view() : view);
       if (count > 0) {
         problems.add(ErrorCode::Mismatch, parameter.name, ": ", count, " elements are not finite");
@@ -127,18 +145,32 @@ void Transaction::convert_sources() {
     if (!given_[p]) continue;
     const TensorView& view = staged_.tensors[p]->view;
     TensorView value = core_.parameter_spec(p);
-    if (view.dtype == value.dtype && view.is_contiguous() &&
-        is_aligned(view.data, item_size(view.dtype)) && view.data != nullptr) {
+    if (is_row_major(p)) {
       value.data = view.data;
     } else {
       converted_[p] = core_.pool()->take(value.bytes());
       value.data = converted_[p]->data;
-      if (view.count() > 0) {
-        copy(view, MutableTensorView(converted_[p]->writable, value.dtype, value.dims));
+      const MutableTensorView to(converted_[p]->writable, value.dtype, value.dims);
+      if (!core_.device().is_host()) {
+        to_device(core_.device(), view, to, kept_);
+      } else if (view.count() > 0) {
+        copy(view, to);
       }
     }
     values_[p] = value;
   }
+}
+
+// The kernels can read what was given where it lies.
+bool Transaction::is_row_major(size_t p) const {
+  const TensorView& view = staged_.tensors[p]->view;
+  if (view.data == nullptr || view.dtype != core_.parameter_spec(p).dtype ||
+      !view.is_contiguous()) {
+    return false;
+  }
+  if (core_.device().is_host()) return is_aligned(view.data, item_size(view.dtype));
+  constexpr size_t kOperandAlignment = 16;
+  return core_.device().holds(view.data) && is_aligned(view.data, kOperandAlignment);
 }
 
 // Gives every slot to be computed its memory, or finds that it needs none.
@@ -155,6 +187,14 @@ void Transaction::place_slots(engine::WeightJob& job) {
       bank_->slots[s] = engine::BlockPool::borrow(values_[p].data, slots[s].packing.bytes,
                                                   staged_.tensors[p]->owner);
       job.present[s] = bank_->slots[s]->data;
+      continue;
+    }
+    // What was brought to the device for this constant alone is the constant.
+    if (p >= 0 && !core_.device().is_host() && converted_[p] && !options_.in_place &&
+        core_.copies_of(static_cast<size_t>(p)).size() == 1) {
+      bank_->slots[s] = converted_[p];
+      job.present[s] = bank_->slots[s]->data;
+      report_.bytes_out += slots[s].packing.bytes;
       continue;
     }
     bank_->slots[s] = core_.pool()->take(slots[s].packing.bytes);
@@ -175,7 +215,14 @@ void Transaction::retain(size_t p) {
     policy = Retain::Auto;
   }
   kept.view = values_[p];
-  const bool in_file = !converted_[p] && staged_.tensors[p]->stable;
+  const bool on_host = core_.device().is_host();
+  kept.on_host = on_host;
+  // On a device, what a file brought is kept where the file is mapped.
+  const TensorView& given = staged_.tensors[p]->view;
+  const bool in_file =
+      staged_.tensors[p]->stable &&
+      (on_host ? !converted_[p]
+               : given.is_contiguous() && given.dtype == kept.view.dtype && given.data != nullptr);
   for (const int32_t s : core_.copies_of(p)) {
     if (bank_->slots[s]->writable == nullptr) continue;
     // In place, the values move into the memory of the base's slot.
@@ -186,6 +233,17 @@ void Transaction::retain(size_t p) {
   if (in_file && policy == Retain::Auto) {
     kept.owner = staged_.tensors[p]->owner;
     kept.is_mapped = true;
+    kept.view.data = given.data;
+    kept.on_host = on_host || !core_.device().holds(given.data);
+    return;
+  }
+  if (policy == Retain::Host && !on_host) {
+    const auto memory = engine::allocate(values_[p].bytes(), core_.options().memory_limit);
+    core_.device().copy(memory.get(), values_[p].data, values_[p].bytes(),
+                        core_.device().work_stream());
+    kept.view.data = memory.get();
+    kept.owner = memory;
+    kept.on_host = true;
     return;
   }
   retained_[p] = converted_[p] ? converted_[p] : core_.pool()->take(values_[p].bytes());
@@ -219,7 +277,8 @@ void Transaction::evaluate() {
     if (given_[p]) retain(p);
     job.parameters[p] = value_of(p).as<std::byte>();
     const bool copies = retained_[p] && retained_[p] != converted_[p];
-    job.touch[p] = given_[p] && (copies || options_.non_finite == NonFinite::Report);
+    job.touch[p] = given_[p] && core_.device().is_host() &&
+                   (copies || options_.non_finite == NonFinite::Report);
   }
   job.on_touch = [&](int32_t p) {
     if (retained_[p] && retained_[p] != converted_[p]) {
@@ -228,11 +287,61 @@ void Transaction::evaluate() {
       non_finite_[p] = count_non_finite(values_[p]);
     }
   };
+  if (!core_.device().is_host()) {
+    upload_missing(job);
+    enqueue_retention();
+    count_non_finite_values();
+  }
   core_.weight_program().evaluate(job, *core_.pool());
+  kept_.clear();
   // Sources may go when the constructor returns.
   staged_.tensors.clear();
   values_.clear();
   converted_.clear();
+}
+
+// On a device: parameters that are used together with what was given, but are kept on the host.
+void Transaction::upload_missing(engine::WeightJob& job) {
+  std::vector<bool> present(slots_.size(), base_ != nullptr);
+  const std::vector<bool> reads = core_.weight_program().reads(slots_, present);
+  for (size_t p = 0; p < reads.size(); ++p) {
+    if (!reads[p] || given_[p] || !base_ || !base_->parameters[p].on_host) continue;
+    const TensorView& view = base_->parameters[p].view;
+    if (view.data == nullptr || view.count() == 0) continue;
+    converted_[p] = core_.pool()->take(view.bytes());
+    core_.device().copy(converted_[p]->writable, view.data, view.bytes(),
+                        core_.device().work_stream());
+    job.parameters[p] = converted_[p]->data;
+  }
+}
+
+void Transaction::enqueue_retention() {
+  for (size_t p = 0; p < retained_.size(); ++p) {
+    if (!retained_[p] || retained_[p] == converted_[p]) continue;
+    core_.device().copy(retained_[p]->writable, values_[p].data, values_[p].bytes(),
+                        core_.device().work_stream());
+  }
+}
+
+void Transaction::count_non_finite_values() {
+  if (options_.non_finite != NonFinite::Report) return;
+  std::vector<size_t> parameters;
+  std::vector<TensorView> tensors;
+  for (size_t p = 0; p < given_.size(); ++p) {
+    if (!given_[p]) continue;
+    const TensorView& given = staged_.tensors[p]->view;
+    // The host's own memory is quicker to look at there.
+    if (given.is_contiguous() && given.count() > 0 && !core_.device().holds(given.data)) {
+      non_finite_[p] = count_non_finite(given);
+      continue;
+    }
+    parameters.push_back(p);
+    tensors.push_back(values_[p]);
+  }
+  const std::vector<uint64_t> counts =
+      core_.device().count_non_finite(tensors, core_.device().work_stream());
+  for (size_t i = 0; i < parameters.size(); ++i)
+    non_finite_[parameters[i]] = counts[i];
 }
 
 void Transaction::finish_report() {
@@ -278,6 +387,20 @@ std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
   next->parameters = bank_->parameters;
   next->slots.reserve(slots_.size());
   want_own_memory();
+  backends::Device& device = core_.device();
+  if (!device.is_host()) {
+    const backends::UseDevice use(device);
+    base_->wait_for_uses();
+    if (core_.is_recorded()) device.synchronise_all();
+    next->slots = base_->slots;
+    for (size_t s = 0; s < slots_.size(); ++s) {
+      if (!slots_[s]) continue;
+      device.copy(base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes,
+                  device.work_stream());
+    }
+    device.synchronise(device.work_stream());
+    return next;
+  }
   std::vector<BlockCopy> blocks;
   for (size_t s = 0; s < slots_.size(); ++s) {
     if (!slots_[s]) continue;

@@ -41,8 +41,12 @@ class Transaction {
   void check_in_place(Problems& problems);
   void evaluate();
   void convert_sources();
+  bool is_row_major(size_t parameter) const;
   void place_slots(engine::WeightJob& job);
   void retain(size_t parameter);
+  void enqueue_retention();
+  void upload_missing(engine::WeightJob& job);
+  void count_non_finite_values();
   void finish_report();
   TensorView value_of(size_t parameter) const;
   std::shared_ptr<const engine::Bank> write_in_place();
@@ -60,6 +64,7 @@ class Transaction {
       converted_;  // Its memory where it is not the source's.
   std::vector<std::shared_ptr<engine::Block>> retained_;  // Copies to be made.
   std::vector<uint64_t> non_finite_;
+  std::vector<Tensor> kept_;            // Host memory that the device still reads.
   std::shared_ptr<engine::Bank> bank_;  // The new generation; in place: the values to copy.
   RefitReport report_;
   bool published_ = false;

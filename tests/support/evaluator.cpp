@@ -45,7 +45,8 @@ class Evaluator {
     plan::Step step;
     step.kernel = "reference." + node.op().name;
     step.attributes = node.attributes();
-    backends::KernelRequest request{step, node.attributes().resolved(sizes_), {}, {}};
+    backends::KernelRequest request{step, node.attributes().resolved(sizes_), {},
+                                    {},   &backends::host_device(),           false};
     std::vector<const void*> inputs;
     std::vector<void*> outputs;
     for (const ir::Value* input : node.inputs()) {

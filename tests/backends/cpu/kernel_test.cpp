@@ -136,7 +136,8 @@ KernelTest& KernelTest::output(DType dtype, Dims dims, std::vector<size_t> order
 }
 
 backends::KernelRequest KernelTest::request() const {
-  backends::KernelRequest request{step_, step_.attributes.resolved({}), {}, {}};
+  backends::KernelRequest request{step_, step_.attributes.resolved({}), {},
+                                  {},    &backends::host_device(),      false};
   for (const Slot& slot : inputs_) {
     backends::Operand operand = slot.present ? operand_of(slot.view) : backends::Operand{};
     operand.is_constant = slot.is_constant;
@@ -160,7 +161,8 @@ std::string KernelTest::check(std::string_view body, double tolerance) {
     backends::Operand from = operand;
     from.is_constant = false;
     operand.strides = contiguous_strides(operand.dims);
-    const auto packer = backend.prepare_packing(from, operand.dtype, operand.packing);
+    const auto packer =
+        backend.prepare_packing(backends::host_device(), from, operand.dtype, operand.packing);
     packed.push_back(std::make_unique<Guarded>(operand.packing.bytes));
     const void* const source = inputs_[i].view.data;
     void* const target = packed.back()->data();

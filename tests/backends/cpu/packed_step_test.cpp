@@ -72,8 +72,8 @@ TEST_P(PackedStep, SameBits) {
   std::memset(have.mutable_view().as_mutable<std::byte>(), 0x5a, packing.bytes);
   run(*backend.prepare(request), {weight.view().data, scale.view().data},
       product.mutable_view().as_mutable<std::byte>());
-  run(*backend.prepare_packing(request.outputs[0], w.dtype, packing), {product.view().data},
-      want.mutable_view().as_mutable<std::byte>());
+  run(*backend.prepare_packing(backends::host_device(), request.outputs[0], w.dtype, packing),
+      {product.view().data}, want.mutable_view().as_mutable<std::byte>());
   run(*fused, {weight.view().data, scale.view().data}, have.mutable_view().as_mutable<std::byte>());
   EXPECT_EQ(std::memcmp(want.view().data, have.view().data, packing.bytes), 0);
 }

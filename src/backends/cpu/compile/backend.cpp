@@ -1,16 +1,45 @@
 #include "backends/cpu/compile/backend.h"
 
-#include "backends/cpu/compile/emit.h"
-#include "backends/cpu/compile/fuse_epilogues.h"
-#include "backends/cpu/compile/fuse_pointwise.h"
-#include "backends/cpu/compile/lift_linears.h"
-#include "backends/cpu/compile/sink_permutes.h"
+#include "compilation/fusion/emit_fused.h"
+#include "compilation/fusion/fuse_epilogues.h"
+#include "compilation/fusion/fuse_pointwise.h"
+#include "compilation/fusion/lift_linears.h"
+#include "compilation/fusion/sink_permutes.h"
 
 namespace regraft::cpu {
 namespace {
 
+using compilation::FusionTarget;
 using compilation::Settings;
 using compilation::Support;
+
+constexpr DType kProductTypes[] = {DType::F32, DType::BF16};
+
+// The run side falls back to the reference where dtypes or strides do not fit.
+constexpr std::string_view kKernels[] = {"convolution",
+                                         "linear",
+                                         "matmul",
+                                         "scaled_dot_product_attention",
+                                         "layer_norm",
+                                         "rms_norm",
+                                         "softmax",
+                                         "cat",
+                                         "embedding",
+                                         "max_pool",
+                                         "avg_pool",
+                                         "adaptive_avg_pool",
+                                         "adaptive_max_pool",
+                                         "sum",
+                                         "mean",
+                                         "amax",
+                                         "amin",
+                                         "slice",
+                                         "permute",
+                                         "expand",
+                                         "reshape"};
+
+constexpr FusionTarget kTarget = {
+    .backend = "cpu", .product_types = kProductTypes, .adds_f32_bias = true, .kernels = kKernels};
 
 class CpuBackend final : public compilation::CompileBackend {
  public:
@@ -22,12 +51,13 @@ class CpuBackend final : public compilation::CompileBackend {
   }
 
   plan::Plan compile(ir::Graph& graph, const Settings&) const override {
-    lift_linears(graph);
+    compilation::lift_linears(graph);
     // After lift_linears: its reshapes no longer stand between products and permutes.
-    sink_permutes(graph);
-    fuse_epilogues(graph);
-    fuse_pointwise(graph);  // After epilogues, which want the ops next to them.
-    return emit(graph);
+    compilation::sink_permutes(graph);
+    compilation::fuse_epilogues(graph, kTarget);
+    // After epilogues, which want the ops next to them.
+    compilation::fuse_pointwise(graph, kTarget);
+    return compilation::emit_fused(graph, kTarget);
   }
 };
 

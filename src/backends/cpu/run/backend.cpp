@@ -91,7 +91,8 @@ std::unique_ptr<Kernel> try_prepare_reference(const KernelRequest& request, std:
   if (is_fused || is_packed || op == "pointwise" || op == "copy") return nullptr;
   plan::Step step = request.step;
   step.kernel = base::cat("reference.", op);
-  KernelRequest renamed{step, request.attributes, request.inputs, request.outputs};
+  KernelRequest renamed{step,           request.attributes, request.inputs, request.outputs,
+                        request.device, request.may_wait};
   renamed.attributes.erase("epilogue");
   return backends::run_backend(step.kernel).prepare(renamed);
 }
@@ -125,8 +126,8 @@ class CpuBackend final : public backends::RunBackend {
     }
   }
 
-  std::unique_ptr<Kernel> prepare_packing(const Operand& from, DType to,
-                                          const Packing& packing) const override {
+  std::unique_ptr<Kernel> prepare_packing(backends::Device& /*device*/, const Operand& from,
+                                          DType to, const Packing& packing) const override {
     if (packing.is_plain()) return std::make_unique<PlainKernel>(from, to);
     return std::make_unique<PackKernel>(from, to, PackedLayout::parse(packing.id));
   }

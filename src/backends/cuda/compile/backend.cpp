@@ -1,0 +1,77 @@
+#include "backends/cuda/compile/backend.h"
+
+#include "base/text.h"
+#include "compilation/fusion/emit_fused.h"
+#include "compilation/fusion/fuse_epilogues.h"
+#include "compilation/fusion/fuse_pointwise.h"
+#include "compilation/fusion/lift_linears.h"
+#include "compilation/fusion/sink_permutes.h"
+
+namespace regraft::cuda {
+namespace {
+
+using compilation::FusionTarget;
+using compilation::Settings;
+using compilation::Support;
+
+constexpr DType kProductTypes[] = {DType::F32, DType::F16, DType::BF16};
+constexpr FusionTarget kTarget = {
+    .backend = "cuda", .product_types = kProductTypes, .kernels = {}, .has_all_kernels = true};
+constexpr size_t kMaxRank = 8;
+
+// Ops that only move elements, whatever these are.
+bool moves(const ir::Node& node) {
+  constexpr std::string_view kMoves[] = {
+      "permute", "slice", "reshape", "expand",        "as_strided", "roll",
+      "flip",    "cat",   "repeat",  "slice_scatter", "diagonal",   "repeat_interleave",
+      "gather",  "index", "triu",    "index_select",  "tril",       "embedding"};
+  return std::any_of(std::begin(kMoves), std::end(kMoves),
+                     [&](std::string_view name) { return node.is(name); });
+}
+
+Support supports_value(const ir::Node& node, const ir::Value* value) {
+  if (value == nullptr) return Support::supported();
+  if (value->dims().size() > kMaxRank) {
+    return Support::no(
+        base::cat(value->dims().size(), " dimensions, kernels take up to ", kMaxRank));
+  }
+  if (is_complex(value->dtype()) && !moves(node)) {
+    return Support::no(base::cat("no kernel for ", name(value->dtype())));
+  }
+  return Support::supported();
+}
+
+class CudaBackend final : public compilation::CompileBackend {
+ public:
+  std::string_view name() const override { return "cuda"; }
+
+  Support supports(const ir::Node& node) const override {
+    if (node.op().is_opaque()) return Support::no("not an op of the catalogue");
+    for (const ir::Value* value : node.inputs()) {
+      if (Support support = supports_value(node, value); !support.yes) return support;
+    }
+    for (const ir::Value* value : node.outputs()) {
+      if (Support support = supports_value(node, value); !support.yes) return support;
+    }
+    return Support::supported();
+  }
+
+  plan::Plan compile(ir::Graph& graph, const Settings&) const override {
+    compilation::lift_linears(graph);
+    // After lift_linears: its reshapes no longer stand between products and permutes.
+    compilation::sink_permutes(graph);
+    compilation::fuse_epilogues(graph, kTarget);
+    // After epilogues, which want the ops next to them.
+    compilation::fuse_pointwise(graph, kTarget);
+    return compilation::emit_fused(graph, kTarget);
+  }
+};
+
+}  // namespace
+
+const compilation::CompileBackend& compile_backend() {
+  static const CudaBackend backend;
+  return backend;
+}
+
+}  // namespace regraft::cuda

@@ -1,0 +1,156 @@
+#include <cstdlib>
+#include <filesystem>
+#include <vector>
+
+#include <dlfcn.h>
+
+#include "backends/cuda/run/api/cublaslt.h"
+#include "backends/cuda/run/api/cudnn.h"
+#include "backends/cuda/run/api/driver.h"
+#include "backends/cuda/run/api/nvrtc.h"
+#include "base/fail.h"
+
+namespace regraft::cuda {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Where the wheels that PyTorch depends on put their libraries, below a site-packages folder.
+constexpr const char* kWheelFolders[] = {"nvidia/cu13/lib", "nvidia/cudnn/lib"};
+
+// REGRAFT_CUDA_PATH (site-packages folders or folders of libraries, separated by colons), then the
+// site-packages folder that this library lies in.
+std::vector<fs::path> search_folders() {
+  std::vector<fs::path> roots;
+  if (const char* path = std::getenv("REGRAFT_CUDA_PATH")) {
+    std::string_view rest(path);
+    while (!rest.empty()) {
+      const std::string_view one = rest.substr(0, rest.find(':'));
+      if (!one.empty()) roots.emplace_back(one);
+      rest.remove_prefix(std::min(rest.size(), one.size() + 1));
+    }
+  }
+  Dl_info here{};
+  if (dladdr(reinterpret_cast<const void*>(&search_folders), &here) != 0 &&
+      here.dli_fname != nullptr) {
+    roots.push_back(fs::path(here.dli_fname).parent_path().parent_path());
+  }
+  std::vector<fs::path> folders;
+  for (const fs::path& root : roots) {
+    folders.push_back(root);
+    for (const char* folder : kWheelFolders)
+      folders.push_back(root / folder);
+  }
+  folders.emplace_back("/usr/local/cuda/lib64");
+  return folders;
+}
+
+// As PyTorch finds them: what the process has, the wheels, the system.
+void* try_open(const char* soname) {
+  if (void* handle = dlopen(soname, RTLD_NOW | RTLD_NOLOAD)) return handle;
+  for (const fs::path& folder : search_folders()) {
+    const fs::path file = folder / soname;
+    std::error_code ignored;
+    if (!fs::exists(file, ignored)) continue;
+    if (void* handle = dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL)) return handle;
+  }
+  return dlopen(soname, RTLD_NOW | RTLD_GLOBAL);
+}
+
+template <typename Function>
+void find(void* library, const char* soname, const char* symbol, Function& function) {
+  function = reinterpret_cast<Function>(dlsym(library, symbol));
+  if (function == nullptr) {
+    base::fail("cuda", ErrorCode::Unsupported, soname, " is too old: it has no ", symbol);
+  }
+}
+
+void* open(const char* soname, const char* package) {
+  if (void* handle = try_open(soname)) return handle;
+  base::fail("cuda", ErrorCode::Unsupported, soname, " was not found (", package,
+             "): install PyTorch's CUDA build, or name its folder in REGRAFT_CUDA_PATH");
+}
+
+Driver load_driver() {
+  constexpr const char* kName = "libcuda.so.1";
+  void* library = try_open(kName);
+  if (library == nullptr) {
+    base::fail("cuda", ErrorCode::Unsupported,
+               "no NVIDIA driver: libcuda.so.1 was not found on this machine");
+  }
+  Driver table;
+#define REGRAFT_CUDA_FUNCTION(name, symbol, parameters) find(library, kName, symbol, table.name);
+  REGRAFT_CUDA_DRIVER(REGRAFT_CUDA_FUNCTION)
+#undef REGRAFT_CUDA_FUNCTION
+  constexpr int kOldest = 13000;
+  int version = 0;
+  table.cuDriverGetVersion(&version);
+  if (const CUresult result = table.cuInit(0); result != 0) {
+    const char* text = "unknown error";
+    table.cuGetErrorString(result, &text);
+    base::fail("cuda", ErrorCode::Unsupported, "the NVIDIA driver cannot be used: ", text);
+  }
+  if (version < kOldest) {
+    base::fail("cuda", ErrorCode::Unsupported, "the NVIDIA driver is too old: want one for CUDA ",
+               kOldest / 1000, ", have one for CUDA ", version / 1000, ".", version % 1000 / 10);
+  }
+  int count = 0;
+  table.cuDeviceGetCount(&count);
+  if (count == 0) base::fail("cuda", ErrorCode::Unsupported, "the driver sees no GPU");
+  return table;
+}
+
+}  // namespace
+
+const Driver& driver() {
+  static const Driver table = load_driver();
+  return table;
+}
+
+void check(CUresult result, const char* what) {
+  if (result == 0) return;
+  const char *name = "CUDA error", *text = "";
+  driver().cuGetErrorName(result, &name);
+  driver().cuGetErrorString(result, &text);
+  base::fail("cuda", result == kOutOfMemory ? ErrorCode::OutOfMemory : ErrorCode::Internal, what,
+             ": ", name, " (", text, ")");
+}
+
+#define REGRAFT_CUDA_FUNCTION(name, symbol, parameters) find(library, kName, symbol, made.name);
+
+const Nvrtc& nvrtc() {
+  static const Nvrtc table = [] {
+    constexpr const char* kName = "libnvrtc.so.13";
+    void* library = open(kName, "nvidia-cuda-nvrtc");
+    Nvrtc made;
+    REGRAFT_CUDA_NVRTC(REGRAFT_CUDA_FUNCTION)
+    return made;
+  }();
+  return table;
+}
+
+const CublasLt& cublaslt() {
+  static const CublasLt table = [] {
+    constexpr const char* kName = "libcublasLt.so.13";
+    void* library = open(kName, "nvidia-cublas");
+    CublasLt made;
+    REGRAFT_CUDA_CUBLASLT(REGRAFT_CUDA_FUNCTION)
+    return made;
+  }();
+  return table;
+}
+
+const Cudnn& cudnn() {
+  static const Cudnn table = [] {
+    constexpr const char* kName = "libcudnn.so.9";
+    void* library = open(kName, "nvidia-cudnn-cu13");
+    Cudnn made;
+    REGRAFT_CUDA_CUDNN(REGRAFT_CUDA_FUNCTION)
+    return made;
+  }();
+  return table;
+}
+
+#undef REGRAFT_CUDA_FUNCTION
+
+}  // namespace regraft::cuda

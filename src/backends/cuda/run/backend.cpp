@@ -1,0 +1,116 @@
+#include "backends/cuda/run/backend.h"
+
+#include <algorithm>
+
+#include "backends/cuda/run/compiler.h"
+#include "backends/cuda/run/host_kernel.h"
+#include "backends/cuda/run/kernel.h"
+#include "backends/cuda/run/packing.h"
+#include "backends/cuda/run/pointwise.h"
+#include "backends/cuda/run/strided_copy.h"
+
+namespace regraft::cuda {
+
+#define REGRAFT_KERNEL_FILE(file) extern const KernelFile k_kernels_##file;
+#include "backends/cuda/kernel_list.inc"
+#undef REGRAFT_KERNEL_FILE
+
+namespace {
+
+const KernelDef& kernel_of(const KernelRequest& request) {
+  static const std::vector<KernelDef> kernels = [] {
+    std::vector<KernelDef> all;
+    const auto add = [&](KernelFile file) { all.insert(all.end(), file.begin(), file.end()); };
+#define REGRAFT_KERNEL_FILE(file) add(k_kernels_##file);
+#include "backends/cuda/kernel_list.inc"
+#undef REGRAFT_KERNEL_FILE
+    std::sort(all.begin(), all.end(),
+              [](const KernelDef& a, const KernelDef& b) { return a.name < b.name; });
+    return all;
+  }();
+  const std::string_view name = op_name(request);
+  const auto at = std::lower_bound(
+      kernels.begin(), kernels.end(), name,
+      [](const KernelDef& def, std::string_view wanted) { return def.name < wanted; });
+  if (at == kernels.end() || at->name != name) {
+    base::fail("backends", ErrorCode::Unsupported, "no kernel '", request.step.kernel,
+               "' in this build");
+  }
+  return *at;
+}
+
+CudaDevice& device_of(backends::Device& device) {
+  if (device.is_host()) {
+    base::fail("backends", ErrorCode::Internal, "a kernel of cuda for the host");
+  }
+  return static_cast<CudaDevice&>(device);
+}
+
+bool has_no_work(const KernelRequest& request) {
+  return std::all_of(request.outputs.begin(), request.outputs.end(), is_empty);
+}
+
+class CudaBackend final : public backends::RunBackend {
+ public:
+  std::string_view name() const override { return "cuda"; }
+  // Plans do not depend on the libraries: engines choose their kernels when they are loaded.
+  std::string libraries() const override { return "cuda 13"; }
+  backends::Device& device(std::string_view wanted) const override { return cuda_device(wanted); }
+
+  Packing choose_packing(const KernelRequest& request, size_t input) const override {
+    const KernelDef& def = kernel_of(request);
+    return def.choose_packing == nullptr ? RunBackend::choose_packing(request, input)
+                                         : def.choose_packing(request, input);
+  }
+
+  std::unique_ptr<Kernel> prepare(const KernelRequest& request) const override {
+    CudaDevice& device = device_of(*request.device);
+    const backends::UseDevice use(device);
+    if (has_no_work(request)) return std::make_unique<NoKernel>();
+    try {
+      return kernel_of(request).prepare(device, request);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::Unsupported) throw;
+      if (auto kernel = try_prepare_on_host(device, request)) return kernel;
+      throw;
+    }
+  }
+
+  std::unique_ptr<Kernel> prepare_packing(backends::Device& on, const Operand& from, DType to,
+                                          const Packing& packing) const override {
+    CudaDevice& device = device_of(on);
+    const backends::UseDevice use(device);
+    LaunchOperand source{Place::input(0), from.dtype, from.dims, from.strides, from.alignment};
+    LaunchOperand target{Place::output(0), to, from.dims, {}, 16};
+    Packing same = packing;
+    if (packing.is_plain()) {
+      same.bytes = static_cast<size_t>(numel(from.dims)) * item_size(to);
+    }
+    target.strides = packed_strides(same, from.dims, to);
+    return make_kernel(make_copy(device, source, target), "copy");
+  }
+
+  std::unique_ptr<Kernel> prepare_packed_step(const KernelRequest& request, DType to,
+                                              const Packing& packing) const override {
+    const bool rounds_once =
+        request.outputs[0].dtype == DType::F32 || request.outputs[0].dtype == to;
+    if (request.step.kernel != "cuda.pointwise" || !rounds_once || has_no_work(request)) {
+      return nullptr;
+    }
+    CudaDevice& device = device_of(*request.device);
+    const backends::UseDevice use(device);
+    KernelRequest packed = request;
+    packed.outputs[0].dtype = to;
+    packed.outputs[0].strides = packed_strides(packing, request.outputs[0].dims, to);
+    return kernel_of(request).prepare(device, packed);
+  }
+};
+
+}  // namespace
+
+const backends::RunBackend& run_backend() {
+  static const CudaBackend backend;
+  return backend;
+}
+
+}  // namespace regraft::cuda

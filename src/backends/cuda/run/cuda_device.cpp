@@ -1,0 +1,291 @@
+#include "backends/cuda/run/cuda_device.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <vector>
+
+#include "backends/cuda/run/compiler.h"
+#include "backends/cuda/run/non_finite.h"
+#include "backends/cuda/run/strided_copy.h"
+#include "base/fail.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mapped_file.h"
+
+namespace regraft::cuda {
+namespace {
+
+class CudaEvent final : public backends::Event {
+ public:
+  explicit CudaEvent(const CudaDevice& device) : device_(device) {
+    const backends::UseDevice use(device);
+    check(driver().cuEventCreate(&event_, kEventDisableTiming), "create an event");
+  }
+  ~CudaEvent() override {
+    device_.enter();
+    driver().cuEventDestroy(event_);
+    device_.leave();
+  }
+  void record(Stream stream) override {
+    check(driver().cuEventRecord(event_, as_stream(stream)), "record an event");
+  }
+  void order(Stream stream) const override {
+    check(driver().cuStreamWaitEvent(as_stream(stream), event_, 0), "wait for an event");
+  }
+  void wait() const override {
+    const backends::UseDevice use(device_);
+    check(driver().cuEventSynchronize(event_), "wait for the device");
+  }
+
+ private:
+  const CudaDevice& device_;
+  CUevent event_ = nullptr;
+};
+
+class Graph final : public backends::Recording {
+ public:
+  Graph(const CudaDevice& device, CUgraph graph) : device_(device) {
+    const CUresult made = driver().cuGraphInstantiate(&exec_, graph, 0);
+    driver().cuGraphDestroy(graph);
+    check(made, "instantiate a CUDA graph");
+  }
+  ~Graph() override {
+    device_.enter();
+    driver().cuGraphExecDestroy(exec_);
+    device_.leave();
+  }
+  void launch(Stream stream) const override {
+    check(driver().cuGraphLaunch(exec_, as_stream(stream)), "launch a CUDA graph");
+  }
+
+ private:
+  const CudaDevice& device_;
+  CUgraphExec exec_ = nullptr;
+};
+
+// Folder of compiled kernels, shared by processes; empty: none.
+std::filesystem::path kernel_folder() {
+  const char* folder = std::getenv("REGRAFT_CUDA_KERNEL_CACHE");
+  return folder == nullptr ? std::filesystem::path() : std::filesystem::path(folder);
+}
+
+std::string read_or_compile(const std::string& source, const std::string& arch,
+                            const std::string& digest) {
+  const std::filesystem::path folder = kernel_folder();
+  const std::filesystem::path file = folder / (digest + ".cubin");
+  std::error_code ignored;
+  if (!folder.empty() && std::filesystem::exists(file, ignored)) {
+    const auto mapped = base::MappedFile::open(file.string());
+    const auto bytes = mapped->bytes();
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+  std::string cubin = compile_cubin(source, arch);
+  if (folder.empty()) return cubin;
+  try {
+    std::filesystem::create_directories(folder, ignored);
+    base::AtomicFile out(file.string());
+    out.append(cubin.data(), cubin.size());
+    out.commit();
+  } catch (const Error& error) {
+    base::log(LogLevel::Info, base::cat("[cuda] kernel not kept: ", error.what()));
+  }
+  return cubin;
+}
+
+}  // namespace
+
+CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), name_(base::cat("cuda:", ordinal)) {
+  const Driver& api = driver();
+  CUdevice device = 0;
+  check(api.cuDeviceGet(&device, ordinal), "get a device");
+  char chip[256] = {};
+  check(api.cuDeviceGetName(chip, sizeof chip, device), "get a device's name");
+  chip_ = chip;
+  int major = 0, minor = 0;
+  api.cuDeviceGetAttribute(&major, kComputeCapabilityMajor, device);
+  api.cuDeviceGetAttribute(&minor, kComputeCapabilityMinor, device);
+  api.cuDeviceGetAttribute(&multiprocessors_, kMultiprocessorCount, device);
+  if (major < 8) {
+    base::fail("cuda", ErrorCode::Unsupported, name_, " (", chip_,
+               "): want compute capability 8.0 or more, have ", major, ".", minor);
+  }
+  arch_ = base::cat("sm_", major, minor);
+  check(api.cuDeviceTotalMem(&memory_bytes_, device), "get a device's memory");
+  check(api.cuDevicePrimaryCtxRetain(&context_, device), "use a device");
+  const backends::UseDevice use(*this);
+  int least = 0, greatest = 0;
+  api.cuCtxGetStreamPriorityRange(&least, &greatest);
+  // Weights are built beside running programs, not before them.
+  check(api.cuStreamCreateWithPriority(&work_stream_, kStreamNonBlocking, least),
+        "create a stream");
+  check(api.cuStreamCreateWithPriority(&record_stream_, kStreamNonBlocking, least),
+        "create a stream");
+}
+
+CudaDevice::CudaDevice(std::string arch)
+    : name_("cuda:none"), arch_(std::move(arch)), multiprocessors_(132) {}
+
+std::string CudaDevice::facts() const {
+  int version = 0;
+  driver().cuDriverGetVersion(&version);
+  return base::cat(chip_, " ", arch_, " driver ", version, " cuBLASLt ",
+                   cublaslt().cublasLtGetVersion(), " cuDNN ", cudnn().cudnnGetVersion(), " NVRTC ",
+                   compiler_version());
+}
+
+void CudaDevice::enter() const {
+  if (context_ != nullptr) check(driver().cuCtxPushCurrent(context_), "enter a device");
+}
+
+void CudaDevice::leave() const noexcept {
+  if (context_ == nullptr) return;
+  CUcontext popped = nullptr;
+  driver().cuCtxPopCurrent(&popped);
+}
+
+std::shared_ptr<std::byte> CudaDevice::allocate(size_t bytes) {
+  const backends::UseDevice use(*this);
+  CUdeviceptr data = 0;
+  const CUresult result = driver().cuMemAlloc(&data, std::max<size_t>(bytes, 256));
+  if (result != 0) {
+    size_t free = 0, total = 0;
+    driver().cuMemGetInfo(&free, &total);
+    base::fail("cuda", result == kOutOfMemory ? ErrorCode::OutOfMemory : ErrorCode::Internal, name_,
+               ": cannot allocate ", bytes, " bytes; ", free, " of ", total, " are free");
+  }
+  return {reinterpret_cast<std::byte*>(data), [this](std::byte* memory) {
+            enter();
+            driver().cuMemFree(as_pointer(memory));
+            leave();
+          }};
+}
+
+bool CudaDevice::holds(const void* data) const {
+  unsigned type = 0;
+  int ordinal = -1;
+  const CUdeviceptr pointer = as_pointer(data);
+  // Memory that the driver has never heard of is the host's.
+  if (driver().cuPointerGetAttribute(&type, kPointerMemoryType, pointer) != 0) return false;
+  if (type != kDeviceMemory) return false;
+  driver().cuPointerGetAttribute(&ordinal, kPointerDeviceOrdinal, pointer);
+  if (ordinal != ordinal_) {
+    base::fail("cuda", ErrorCode::Mismatch, "want memory of ", name_,
+               ", have some of cuda:", ordinal);
+  }
+  return true;
+}
+
+void CudaDevice::copy(void* to, const void* from, size_t bytes, Stream stream) {
+  if (bytes == 0) return;
+  check(driver().cuMemcpyAsync(as_pointer(to), as_pointer(from), bytes, as_stream(stream)),
+        "copy memory");
+}
+
+void CudaDevice::convert(const TensorView& from, const MutableTensorView& to, Stream stream) {
+  if (from.count() == 0) return;
+  StridedCopy(*this, from.dims, from.dtype, from.strides, to.dtype, to.strides)
+      .run(from.data, to.mutable_data(), stream);
+}
+
+std::vector<uint64_t> CudaDevice::count_non_finite(const std::vector<TensorView>& tensors,
+                                                   Stream stream) {
+  return cuda::count_non_finite(*this, tensors, stream);
+}
+
+void CudaDevice::synchronise(Stream stream) {
+  check(driver().cuStreamSynchronize(as_stream(stream)), "run on the device");
+}
+
+void CudaDevice::synchronise_all() {
+  const backends::UseDevice use(*this);
+  check(driver().cuCtxSynchronize(), "run on the device");
+}
+
+std::shared_ptr<backends::Event> CudaDevice::make_event() {
+  return std::make_shared<CudaEvent>(*this);
+}
+
+bool CudaDevice::is_recording(Stream stream) const {
+  int status = 0;
+  driver().cuStreamIsCapturing(as_stream(stream), &status);
+  return status == kCaptureActive;
+}
+
+std::unique_ptr<backends::Recording> CudaDevice::record(
+    const std::function<void(Stream)>& enqueue) {
+  const std::lock_guard lock(record_mutex_);
+  check(driver().cuStreamBeginCapture(record_stream_, kCaptureThreadLocal), "capture a stream");
+  CUgraph graph = nullptr;
+  try {
+    enqueue(record_stream_);
+  } catch (...) {
+    driver().cuStreamEndCapture(record_stream_, &graph);
+    if (graph != nullptr) driver().cuGraphDestroy(graph);
+    throw;
+  }
+  check(driver().cuStreamEndCapture(record_stream_, &graph), "capture a stream");
+  return std::make_unique<Graph>(*this, graph);
+}
+
+CUfunction CudaDevice::function(const std::string& source) {
+  const std::string digest = base::digest(base::cat(arch_, " ", compiler_version(), "\n", source));
+  const std::lock_guard lock(functions_mutex_);
+  const auto found = functions_.find(digest);
+  if (found != functions_.end()) return found->second;
+  const backends::UseDevice use(*this);
+  const std::string cubin = read_or_compile(source, arch_, digest);
+  if (context_ == nullptr) return functions_[digest] = nullptr;
+  CUmodule module = nullptr;
+  CUfunction function = nullptr;
+  check(driver().cuModuleLoadData(&module, cubin.data()), "load a kernel");
+  check(driver().cuModuleGetFunction(&function, module, "run"), "find a kernel");
+  return functions_[digest] = function;
+}
+
+cublasLtHandle CudaDevice::cublaslt_handle() {
+  const std::lock_guard lock(handles_mutex_);
+  if (cublaslt_ != nullptr) return cublaslt_;
+  const backends::UseDevice use(*this);
+  if (const int status = cublaslt().cublasLtCreate(&cublaslt_); status != 0) {
+    base::fail("cuda", ErrorCode::Internal, "cuBLASLt does not start: status ", status);
+  }
+  return cublaslt_;
+}
+
+cudnnHandle CudaDevice::cudnn_handle() {
+  const std::lock_guard lock(handles_mutex_);
+  if (cudnn_ != nullptr) return cudnn_;
+  const backends::UseDevice use(*this);
+  if (const int status = cudnn().cudnnCreate(&cudnn_); status != 0) {
+    base::fail("cuda", ErrorCode::Internal, "cuDNN does not start: status ", status);
+  }
+  return cudnn_;
+}
+
+CudaDevice& cuda_device(std::string_view name) {
+  static std::mutex mutex;
+  static std::map<int, std::unique_ptr<CudaDevice>>& devices =
+      *new std::map<int, std::unique_ptr<CudaDevice>>;  // Never destroyed: the driver may be gone.
+  int ordinal = 0;
+  const std::string_view prefix = "cuda:";
+  if (name.starts_with(prefix)) {
+    const std::string_view digits = name.substr(prefix.size());
+    const auto [end, error] = std::from_chars(digits.begin(), digits.end(), ordinal);
+    if (error != std::errc{} || end != digits.end()) ordinal = -1;
+  } else if (name != "cuda" && !name.empty()) {
+    ordinal = -1;
+  }
+  int count = 0;
+  driver().cuDeviceGetCount(&count);
+  if (ordinal < 0 || ordinal >= count) {
+    base::fail("cuda", ErrorCode::InvalidArgument, "no device '", name,
+               "'; want cuda:0..cuda:", count - 1);
+  }
+  const std::lock_guard lock(mutex);
+  std::unique_ptr<CudaDevice>& device = devices[ordinal];
+  if (!device) device = std::make_unique<CudaDevice>(ordinal);
+  return *device;
+}
+
+}  // namespace regraft::cuda

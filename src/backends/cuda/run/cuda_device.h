@@ -1,0 +1,75 @@
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "backends/cuda/run/api/cublaslt.h"
+#include "backends/cuda/run/api/cudnn.h"
+#include "backends/cuda/run/api/driver.h"
+#include "backends/device.h"
+
+namespace regraft::cuda {
+
+using backends::Stream;
+
+inline CUstream as_stream(Stream stream) { return static_cast<CUstream>(stream); }
+inline CUdeviceptr as_pointer(const void* data) { return reinterpret_cast<CUdeviceptr>(data); }
+
+// One GPU: its primary context, which PyTorch uses too, and what is loaded into it. Lives until the
+// process ends. Thread-safe.
+class CudaDevice final : public backends::Device {
+ public:
+  explicit CudaDevice(int ordinal);
+  // A device that only compiles kernels, for `arch` ("sm_90"): needs no GPU and no driver. Its
+  // kernels do nothing.
+  explicit CudaDevice(std::string arch);
+
+  std::string_view name() const override { return name_; }
+  std::string facts() const override;
+  size_t memory_bytes() const override { return memory_bytes_; }
+  std::shared_ptr<std::byte> allocate(size_t bytes) override;
+  bool holds(const void* data) const override;
+  Stream work_stream() const override { return work_stream_; }
+  void copy(void* to, const void* from, size_t bytes, Stream stream) override;
+  void convert(const TensorView& from, const MutableTensorView& to, Stream stream) override;
+  std::vector<uint64_t> count_non_finite(const std::vector<TensorView>& tensors,
+                                         Stream stream) override;
+  void synchronise(Stream stream) override;
+  void synchronise_all() override;
+  std::shared_ptr<backends::Event> make_event() override;
+  bool is_recording(Stream stream) const override;
+  std::unique_ptr<backends::Recording> record(const std::function<void(Stream)>& enqueue) override;
+  void enter() const override;
+  void leave() const noexcept override;
+
+  int multiprocessors() const { return multiprocessors_; }
+  // "sm_90"
+  const std::string& arch() const { return arch_; }
+  // The function `run` of a source, compiled once for this device.
+  CUfunction function(const std::string& source);
+
+  // The library handles; cuBLASLt's may be used from several threads.
+  cublasLtHandle cublaslt_handle();
+  // cuDNN's belongs to one thread at a time: hold the lock from setting the stream to executing.
+  cudnnHandle cudnn_handle();
+  std::mutex& cudnn_mutex() { return cudnn_mutex_; }
+
+ private:
+  int ordinal_ = -1;
+  std::string name_, chip_, arch_;
+  size_t memory_bytes_ = 0;
+  int multiprocessors_ = 0;
+  CUcontext context_ = nullptr;
+  CUstream work_stream_ = nullptr, record_stream_ = nullptr;
+  std::mutex functions_mutex_, handles_mutex_, cudnn_mutex_, record_mutex_;
+  std::map<std::string, CUfunction, std::less<>> functions_;  // By digest of the source.
+  cublasLtHandle cublaslt_ = nullptr;
+  cudnnHandle cudnn_ = nullptr;
+};
+
+// The device of a name: "cuda" (the first), "cuda:1". Throws Error{"cuda", Unsupported,
+// InvalidArgument}.
+CudaDevice& cuda_device(std::string_view name);
+
+}  // namespace regraft::cuda

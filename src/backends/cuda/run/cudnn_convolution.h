@@ -1,0 +1,55 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backends/cuda/run/cuda_device.h"
+
+namespace regraft::cuda {
+
+// A tensor of a cuDNN graph: [N, C, spatial...] with its strides.
+struct CudnnTensor {
+  DType dtype = DType::F32;
+  Dims dims;
+  Dims strides;
+  size_t alignment = 16;
+};
+
+// A convolution, and what cuDNN may do to its result: y = relu?(conv(x, w) + z? + bias?).
+struct CudnnProblem {
+  CudnnTensor x, w, y;
+  bool transposed = false;  // The gradient of a convolution by its input.
+  Dims stride, padding, padding_end, dilation;
+  std::optional<CudnnTensor> z, bias;
+  bool relu = false;
+};
+
+// An execution plan: the first of cuDNN's heuristics that is deterministic, does not lower the
+// precision and exists. Immutable.
+class CudnnConvolution {
+ public:
+  // Nothing where cuDNN has no such plan.
+  static std::unique_ptr<CudnnConvolution> try_make(CudaDevice& device,
+                                                    const CudnnProblem& problem);
+  ~CudnnConvolution();
+  CudnnConvolution(const CudnnConvolution&) = delete;
+  CudnnConvolution& operator=(const CudnnConvolution&) = delete;
+
+  // z and bias are null where the problem has none.
+  void run(const void* x, const void* w, void* y, const void* z, const void* bias, void* workspace,
+           Stream stream) const;
+  size_t workspace_bytes() const { return workspace_bytes_; }
+  const std::string& tactic() const { return tactic_; }
+
+ private:
+  explicit CudnnConvolution(CudaDevice& device) : device_(device) {}
+  CudaDevice& device_;
+  std::vector<cudnnDescriptor> descriptors_;  // Kept as long as the plan.
+  cudnnDescriptor plan_ = nullptr;
+  size_t workspace_bytes_ = 0;
+  std::string tactic_;
+  friend class CudnnBuilder;
+};
+
+}  // namespace regraft::cuda

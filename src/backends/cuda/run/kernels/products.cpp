@@ -1,0 +1,234 @@
+#include <algorithm>
+
+#include "backends/cuda/run/epilogue.h"
+#include "backends/cuda/run/gemm.h"
+#include "backends/cuda/run/pointwise.h"
+
+namespace regraft::cuda {
+namespace {
+
+// A product of cuBLASLt and what its epilogue does not do.
+class GemmKernel final : public Kernel {
+ public:
+  GemmKernel(CudaDevice& device, const Product& product, Launch epilogue, bool has_epilogue)
+      : gemm_(device, product), epilogue_(std::move(epilogue)), has_epilogue_(has_epilogue) {}
+  void run(const KernelArguments& arguments) const override {
+    gemm_.run(arguments);
+    if (has_epilogue_) epilogue_.run(arguments);
+  }
+  size_t workspace_bytes() const override { return gemm_.workspace_bytes(); }
+  std::string tactic() const override {
+    return has_epilogue_ ? gemm_.tactic() + "+pointwise" : gemm_.tactic();
+  }
+
+ private:
+  Gemm gemm_;
+  Launch epilogue_;
+  bool has_epilogue_;
+};
+
+// The leading items that cuBLASLt does itself move into `product`; `operand` is the first of the
+// step's inputs that items take.
+size_t take_items(Product& product, const KernelRequest& request, const Epilogue& items,
+                  size_t& operand, const LaunchOperand& result) {
+  size_t taken = 0;
+  if (taken < items.size() && items[taken].name == "add" && operand < request.inputs.size()) {
+    const Operand& addend = request.inputs[operand];
+    if (addend.dims == request.outputs[0].dims && addend.strides == request.outputs[0].strides &&
+        addend.dtype == result.dtype) {
+      MatrixOperand of = product.result;
+      of.place = Place::input(operand);
+      of.alignment = addend.alignment;
+      product.addend = of;
+      ++operand;
+      ++taken;
+    }
+  }
+  if (taken < items.size() && items[taken].name == "relu") {
+    product.activation = Product::Activation::Relu;
+    ++taken;
+  } else if (taken < items.size() && items[taken].name == "gelu_tanh") {
+    product.activation = Product::Activation::GeluTanh;
+    ++taken;
+  }
+  return taken;
+}
+
+// The leading dims of a tensor as one, if its strides allow it.
+std::optional<LaunchOperand> as_matrix(LaunchOperand operand) {
+  if (operand.dims.empty()) return std::nullopt;
+  while (operand.dims.size() < 2) {
+    operand.dims.insert(operand.dims.begin(), 1);
+    operand.strides.insert(operand.strides.begin(), 0);
+  }
+  int64_t rows = 1, row = 0;
+  for (size_t d = operand.dims.size() - 1; d-- > 0;) {
+    if (operand.dims[d] == 1) continue;
+    if (rows == 1) {
+      row = operand.strides[d];
+    } else if (operand.strides[d] != row * rows) {
+      return std::nullopt;
+    }
+    rows *= operand.dims[d];
+  }
+  operand.dims = {rows, operand.dims.back()};
+  operand.strides = {row == 0 ? operand.dims[1] : row, operand.strides.back()};
+  return operand;
+}
+
+bool is_one_float(const KernelRequest& request, size_t count) {
+  const DType dtype = request.outputs[0].dtype;
+  if (!Gemm::supports(dtype)) return false;
+  for (size_t i = 0; i < count; ++i) {
+    if (is_present(request.inputs, i) && request.inputs[i].dtype != dtype) return false;
+  }
+  return true;
+}
+
+// Any dtypes and strides, one thread for each element.
+std::unique_ptr<Kernel> plain_product(CudaDevice& device, const KernelRequest& request,
+                                      LaunchOperand x, LaunchOperand y, int64_t depth,
+                                      int64_t x_step, int64_t y_step, bool has_bias,
+                                      size_t first_operand) {
+  if (is_complex(request.outputs[0].dtype)) unsupported(request, "complex numbers");
+  ElementSpec spec;
+  spec.source = "product";
+  spec.inputs = {std::move(x), std::move(y)};
+  if (has_bias) spec.inputs.push_back(broadcast_input(request, 2));
+  spec.outputs = {output_of(request, 0)};
+  spec.ints = {depth, x_step, y_step};
+  std::vector<Launch> launches;
+  launches.push_back(make_element(device, spec));
+  const Epilogue items = epilogue_of(request);
+  if (!items.empty()) {
+    launches.push_back(
+        make_epilogue(device, request, output_of(request, 0), std::nullopt, items, first_operand));
+  }
+  return std::make_unique<LaunchKernel>(std::move(launches), "product");
+}
+
+std::unique_ptr<Kernel> prepare_linear(CudaDevice& device, const KernelRequest& request) {
+  const Operand &x = request.inputs[0], &weight = request.inputs[1], &out = request.outputs[0];
+  if (is_empty(out)) return std::make_unique<NoKernel>();
+  const bool has_bias = is_present(request.inputs, 2);
+  const std::optional<LaunchOperand> rows = as_matrix(input_of(request, 0));
+  const std::optional<LaunchOperand> result = as_matrix(output_of(request, 0));
+  if (rows && result && is_one_float(request, 3) && x.dims.back() > 0 &&
+      (!has_bias || request.inputs[2].strides[0] == 1)) {
+    Product product;
+    product.x = matrix_of(*rows, 0);
+    LaunchOperand y = input_of(request, 1);
+    std::swap(y.dims[0], y.dims[1]);
+    std::swap(y.strides[0], y.strides[1]);
+    product.y = matrix_of(y, 0);
+    product.result = matrix_of(*result, 0);
+    if (has_bias) product.bias = input_of(request, 2);
+    const Epilogue items = epilogue_of(request);
+    size_t operand = 3;
+    const size_t taken = take_items(product, request, items, operand, *result);
+    const std::span<const EpilogueItem> rest(items.begin() + static_cast<std::ptrdiff_t>(taken),
+                                             items.end());
+    try {
+      Launch epilogue;
+      if (!rest.empty()) {
+        epilogue =
+            make_epilogue(device, request, output_of(request, 0), std::nullopt, rest, operand);
+      }
+      return std::make_unique<GemmKernel>(device, product, std::move(epilogue), !rest.empty());
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::Unsupported) throw;
+    }
+  }
+  LaunchOperand a = input_of(request, 0), b = input_of(request, 1);
+  a.dims = out.dims;
+  a.strides.back() = 0;
+  b.dims = out.dims;
+  b.strides.assign(out.dims.size(), 0);
+  b.strides.back() = weight.strides[0];
+  return plain_product(device, request, a, b, x.dims.back(), x.strides.back(), weight.strides[1],
+                       has_bias, 3);
+}
+
+// A vector as a matrix with one row or one column.
+LaunchOperand as_stack(LaunchOperand operand, bool vector_is_row) {
+  if (operand.dims.size() > 1) return operand;
+  operand.dims.insert(vector_is_row ? operand.dims.begin() : operand.dims.end(), 1);
+  operand.strides.insert(vector_is_row ? operand.strides.begin() : operand.strides.end(), 0);
+  return operand;
+}
+
+// With the batch dims of `batch`, to which its own broadcast.
+MatrixOperand broadcast_matrix(const LaunchOperand& operand, const Dims& batch) {
+  Operand lead;
+  lead.dims.assign(operand.dims.begin(), operand.dims.end() - 2);
+  lead.strides.assign(operand.strides.begin(), operand.strides.end() - 2);
+  MatrixOperand m = matrix_of(operand, operand.dims.size() - 2);
+  m.batch = broadcast_strides(lead, batch);
+  return m;
+}
+
+std::unique_ptr<Kernel> prepare_matmul(CudaDevice& device, const KernelRequest& request) {
+  const Operand& out = request.outputs[0];
+  if (is_empty(out)) return std::make_unique<NoKernel>();
+  const bool x_vector = request.inputs[0].dims.size() == 1;
+  const bool y_vector = request.inputs[1].dims.size() == 1;
+  LaunchOperand x = as_stack(input_of(request, 0), true), y = as_stack(input_of(request, 1), false);
+  LaunchOperand result = output_of(request, 0);
+  if (x_vector) {
+    result.dims.insert(result.dims.end() - (y_vector ? 0 : 1), 1);
+    result.strides.insert(result.strides.end() - (y_vector ? 0 : 1), 0);
+  }
+  if (y_vector) {
+    result.dims.push_back(1);
+    result.strides.push_back(0);
+  }
+  const Dims batch(result.dims.begin(), result.dims.end() - 2);
+  Product product;
+  product.x = broadcast_matrix(x, batch);
+  product.y = broadcast_matrix(y, batch);
+  product.result = matrix_of(result, batch.size());
+  if (product.result.rows == 1 && product.result.row == 0)
+    product.result.row = product.result.columns;
+  product.batch = batch;
+  const int64_t depth = product.x.columns;
+  if (is_one_float(request, 2) && depth > 0) {
+    const Epilogue items = epilogue_of(request);
+    size_t operand = 2;
+    const size_t taken = take_items(product, request, items, operand, result);
+    const std::span<const EpilogueItem> rest(items.begin() + static_cast<std::ptrdiff_t>(taken),
+                                             items.end());
+    try {
+      Launch epilogue;
+      if (!rest.empty()) {
+        epilogue =
+            make_epilogue(device, request, output_of(request, 0), std::nullopt, rest, operand);
+      }
+      return std::make_unique<GemmKernel>(device, product, std::move(epilogue), !rest.empty());
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::Unsupported) throw;
+    }
+  }
+  // Strides over the output's own dims.
+  LaunchOperand a = input_of(request, 0), b = input_of(request, 1);
+  a.dims = b.dims = out.dims;
+  a.strides = product.x.batch;
+  b.strides = product.y.batch;
+  if (!x_vector) {
+    a.strides.push_back(product.x.row);
+    b.strides.push_back(0);
+  }
+  if (!y_vector) {
+    a.strides.push_back(0);
+    b.strides.push_back(product.y.column);
+  }
+  return plain_product(device, request, a, b, depth, product.x.column, product.y.row, false, 2);
+}
+
+constexpr KernelDef kKernels[] = {{"linear", prepare_linear}, {"matmul", prepare_matmul}};
+
+}  // namespace
+
+extern const KernelFile k_kernels_products;
+const KernelFile k_kernels_products = kKernels;
+
+}  // namespace regraft::cuda

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "backends/run_backend.h"
+
+namespace regraft::cuda {
+
+// Packings of this backend are dense tensors whose dimensions lie in another order: "order:0,2,3,1"
+// names them outermost first.
+backends::Packing packing_of(const backends::Operand& operand, const std::vector<size_t>& order);
+// The strides of a packing, plain or not. Throws Error{Unsupported} for an id that is no order of
+// these dims and Error{Corrupt} when its bytes are others.
+Dims packed_strides(const backends::Packing& packing, const Dims& dims, DType dtype);
+// Output channels first, input channels last: what convolutions read.
+std::vector<size_t> channels_last(size_t rank);
+Dims strides_of(const Dims& dims, const std::vector<size_t>& order);
+
+}  // namespace regraft::cuda

@@ -1,0 +1,29 @@
+#include "backends/cuda/run/strided_copy.h"
+
+#include "backends/cuda/run/pointwise.h"
+
+namespace regraft::cuda {
+
+Launch make_copy(CudaDevice& device, const LaunchOperand& from, const LaunchOperand& to) {
+  if (from.dtype != to.dtype && (is_complex(from.dtype) || is_complex(to.dtype))) {
+    base::fail("backends", ErrorCode::Unsupported, "cuda: no conversion from ", name(from.dtype),
+               " to ", name(to.dtype));
+  }
+  return make_pointwise(device, {"-> i0", {from}, to, from.dtype == to.dtype});
+}
+
+StridedCopy::StridedCopy(CudaDevice& device, const Dims& dims, DType from, const Dims& from_strides,
+                         DType to, const Dims& to_strides) {
+  // Callers' memory may begin anywhere.
+  const auto alignment = [](DType dtype) { return item_size(dtype); };
+  launch_ = make_copy(device, {Place::input(0), from, dims, from_strides, alignment(from)},
+                      {Place::output(0), to, dims, to_strides, alignment(to)});
+}
+
+void StridedCopy::run(const void* from, void* to, Stream stream) const {
+  const void* inputs[] = {from};
+  void* outputs[] = {to};
+  launch_.run({inputs, outputs, nullptr, stream});
+}
+
+}  // namespace regraft::cuda

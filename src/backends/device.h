@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "regraft/tensor.h"
+
+namespace regraft::backends {
+
+// A queue of work on a device; null is the host, or a device's default stream.
+using Stream = void*;
+
+// A point in a stream's work. Recorded again, it stands for the new point. Thread-safe.
+class Event {
+ public:
+  virtual ~Event() = default;
+  virtual void record(Stream stream) = 0;
+  // Makes what is enqueued to `stream` from now on wait for the point.
+  virtual void order(Stream stream) const = 0;
+  // Blocks the calling thread until the point is reached.
+  virtual void wait() const = 0;
+};
+
+// Launches recorded once and repeated as a whole. Not thread-safe.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void launch(Stream stream) const = 0;
+};
+
+// The memory that the kernels of a backend work on, and the order of work on it. Every byte that a
+// kernel touches comes from its device. Thread-safe.
+class Device {
+ public:
+  virtual ~Device() = default;
+  // "cpu", "cuda:0".
+  virtual std::string_view name() const = 0;
+  // Kernels run when they are called and read any memory: streams and events mean nothing.
+  virtual bool is_host() const { return false; }
+  // What decides which kernels exist and how they calculate: chip, driver, libraries. Empty for the
+  // host, whose facts are plan::machine_facts().
+  virtual std::string facts() const { return ""; }
+  virtual size_t memory_bytes() const = 0;
+
+  // Aligned to at least 256 bytes, uninitialised, never null. Throws Error{OutOfMemory}.
+  virtual std::shared_ptr<std::byte> allocate(size_t bytes) = 0;
+  // Whether kernels can read the memory. Memory of another device: Error{Mismatch}.
+  virtual bool holds(const void* data) const = 0;
+
+  // A stream for work that no caller orders: building and replacing weights.
+  virtual Stream work_stream() const { return nullptr; }
+  // Copies between host and device in any direction, in the stream's order. Host memory must stay
+  // as it is until the stream has been synchronised.
+  virtual void copy(void* to, const void* from, size_t bytes, Stream stream) = 0;
+  // Copies elements of any strides and dtypes, both of this device, converting in one rounding.
+  virtual void convert(const TensorView& from, const MutableTensorView& to, Stream stream) = 0;
+  // NaN and infinite elements of each of some row-major tensors of this device; blocks.
+  virtual std::vector<uint64_t> count_non_finite(const std::vector<TensorView>& tensors,
+                                                 Stream stream) = 0;
+  // Blocks the calling thread until the stream's work is done; throws what went wrong in it.
+  virtual void synchronise(Stream stream) = 0;
+  // Of all streams.
+  virtual void synchronise_all() = 0;
+  virtual std::shared_ptr<Event> make_event() = 0;
+  // Whether somebody records what is enqueued to `stream`, to repeat it.
+  virtual bool is_recording(Stream) const { return false; }
+  // What `enqueue` enqueues to the stream that it is given; nothing runs yet. Null when the device
+  // cannot record.
+  virtual std::unique_ptr<Recording> record(const std::function<void(Stream)>& enqueue) = 0;
+
+  // Between the two, calls of the current thread are for this device. May be nested.
+  virtual void enter() const {}
+  virtual void leave() const noexcept {}
+};
+
+// The calling thread's work is for `device` while alive.
+class UseDevice {
+ public:
+  explicit UseDevice(const Device& device) : device_(device) { device_.enter(); }
+  ~UseDevice() { device_.leave(); }
+  UseDevice(const UseDevice&) = delete;
+  UseDevice& operator=(const UseDevice&) = delete;
+
+ private:
+  const Device& device_;
+};
+
+Device& host_device();
+
+}  // namespace regraft::backends

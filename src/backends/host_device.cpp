@@ -1,0 +1,54 @@
+#include <cstdlib>
+#include <cstring>
+
+#include "backends/device.h"
+#include "base/fail.h"
+#include "tensor/copy.h"
+
+namespace regraft::backends {
+namespace {
+
+class HostEvent final : public Event {
+ public:
+  void record(Stream) override {}
+  void order(Stream) const override {}
+  void wait() const override {}
+};
+
+class HostDevice final : public Device {
+ public:
+  std::string_view name() const override { return "cpu"; }
+  bool is_host() const override { return true; }
+  size_t memory_bytes() const override { return SIZE_MAX; }
+  std::shared_ptr<std::byte> allocate(size_t bytes) override {
+    constexpr size_t kAlignment = 256;
+    void* memory = std::aligned_alloc(kAlignment, (bytes + kAlignment) / kAlignment * kAlignment);
+    if (memory == nullptr) {
+      base::fail("backends", ErrorCode::OutOfMemory, "cannot allocate ", bytes, " bytes");
+    }
+    return {static_cast<std::byte*>(memory), std::free};
+  }
+  bool holds(const void*) const override { return true; }
+  void copy(void* to, const void* from, size_t bytes, Stream) override {
+    std::memcpy(to, from, bytes);
+  }
+  void convert(const TensorView& from, const MutableTensorView& to, Stream) override {
+    regraft::copy(from, to);
+  }
+  std::vector<uint64_t> count_non_finite(const std::vector<TensorView>&, Stream) override {
+    base::fail("backends", ErrorCode::Internal, "the host counts where it reads");
+  }
+  void synchronise(Stream) override {}
+  void synchronise_all() override {}
+  std::shared_ptr<Event> make_event() override { return std::make_shared<HostEvent>(); }
+  std::unique_ptr<Recording> record(const std::function<void(Stream)>&) override { return nullptr; }
+};
+
+}  // namespace
+
+Device& host_device() {
+  static HostDevice device;
+  return device;
+}
+
+}  // namespace regraft::backends

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "compilation/fusion/target.h"
+#include "ir/graph.h"
+
+namespace regraft::compilation {
+
+// Convolutions, linears and matmuls of the compute and shape programs become opaque nodes
+// "<backend>.<op>" with an attribute `epilogue` that takes over the activations,
+// residual additions and products which are the only readers of their results. Where
+// the target adds f32 biases, they are taken in f32 where a cast is all that made them something
+// else.
+void fuse_epilogues(ir::Graph& graph, const FusionTarget& target);
+
+}  // namespace regraft::compilation

@@ -1,0 +1,42 @@
+#include "refit/device_values.h"
+
+#include "tensor/copy.h"
+
+namespace regraft::refit {
+
+Tensor to_host(backends::Device& device, const TensorView& view) {
+  if (device.is_host() || view.count() == 0 || !device.holds(view.data)) {
+    return Tensor::copy_of(view);
+  }
+  const backends::Stream stream = device.work_stream();
+  Tensor out(view.dtype, view.dims);
+  TensorView from = view;
+  std::shared_ptr<std::byte> row_major;
+  if (!view.is_contiguous()) {
+    row_major = device.allocate(view.bytes());
+    device.convert(view, MutableTensorView(row_major.get(), view.dtype, view.dims), stream);
+    from = TensorView(row_major.get(), view.dtype, view.dims);
+  }
+  device.copy(out.mutable_view().mutable_data(), from.data, from.bytes(), stream);
+  device.synchronise(stream);
+  return out;
+}
+
+void to_device(backends::Device& device, const TensorView& from, const MutableTensorView& to,
+               std::vector<Tensor>& kept) {
+  if (from.count() == 0) return;
+  const backends::Stream stream = device.work_stream();
+  if (device.holds(from.data)) {
+    device.convert(from, to, stream);
+    return;
+  }
+  const void* data = from.data;
+  if (!from.is_contiguous() || from.dtype != to.dtype) {
+    kept.emplace_back(to.dtype, to.dims);
+    copy(from, kept.back().mutable_view());
+    data = kept.back().view().data;
+  }
+  device.copy(to.mutable_data(), data, to.bytes(), stream);
+}
+
+}  // namespace regraft::refit
