@@ -130,7 +130,8 @@ class Plan {
     prepared.inputs = {address(constant.source)};
     prepared.outputs = {memory.mutable_view().mutable_data()};
     auto kernel = backends::run_backend(plan_.backend)
-                      .prepare_packing(engine::operand_of(shaped_.buffers[constant.source]),
+                      .prepare_packing(backends::host_device(),
+                                       engine::operand_of(shaped_.buffers[constant.source]),
                                        operand.dtype, operand.packing);
     finish(std::move(prepared), std::move(kernel));
     return memory.view().data;

@@ -209,6 +209,8 @@ def weights_device(settings: CompilationSettings) -> torch.device | None:
     if settings.backend != "cuda" or not torch.cuda.is_available():
         return None
     device = torch.device(device_name(settings.backend, settings.device))
+    if (device.index or 0) >= torch.cuda.device_count():
+        return None  # The core says it in its own words.
     torch.cuda.synchronize(device)
     return device
 

@@ -72,11 +72,11 @@ def load(
     except IsADirectoryError:
         is_archive = False  # The core says it in its own words.
     if not is_archive:
-        return load_engine(name, retain, realised, adopt)
+        return load_engine(name, retain, realised, adopt, device)
     if realised:
         raise InvalidArgumentError("[engine] realised: want an engine file, have an archive")
     if is_module_file(name) or not _is_exported(name):
-        return load_module(name, retain=retain, adopt=adopt)
+        return load_module(name, retain=retain, adopt=adopt, device=device)
     held = held_tensor(torch.export.load(name))
     if held is None:
         raise UnsupportedError(f"[engine] {name}: a program that is not compiled; compile it")

@@ -4,6 +4,7 @@
 
 #include "regraft/compile.h"
 #include "support/conformance.h"
+#include "support/evaluator.h"
 
 namespace regraft::test {
 namespace {
@@ -18,6 +19,8 @@ class Engines : public testing::TestWithParam<std::tuple<std::string, std::strin
 
 TEST_P(Engines, MatchTheReference) {
   const auto& [backend, file] = GetParam();
+  const std::string problem = device_problem(backend);
+  if (!problem.empty()) GTEST_SKIP() << problem;
   const auto run = [&backend = backend](const PreparedCase& c) {
     return run_on_engine(backend, c);
   };

@@ -93,4 +93,13 @@ std::vector<Tensor> evaluate(const ir::Graph& graph, std::span<const TensorView>
   return outputs;
 }
 
+std::string device_problem(std::string_view backend) {
+  try {
+    backends::run_backend(backend).device("");
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 }  // namespace regraft::test

@@ -3,6 +3,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ir/graph.h"
@@ -19,5 +20,8 @@ std::vector<Tensor> evaluate(const ir::Graph& graph, std::span<const TensorView>
                              const SymbolValues& sizes,
                              const std::map<std::string, TensorView>& parameters = {},
                              ResultLayout layout = ResultLayout::RowMajor);
+
+// Why this machine cannot run the backend's engines, or the empty string.
+std::string device_problem(std::string_view backend);
 
 }  // namespace regraft::test

@@ -131,7 +131,9 @@ def is_module_file(file: str | IO[bytes]) -> bool:
         return False
 
 
-def load_module(path: str, *, retain: str = "auto", adopt: bool = False) -> Module:
+def load_module(
+    path: str, *, retain: str = "auto", adopt: bool = False, device: str | None = None
+) -> Module:
     """Loads a saved module; its plans are realised for this machine.
 
     Raises:
@@ -139,7 +141,7 @@ def load_module(path: str, *, retain: str = "auto", adopt: bool = False) -> Modu
         UnsupportedError: PyTorch segments use ops that are not registered here.
     """
     with open(path, "rb") as file:
-        return _load(file, path, engine_options(retain, adopt=adopt), path)
+        return _load(file, path, engine_options(retain, adopt=adopt, device=device), path)
 
 
 def module_from_bytes(data: bytes, *, retain: str = "auto") -> Module:

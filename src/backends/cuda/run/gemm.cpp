@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "backends/cuda/run/strided_copy.h"
-#include "base/hash.h"
 
 namespace regraft::cuda {
 namespace {
@@ -232,7 +231,17 @@ Gemm::~Gemm() {
 }
 
 std::string Gemm::tactic() const {
-  return base::cat("cublasLt:", std::hex, base::hash64(&algo_, sizeof algo_));
+  // cublasLtMatmulAlgoConfigAttributes_t, 0 to 8: algorithm, tile, split-K, reduction, swizzling,
+  // custom option, stages, inner shape, cluster shape; the last two have 16 bits.
+  std::string text = "cublasLt:";
+  for (int attribute = 0; attribute <= 8; ++attribute) {
+    uint32_t value = 0;
+    size_t written = 0;
+    cublaslt().cublasLtMatmulAlgoConfigGetAttribute(&algo_, attribute, &value,
+                                                    attribute < 7 ? 4 : 2, &written);
+    text += base::cat(attribute == 0 ? "" : ".", value);
+  }
+  return text;
 }
 
 void Gemm::run(const KernelArguments& arguments) const {

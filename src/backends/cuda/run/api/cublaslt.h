@@ -39,35 +39,37 @@ inline constexpr int kPreferWorkspaceBytes = 1, kPreferAlignmentA = 5, kPreferAl
 inline constexpr int kEpilogueDefault = 1, kEpilogueRelu = 2, kEpilogueBias = 4, kEpilogueGelu = 32;
 inline constexpr int kNoTranspose = 0, kTranspose = 1;
 
-#define REGRAFT_CUDA_CUBLASLT(X)                                                               \
-  X(cublasLtCreate, "cublasLtCreate", (cublasLtHandle * handle))                               \
-  X(cublasLtGetVersion, "cublasLtGetVersion", ())                                              \
-  X(cublasLtMatmulDescCreate, "cublasLtMatmulDescCreate",                                      \
-    (cublasLtMatmulDesc * desc, int compute_type, int scale_type))                             \
-  X(cublasLtMatmulDescDestroy, "cublasLtMatmulDescDestroy", (cublasLtMatmulDesc desc))         \
-  X(cublasLtMatmulDescSetAttribute, "cublasLtMatmulDescSetAttribute",                          \
-    (cublasLtMatmulDesc desc, int attribute, const void* value, size_t bytes))                 \
-  X(cublasLtMatrixLayoutCreate, "cublasLtMatrixLayoutCreate",                                  \
-    (cublasLtMatrixLayout * layout, int type, uint64_t rows, uint64_t columns, int64_t ld))    \
-  X(cublasLtMatrixLayoutDestroy, "cublasLtMatrixLayoutDestroy", (cublasLtMatrixLayout layout)) \
-  X(cublasLtMatrixLayoutSetAttribute, "cublasLtMatrixLayoutSetAttribute",                      \
-    (cublasLtMatrixLayout layout, int attribute, const void* value, size_t bytes))             \
-  X(cublasLtMatmulPreferenceCreate, "cublasLtMatmulPreferenceCreate",                          \
-    (cublasLtMatmulPreference * preference))                                                   \
-  X(cublasLtMatmulPreferenceDestroy, "cublasLtMatmulPreferenceDestroy",                        \
-    (cublasLtMatmulPreference preference))                                                     \
-  X(cublasLtMatmulPreferenceSetAttribute, "cublasLtMatmulPreferenceSetAttribute",              \
-    (cublasLtMatmulPreference preference, int attribute, const void* value, size_t bytes))     \
-  X(cublasLtMatmulAlgoGetHeuristic, "cublasLtMatmulAlgoGetHeuristic",                          \
-    (cublasLtHandle handle, cublasLtMatmulDesc desc, cublasLtMatrixLayout a,                   \
-     cublasLtMatrixLayout b, cublasLtMatrixLayout c, cublasLtMatrixLayout d,                   \
-     cublasLtMatmulPreference preference, int wanted, cublasLtMatmulHeuristicResult* results,  \
-     int* found))                                                                              \
-  X(cublasLtMatmul, "cublasLtMatmul",                                                          \
-    (cublasLtHandle handle, cublasLtMatmulDesc desc, const void* alpha, const void* a,         \
-     cublasLtMatrixLayout a_layout, const void* b, cublasLtMatrixLayout b_layout,              \
-     const void* beta, const void* c, cublasLtMatrixLayout c_layout, void* d,                  \
-     cublasLtMatrixLayout d_layout, const cublasLtMatmulAlgo* algo, void* workspace,           \
+#define REGRAFT_CUDA_CUBLASLT(X)                                                                 \
+  X(cublasLtCreate, "cublasLtCreate", (cublasLtHandle * handle))                                 \
+  X(cublasLtGetVersion, "cublasLtGetVersion", ())                                                \
+  X(cublasLtMatmulDescCreate, "cublasLtMatmulDescCreate",                                        \
+    (cublasLtMatmulDesc * desc, int compute_type, int scale_type))                               \
+  X(cublasLtMatmulDescDestroy, "cublasLtMatmulDescDestroy", (cublasLtMatmulDesc desc))           \
+  X(cublasLtMatmulDescSetAttribute, "cublasLtMatmulDescSetAttribute",                            \
+    (cublasLtMatmulDesc desc, int attribute, const void* value, size_t bytes))                   \
+  X(cublasLtMatrixLayoutCreate, "cublasLtMatrixLayoutCreate",                                    \
+    (cublasLtMatrixLayout * layout, int type, uint64_t rows, uint64_t columns, int64_t ld))      \
+  X(cublasLtMatrixLayoutDestroy, "cublasLtMatrixLayoutDestroy", (cublasLtMatrixLayout layout))   \
+  X(cublasLtMatrixLayoutSetAttribute, "cublasLtMatrixLayoutSetAttribute",                        \
+    (cublasLtMatrixLayout layout, int attribute, const void* value, size_t bytes))               \
+  X(cublasLtMatmulPreferenceCreate, "cublasLtMatmulPreferenceCreate",                            \
+    (cublasLtMatmulPreference * preference))                                                     \
+  X(cublasLtMatmulPreferenceDestroy, "cublasLtMatmulPreferenceDestroy",                          \
+    (cublasLtMatmulPreference preference))                                                       \
+  X(cublasLtMatmulPreferenceSetAttribute, "cublasLtMatmulPreferenceSetAttribute",                \
+    (cublasLtMatmulPreference preference, int attribute, const void* value, size_t bytes))       \
+  X(cublasLtMatmulAlgoGetHeuristic, "cublasLtMatmulAlgoGetHeuristic",                            \
+    (cublasLtHandle handle, cublasLtMatmulDesc desc, cublasLtMatrixLayout a,                     \
+     cublasLtMatrixLayout b, cublasLtMatrixLayout c, cublasLtMatrixLayout d,                     \
+     cublasLtMatmulPreference preference, int wanted, cublasLtMatmulHeuristicResult* results,    \
+     int* found))                                                                                \
+  X(cublasLtMatmulAlgoConfigGetAttribute, "cublasLtMatmulAlgoConfigGetAttribute",                \
+    (const cublasLtMatmulAlgo* algo, int attribute, void* value, size_t bytes, size_t* written)) \
+  X(cublasLtMatmul, "cublasLtMatmul",                                                            \
+    (cublasLtHandle handle, cublasLtMatmulDesc desc, const void* alpha, const void* a,           \
+     cublasLtMatrixLayout a_layout, const void* b, cublasLtMatrixLayout b_layout,                \
+     const void* beta, const void* c, cublasLtMatrixLayout c_layout, void* d,                    \
+     cublasLtMatrixLayout d_layout, const cublasLtMatmulAlgo* algo, void* workspace,             \
      size_t workspace_bytes, CUstream stream))
 
 struct CublasLt {

@@ -15,6 +15,9 @@ struct Problem {
         key(input_of(request, 1)),
         value(input_of(request, 2)),
         out(output_of(request, 0)) {
+    scale = request.attributes.is_none("scale")
+                ? 1 / std::sqrt(static_cast<double>(query.dims.back()))
+                : request.attributes.number("scale");
     const size_t rank = out.dims.size();
     batch.assign(out.dims.begin(), out.dims.end() - 2);
     queries = out.dims[rank - 2];
@@ -38,8 +41,10 @@ struct Problem {
     value = over(value, value_batch);
     if (grouped && (key_heads != batch.back() || value_heads != batch.back())) {
       const auto [few, many] = std::minmax(key_heads, value_heads);
-      if (few == 0 || many % few != 0 || batch.back() % many != 0) {
-        unsupported(request, "heads of key and value that do not divide each other");
+      if (many % few != 0) {
+        // No head dimension fits both: every head of the query gets its own copy.
+        copies = true;
+        return;
       }
       levels = {few, many / few, batch.back() / many};
       for (LaunchOperand* operand : {&query, &key, &value, &out})
@@ -47,14 +52,13 @@ struct Problem {
       batch.pop_back();
       batch.insert(batch.end(), levels.begin(), levels.end());
     }
-    scale = request.attributes.is_none("scale") ? 1 / std::sqrt(static_cast<double>(features))
-                                                : request.attributes.number("scale");
   }
 
   LaunchOperand query, key, value, out;  // Over batch, then their own matrix.
   Dims batch;
   int64_t queries = 0, keys = 0, features = 0;
   double scale = 1;
+  bool copies = false;
   // Where one head of key or value serves several of the query: the heads as three dimensions,
   // over each of which all operands walk evenly.
   Dims levels;
@@ -183,6 +187,49 @@ class Attention final : public Kernel {
   size_t workspace_ = 0;
 };
 
+// Attention over copies of key and value in the workspace, one head for each of the query.
+class RepeatedHeads final : public Kernel {
+ public:
+  RepeatedHeads(CudaDevice& device, const KernelRequest& request) {
+    KernelRequest repeated = request;
+    const size_t axis = request.outputs[0].dims.size() - 3;
+    const int64_t heads = request.outputs[0].dims[axis];
+    for (size_t i : {size_t{1}, size_t{2}}) {
+      Operand& operand = repeated.inputs[i];
+      ElementSpec spec;
+      spec.source = "remap";
+      spec.defines = "#define OP_repeat_interleave\n";
+      spec.inputs = {input_of(request, i)};
+      spec.ints = {static_cast<int64_t>(axis), heads / operand.dims[axis]};
+      operand.dims[axis] = heads;
+      operand.strides = contiguous_strides(operand.dims);
+      spec.outputs = {input_of(repeated, i)};
+      spec.outputs[0].place = Place::workspace(workspace_);
+      spec.moves = true;
+      places_[i - 1] = workspace_;
+      workspace_ += rounded(static_cast<size_t>(numel(operand.dims)) * item_size(operand.dtype));
+      copies_.push_back(make_element(device, spec));
+    }
+    attention_ = std::make_unique<Attention>(device, repeated);
+  }
+  void run(const KernelArguments& arguments) const override {
+    for (const Launch& copy : copies_)
+      copy.run(arguments);
+    auto* workspace = static_cast<std::byte*>(arguments.workspace);
+    std::vector<const void*> inputs(arguments.inputs.begin(), arguments.inputs.end());
+    inputs[1] = workspace + places_[0];
+    inputs[2] = workspace + places_[1];
+    attention_->run({inputs, arguments.outputs, workspace + workspace_, arguments.stream});
+  }
+  size_t workspace_bytes() const override { return workspace_ + attention_->workspace_bytes(); }
+  std::string tactic() const override { return attention_->tactic(); }
+
+ private:
+  std::vector<Launch> copies_;
+  size_t places_[2] = {0, 0}, workspace_ = 0;
+  std::unique_ptr<Attention> attention_;
+};
+
 std::unique_ptr<Kernel> prepare(CudaDevice& device, const KernelRequest& request) {
   const DType dtype = request.outputs[0].dtype;
   if (is_empty(request.outputs[0])) return std::make_unique<NoKernel>();
@@ -197,6 +244,7 @@ std::unique_ptr<Kernel> prepare(CudaDevice& device, const KernelRequest& request
     zeros.outputs = {output_of(request, 0)};
     return make_kernel(make_element(device, zeros), "zeros");
   }
+  if (Problem(request).copies) return std::make_unique<RepeatedHeads>(device, request);
   return std::make_unique<Attention>(device, request);
 }
 

@@ -1,0 +1,289 @@
+"""Engines on a GPU: models against PyTorch, laws, streams, errors. Skipped without a GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+import regraft
+import support
+from models import zoo
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+
+LAWS = ["tiny_resnet18", "tiny_mobilenet_v3_large", "tiny_bert", "tiny_gpt2", "tiny_llama"]
+PRECISIONS = ["f32", "bf16", "f16"]
+
+
+def _engine(name: str, precision: str = "f32", **options: object) -> regraft.Engine:
+    program = support.program(name, "raw")
+    return regraft.compile(program, backend="cuda", precision=precision, **options)
+
+
+def _inputs(name: str, batch: int = 3, sequence: int | None = None) -> tuple[torch.Tensor, ...]:
+    inputs = zoo.example_inputs(name, batch, seed=9, sequence=sequence)
+    return tuple(x.cuda() for x in inputs)
+
+
+def _run(engine: regraft.Engine, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(x.clone() for x in support.flat(engine(*inputs)))
+
+
+def _same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
+    return all(support.same_bits(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _state(name: str, seed: int) -> dict[str, torch.Tensor]:
+    model = support.model(name, seed)
+    tensors = dict(model.named_parameters(remove_duplicate=False))
+    tensors.update(model.named_buffers(remove_duplicate=False))
+    return {key: value.detach().cuda() for key, value in tensors.items()}
+
+
+def _check(name: str, precision: str) -> None:
+    engine = _engine(name, precision)
+    gate = "f32" if precision == "f32" else "bf16"
+    for batch, sequence in ((2, None), (3, 7)):
+        inputs = zoo.example_inputs(name, batch, seed=5, sequence=sequence)
+        on_device = tuple(x.cuda() for x in inputs)
+        want = support.truth_of(name, 0, batch, sequence)
+        # The first run is enqueued step by step, later ones are one recorded graph.
+        first = _run(engine, on_device)
+        for _ in range(3):
+            assert _same(first, _run(engine, on_device))
+        support.check_outputs(gate, [x.cpu() for x in first], want)
+    report = engine.refit(_state(name, 1))
+    assert report.updated
+    want = support.truth_of(name, 1, batch, sequence)
+    for _ in range(3):
+        have = [x.cpu() for x in support.flat(engine(*on_device))]
+        support.check_outputs(gate, have, want)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", zoo.names(tiny=True))
+def test_tiny_model(name: str, precision: str) -> None:
+    _check(name, precision)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", zoo.names(tiny=False))
+def test_published_size(name: str, precision: str) -> None:
+    _check(name, precision)
+
+
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_l1_there_and_back(name: str, precision: str) -> None:
+    engine = _engine(name, precision)
+    inputs = _inputs(name)
+    first = _run(engine, inputs)
+    constants = engine.constant_values()
+    engine.refit(_state(name, 1))
+    assert not _same(first, _run(engine, inputs))
+    engine.refit(support.model(name, 0))  # From host memory.
+    assert _same(first, _run(engine, inputs))
+    for key, value in engine.constant_values().items():
+        assert support.same_bits(value, constants[key]), key
+
+
+_BUILD = """
+import sys, torch, regraft
+from models import zoo
+name, precision, plan, out = sys.argv[1:]
+model, inputs = zoo.build(name, 1), zoo.example_inputs(name)
+program = zoo.export_model(model, inputs, "raw", zoo.dynamic_shapes(name))
+engine = regraft.compile(program, backend="cuda", precision=precision, realised=open(plan).read())
+inputs = [x.cuda() for x in zoo.example_inputs(name, 3, seed=9)]
+outputs = [x.cpu() for x in torch.utils._pytree.tree_leaves(engine(*inputs))]
+torch.save((outputs, engine.constant_values()), out)
+"""
+
+
+@pytest.mark.parametrize("name", ["tiny_resnet18", "tiny_bert"])
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_l1_refit_equals_build_in_another_process(
+    name: str, precision: str, tmp_path: Path
+) -> None:
+    engine = _engine(name, precision)
+    engine.refit(_state(name, 1))
+    (tmp_path / "plan").write_text(engine.realised_plan())
+    command = [sys.executable, "-c", _BUILD, name, precision, tmp_path / "plan", tmp_path / "out"]
+    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    subprocess.run(command, check=True, env=environment)
+    outputs, constants = torch.load(tmp_path / "out")
+    have = tuple(x.cpu() for x in _run(engine, _inputs(name)))
+    assert _same(have, tuple(outputs))
+    for key, value in engine.constant_values().items():
+        assert support.same_bits(value, constants[key]), key
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_l3_partial_refit_changes_what_depends_on_it(name: str) -> None:
+    engine, inputs = _engine(name), _inputs(name)
+    one = next(iter(engine.parameters())).spec.name
+    other = _state(name, 1)
+    report = engine.refit({one: other[one]}, partial=True)
+    assert 0 < len(report.updated) < len(report.updated) + report.untouched
+    mixed = {**_state(name, 0), one: other[one]}
+    fresh = _engine(name)
+    fresh.refit(mixed)
+    assert _same(_run(engine, inputs), _run(fresh, inputs))
+
+
+@pytest.mark.parametrize("name", ["tiny_resnet18", "tiny_llama"])
+def test_l4_a_failed_refit_leaves_the_old_weights(name: str) -> None:
+    engine, inputs = _engine(name), _inputs(name)
+    first = _run(engine, inputs)
+    state = _state(name, 1)
+    names = list(state)
+    state[names[0]] = state[names[0]].flatten()[:1].clone()
+    state["nobody"] = torch.zeros(2, device="cuda")
+    with pytest.raises(regraft.MismatchError) as caught:
+        engine.refit(state)
+    assert names[0] in str(caught.value)
+    assert "nobody" in str(caught.value)
+    assert _same(first, _run(engine, inputs))
+
+
+def test_l5_runs_see_one_generation() -> None:
+    name = "tiny_bert"
+    engine, inputs = _engine(name), _inputs(name)
+    states = [_state(name, seed) for seed in (0, 1)]
+    wanted = []
+    for state in states:
+        engine.refit(state)
+        wanted.append(_run(engine, inputs))
+    stop, wrong = threading.Event(), []
+
+    def serve() -> None:
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            while not stop.is_set():
+                have = _run(engine, inputs)
+                stream.synchronize()
+                if not any(_same(have, want) for want in wanted):
+                    wrong.append(have)
+
+    threads = [threading.Thread(target=serve) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for i in range(40):
+        engine.refit(states[i % 2], in_place=i % 5 == 4)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_l6_in_place_keeps_addresses(name: str) -> None:
+    engine, inputs = _engine(name), _inputs(name)
+    before = [constant.address for constant in engine.constants()]
+    engine.refit(_state(name, 1), in_place=True)
+    assert [constant.address for constant in engine.constants()] == before
+    fresh = _engine(name)
+    fresh.refit(_state(name, 1))
+    assert _same(_run(engine, inputs), _run(fresh, inputs))
+
+
+def test_a_recorded_graph_follows_refits_in_place() -> None:
+    name = "tiny_resnet18"
+    engine, inputs = _engine(name), _inputs(name)
+    first = _run(engine, inputs)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            engine(*inputs)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = support.flat(engine(*inputs))
+    graph.replay()
+    assert _same(first, tuple(x.clone() for x in outputs))
+    with pytest.raises(regraft.StateError, match="in_place"):
+        engine.refit(_state(name, 1))
+    engine.refit(_state(name, 1), in_place=True)
+    graph.replay()
+    fresh = _engine(name)
+    fresh.refit(_state(name, 1))
+    assert _same(_run(fresh, inputs), tuple(x.clone() for x in outputs))
+
+
+def test_files_rollback_and_forks(tmp_path: Path) -> None:
+    name = "tiny_mobilenet_v3_large"
+    engine, inputs = _engine(name), _inputs(name)
+    first = _run(engine, inputs)
+    engine.save(tmp_path / "e.rgf")
+    loaded = regraft.load(tmp_path / "e.rgf")
+    assert loaded.device == torch.device("cuda", 0)
+    assert _same(first, _run(loaded, inputs))
+    fork = engine.fork()
+    fork.refit(_state(name, 1))
+    assert _same(first, _run(engine, inputs))
+    second = _run(fork, inputs)
+    engine.refit(_state(name, 1))
+    assert _same(second, _run(engine, inputs))
+    engine.rollback()
+    assert _same(first, _run(engine, inputs))
+    engine.save(tmp_path / "i.rgf", immutable=True)
+    assert _same(first, _run(regraft.load(tmp_path / "i.rgf"), inputs))
+    values = engine.state_dict()
+    for key, value in _state(name, 0).items():
+        if key in values:
+            assert support.same_bits(values[key], value.cpu()), key
+
+
+def test_strided_and_changing_inputs() -> None:
+    name = "tiny_resnet18"
+    engine = _engine(name)
+    x = _inputs(name)[0]
+    want = _run(engine, (x,))
+    strided = x.contiguous(memory_format=torch.channels_last)
+    assert _same(want, _run(engine, (strided,)))
+    kept = []
+    for _ in range(20):  # Operands that lie elsewhere each time.
+        y = x.clone()
+        kept.append((y, engine(y)))
+    for y, outputs in kept:
+        assert y is not None
+        assert _same(want, support.flat(outputs))
+
+
+def test_what_does_not_fit_is_said() -> None:
+    name = "tiny_resnet18"
+    engine = _engine(name)
+    x = _inputs(name)[0]
+    with pytest.raises(regraft.MismatchError, match="want cuda:0, have cpu"):
+        engine(x.cpu())
+    with pytest.raises(regraft.MismatchError, match="f32"):
+        engine(x.double())
+    with pytest.raises(regraft.StateError, match="requires grad"):
+        engine(x.clone().requires_grad_())
+    with pytest.raises(regraft.InvalidArgumentError, match="cuda:99"):
+        _engine(name, device="cuda:99")
+
+
+def test_modules_on_the_device_are_compiled_where_they_are() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 4))
+    model = model.eval().cuda()
+    x = torch.randn(3, 8, device="cuda")
+    engine = regraft.compile(model, (x,), backend="cuda")
+    with torch.no_grad():
+        want = model(x)
+        assert support.relative_error(engine(x), want) < support.F32_TOLERANCE
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+        engine.refit(model)
+        assert support.relative_error(engine(x), model(x)) < support.F32_TOLERANCE
