@@ -27,7 +27,9 @@ foreach(folder IN LISTS test_folders)
     regraft_test_support DNNL::dnnl simdjson::simdjson ZLIB::ZLIB GTest::gmock_main)
   set_target_properties(test_${area} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   add_test(NAME ${area} COMMAND test_${area})
-  set_tests_properties(${area} PROPERTIES WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
+  set_tests_properties(${area} PROPERTIES WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}"
+    # Where PyTorch's wheels put the CUDA libraries.
+    ENVIRONMENT "REGRAFT_CUDA_PATH=${Python_SITELIB}")
 endforeach()
 
 # Programs that tests run: tests/tools/<name>.cpp -> tests/<name> of the build folder.

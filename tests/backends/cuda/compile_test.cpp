@@ -52,6 +52,7 @@ class Kernels : public testing::TestWithParam<std::string> {};
 
 // Dtypes differ in conversions only, which one wide and one narrow type go through.
 TEST_P(Kernels, Compile) {
+  ASSERT_NO_THROW(compiler_version()) << "tools/setup installs NVRTC with PyTorch";
   static CudaDevice device("sm_90");
   const char* all = std::getenv("REGRAFT_COMPILE_ALL");
   std::set<std::string> done;
