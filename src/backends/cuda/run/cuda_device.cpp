@@ -243,6 +243,14 @@ CUfunction CudaDevice::function(const std::string& source) {
   return functions_[digest] = function;
 }
 
+void CudaDevice::allow_shared(CUfunction function, unsigned bytes) {
+  constexpr unsigned kAlways = 48u << 10;
+  if (function == nullptr || bytes <= kAlways) return;
+  const backends::UseDevice use(*this);
+  check(driver().cuFuncSetAttribute(function, kMaxDynamicSharedBytes, static_cast<int>(bytes)),
+        "use shared memory");
+}
+
 cublasLtHandle CudaDevice::cublaslt_handle() {
   const std::lock_guard lock(handles_mutex_);
   if (cublaslt_ != nullptr) return cublaslt_;

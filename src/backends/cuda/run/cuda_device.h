@@ -49,6 +49,9 @@ class CudaDevice final : public backends::Device {
   // The function `run` of a source, compiled once for this device.
   CUfunction function(const std::string& source);
 
+  // Lets the function use this much shared memory in a launch.
+  void allow_shared(CUfunction function, unsigned bytes);
+
   // The library handles; cuBLASLt's may be used from several threads.
   cublasLtHandle cublaslt_handle();
   // cuDNN's belongs to one thread at a time: hold the lock from setting the stream to executing.

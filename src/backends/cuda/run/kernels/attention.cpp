@@ -1,5 +1,4 @@
-#include <algorithm>
-#include <cmath>
+#include "backends/cuda/run/attention.h"
 
 #include "backends/cuda/run/gemm.h"
 
@@ -7,98 +6,6 @@ namespace regraft::cuda {
 namespace {
 
 size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
-
-// query, key, value, mask -> [batch..., queries, features of value].
-struct Problem {
-  explicit Problem(const KernelRequest& request)
-      : query(input_of(request, 0)),
-        key(input_of(request, 1)),
-        value(input_of(request, 2)),
-        out(output_of(request, 0)) {
-    scale = request.attributes.is_none("scale")
-                ? 1 / std::sqrt(static_cast<double>(query.dims.back()))
-                : request.attributes.number("scale");
-    const size_t rank = out.dims.size();
-    batch.assign(out.dims.begin(), out.dims.end() - 2);
-    queries = out.dims[rank - 2];
-    keys = key.dims[key.dims.size() - 2];
-    features = query.dims.back();
-    const bool grouped = request.attributes.flag("enable_gqa") && !batch.empty();
-    const auto heads_of = [&](const LaunchOperand& operand) {
-      return grouped && operand.dims.size() == rank ? operand.dims[rank - 3]
-             : batch.empty()                        ? 1
-                                                    : batch.back();
-    };
-    const int64_t key_heads = heads_of(key), value_heads = heads_of(value);
-    query = over(query, batch);
-    out = over(out, batch);
-    Dims key_batch = batch, value_batch = batch;
-    if (grouped) {
-      key_batch.back() = key_heads;
-      value_batch.back() = value_heads;
-    }
-    key = over(key, key_batch);
-    value = over(value, value_batch);
-    if (grouped && (key_heads != batch.back() || value_heads != batch.back())) {
-      const auto [few, many] = std::minmax(key_heads, value_heads);
-      if (many % few != 0) {
-        // No head dimension fits both: every head of the query gets its own copy.
-        copies = true;
-        return;
-      }
-      levels = {few, many / few, batch.back() / many};
-      for (LaunchOperand* operand : {&query, &key, &value, &out})
-        split(*operand);
-      batch.pop_back();
-      batch.insert(batch.end(), levels.begin(), levels.end());
-    }
-  }
-
-  LaunchOperand query, key, value, out;  // Over batch, then their own matrix.
-  Dims batch;
-  int64_t queries = 0, keys = 0, features = 0;
-  double scale = 1;
-  bool copies = false;
-  // Where one head of key or value serves several of the query: the heads as three dimensions,
-  // over each of which all operands walk evenly.
-  Dims levels;
-
-  // Replaces the head dimension, third from the end, by the levels.
-  void split(LaunchOperand& operand) const {
-    const size_t at = operand.dims.size() - 3;
-    const int64_t heads = operand.dims[at], stride = operand.strides[at];
-    Dims strides(3, 0);
-    // How many of the operand's heads are left behind one step of a level.
-    int64_t own = heads;
-    for (size_t i = 0; i < 3; ++i) {
-      if (own <= 1 || own % levels[i] != 0) continue;
-      own /= levels[i];
-      strides[i] = stride * own;
-    }
-    operand.dims.erase(operand.dims.begin() + static_cast<std::ptrdiff_t>(at));
-    operand.strides.erase(operand.strides.begin() + static_cast<std::ptrdiff_t>(at));
-    operand.dims.insert(operand.dims.begin() + static_cast<std::ptrdiff_t>(at), levels.begin(),
-                        levels.end());
-    operand.strides.insert(operand.strides.begin() + static_cast<std::ptrdiff_t>(at),
-                           strides.begin(), strides.end());
-  }
-
- private:
-  // With strides over `lead` batch dims, to which its own broadcast.
-  static LaunchOperand over(LaunchOperand operand, const Dims& wanted) {
-    Operand lead;
-    lead.dims.assign(operand.dims.begin(), operand.dims.end() - 2);
-    lead.strides.assign(operand.strides.begin(), operand.strides.end() - 2);
-    Dims strides = broadcast_strides(lead, wanted);
-    const size_t rank = operand.dims.size();
-    Dims dims = wanted;
-    dims.insert(dims.end(), {operand.dims[rank - 2], operand.dims[rank - 1]});
-    strides.insert(strides.end(), {operand.strides[rank - 2], operand.strides[rank - 1]});
-    operand.dims = std::move(dims);
-    operand.strides = std::move(strides);
-    return operand;
-  }
-};
 
 LaunchOperand scratch(size_t& workspace, DType dtype, const Dims& batch, int64_t rows,
                       int64_t columns) {
@@ -116,7 +23,7 @@ LaunchOperand scratch(size_t& workspace, DType dtype, const Dims& batch, int64_t
 class Attention final : public Kernel {
  public:
   Attention(CudaDevice& device, const KernelRequest& request) {
-    const Problem problem(request);
+    const AttentionProblem problem(request);
     const size_t batch = problem.batch.size();
     const DType dtype = request.outputs[0].dtype;
     const DType wide = dtype == DType::F64 ? DType::F64 : DType::F32;
@@ -135,7 +42,7 @@ class Attention final : public Kernel {
     first.y = matrix_of(key, batch);
     first.result = matrix_of(scores, batch);
     first_ = std::make_unique<Gemm>(device, first, workspace_);
-    softmax_ = softmax(device, request, problem, scores, weights);
+    softmax_ = softmax(device, problem, scores, weights);
     Product second;
     second.batch = problem.batch;
     second.x = matrix_of(weights, batch);
@@ -156,28 +63,22 @@ class Attention final : public Kernel {
   }
 
  private:
-  static Launch softmax(CudaDevice& device, const KernelRequest& request, const Problem& problem,
+  static Launch softmax(CudaDevice& device, const AttentionProblem& problem,
                         const LaunchOperand& scores, const LaunchOperand& weights) {
     LineSpec spec;
     spec.source = "attention_softmax";
     spec.operands = {scores, weights};
     spec.reduced.assign(scores.dims.size(), false);
     spec.reduced.back() = true;
-    const bool has_mask = is_present(request.inputs, 3);
-    spec.defines = base::cat("#define HAS_MASK ", has_mask ? 1 : 0, "\n");
-    if (has_mask) {
-      LaunchOperand mask = input_of(request, 3);
-      spec.defines += base::cat("#define MASK_IS_BOOL ", mask.dtype == DType::Bool ? 1 : 0, "\n");
-      Dims dims = request.outputs[0].dims;
-      dims.back() = problem.keys;
-      mask.strides = broadcast_strides(request.inputs[3], dims);
-      mask.dims = dims;
-      if (!problem.levels.empty()) problem.split(mask);
-      spec.operands.push_back(std::move(mask));
+    spec.defines = base::cat("#define HAS_MASK ", problem.mask ? 1 : 0, "\n");
+    if (problem.mask) {
+      spec.defines +=
+          base::cat("#define MASK_IS_BOOL ", problem.mask->dtype == DType::Bool ? 1 : 0, "\n");
+      spec.operands.push_back(*problem.mask);
     }
     spec.caches = true;
     spec.cache_item = item_size(scores.dtype);
-    spec.ints = {request.attributes.flag("is_causal") ? 1 : 0, problem.queries};
+    spec.ints = {problem.causal ? 1 : 0, problem.queries};
     spec.numbers = {problem.scale};
     return make_line(device, spec);
   }
@@ -244,7 +145,11 @@ std::unique_ptr<Kernel> prepare(CudaDevice& device, const KernelRequest& request
     zeros.outputs = {output_of(request, 0)};
     return make_kernel(make_element(device, zeros), "zeros");
   }
-  if (Problem(request).copies) return std::make_unique<RepeatedHeads>(device, request);
+  const AttentionProblem problem(request);
+  if (problem.copies) return std::make_unique<RepeatedHeads>(device, request);
+  if (auto flash = try_make_flash(device, problem)) {
+    return make_kernel(std::move(*flash), "flash");
+  }
   return std::make_unique<Attention>(device, request);
 }
 

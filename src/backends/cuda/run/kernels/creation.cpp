@@ -10,7 +10,8 @@ struct Number {
 };
 
 Number number_of(const Attribute& attribute) {
-  if (const auto* flag = std::get_if<bool>(&attribute)) return {true, *flag ? 1 : 0, *flag ? 1.0 : 0.0};
+  if (const auto* flag = std::get_if<bool>(&attribute))
+    return {true, *flag ? 1 : 0, *flag ? 1.0 : 0.0};
   if (const auto* size = std::get_if<SymInt>(&attribute)) {
     return {true, size->value(), static_cast<double>(size->value())};
   }

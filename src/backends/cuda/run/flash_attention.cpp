@@ -1,0 +1,84 @@
+#include <algorithm>
+
+#include "backends/cuda/run/attention.h"
+#include "backends/cuda/run/compiler.h"
+
+namespace regraft::cuda {
+namespace {
+
+// Elements of 16 bytes: what a thread brings to shared memory at once.
+constexpr int64_t kVector = 8;
+
+bool is_readable(const LaunchOperand& operand) {
+  const size_t rank = operand.dims.size();
+  if (operand.alignment % 16 != 0) return false;
+  if (operand.dims[rank - 1] > 1 && operand.strides[rank - 1] != 1) return false;
+  for (size_t d = 0; d + 1 < rank; ++d) {
+    if (operand.dims[d] > 1 && operand.strides[d] % kVector != 0) return false;
+  }
+  return true;
+}
+
+int64_t row_of(const LaunchOperand& operand) { return operand.strides[operand.dims.size() - 2]; }
+
+}  // namespace
+
+std::optional<Launch> try_make_flash(CudaDevice& device, const AttentionProblem& problem) {
+  const DType dtype = problem.out.dtype;
+  const int64_t features = problem.features;
+  constexpr int64_t kMostFeatures = 256;
+  if ((dtype != DType::F16 && dtype != DType::BF16) || features % kVector != 0 ||
+      features > kMostFeatures || problem.out.dims.back() != features ||
+      problem.batch.size() > kMaxRank) {
+    return std::nullopt;
+  }
+  for (const LaunchOperand* operand :
+       {&problem.query, &problem.key, &problem.value, &problem.out}) {
+    if (!is_readable(*operand)) return std::nullopt;
+  }
+  const int64_t matrices = numel(problem.batch);
+  // Few queries: smaller blocks, so that more of the chip has one.
+  const int64_t warps =
+      matrices * ((problem.queries + 63) / 64) >= device.multiprocessors() ? 4 : 2;
+  const int64_t rows = warps * 16, width = (features + 15) / 16 * 16;
+  const int64_t tile = width > 128 ? 32 : 64;
+  const int64_t tiles = (problem.queries + rows - 1) / rows;
+  const DType mask_type = problem.mask ? problem.mask->dtype : DType::Bool;
+  std::string source(kernel_source("prelude"));
+  source += base::cat("typedef ", type_name(dtype), " E;\ntypedef ", type_name(mask_type),
+                      " MASK;\n#define IS_BF16 ", dtype == DType::BF16 ? 1 : 0, "\n#define WARPS ",
+                      warps, "\n#define TILE ", tile, "\n#define FEATURES ", features,
+                      "\n#define WIDTH ", width, "\n#define CAUSAL ", problem.causal ? 1 : 0,
+                      "\n#define HAS_MASK ", problem.mask ? 1 : 0, "\n#define MASK_IS_BOOL ",
+                      mask_type == DType::Bool ? 1 : 0, "\n");
+  source += kernel_source("flash_attention");
+
+  const LaunchOperand& mask = problem.mask ? *problem.mask : problem.query;
+  const LaunchOperand* operands[] = {&problem.query, &problem.key, &problem.value, &problem.out,
+                                     &mask};
+  Launch::Words words;
+  for (const LaunchOperand* operand : operands)
+    words.add(operand->place);
+  words.add(problem.queries);
+  words.add(problem.keys);
+  words.add(tiles);
+  for (const LaunchOperand* operand : operands)
+    words.add(row_of(*operand));
+  words.add(mask.strides.back());
+  const size_t rank = problem.batch.size();
+  words.add(static_cast<int64_t>(rank));
+  for (size_t d = 0; d < kMaxRank; ++d)
+    words.add(d < rank ? problem.batch[d] : int64_t{1});
+  for (const LaunchOperand* operand : operands) {
+    for (size_t d = 0; d < kMaxRank; ++d)
+      words.add(d < rank ? operand->strides[d] : int64_t{0});
+  }
+  words.add(problem.scale);
+  const auto shared = static_cast<unsigned>((rows + 4 * tile) * (width + 8) * 2);
+  const CUfunction function = device.function(source);
+  device.allow_shared(function, shared);
+  return Launch(function, std::move(words), static_cast<unsigned>(matrices * tiles),
+                static_cast<unsigned>(warps * 32), shared);
+}
+
+}  // namespace regraft::cuda
