@@ -62,18 +62,14 @@ class Engine:
         if self._call is None:
             if kwargs:
                 raise TypeError("this engine was compiled from a file; pass inputs by position")
-            outputs = self._run(list(args))
+            outputs = self.run_flat(list(args))
             return outputs[0] if len(outputs) == 1 else tuple(outputs)
-        return self._call.unflatten(self._run(self._call.flatten(args, kwargs)))
-
-    def _run(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        if self._on_device is not None:
-            return self._on_device.run(tensors)
-        outputs: Any = self._core.run(list(_inputs(tensors)))
-        return list(outputs)
+        return self._call.unflatten(self.run_flat(self._call.flatten(args, kwargs)))
 
     def run_flat(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         """Runs on flat inputs; errors as for a call."""
+        if self._on_device is not None:
+            return self._on_device.run(tensors)
         outputs: Any = self._core.run(_inputs(tensors))
         return list(outputs)
 
