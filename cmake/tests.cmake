@@ -18,6 +18,9 @@ foreach(source IN LISTS test_sources)
   list(APPEND test_folders "${folder}")
 endforeach()
 list(REMOVE_DUPLICATES test_folders)
+if(NOT REGRAFT_CUDA)
+  list(REMOVE_ITEM test_folders backends/cuda)
+endif()
 foreach(folder IN LISTS test_folders)
   string(REPLACE "/" "_" area "${folder}")
   file(GLOB sources CONFIGURE_DEPENDS "${tests_root}/${folder}/*.cpp")
@@ -28,8 +31,8 @@ foreach(folder IN LISTS test_folders)
   set_target_properties(test_${area} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   add_test(NAME ${area} COMMAND test_${area})
   set_tests_properties(${area} PROPERTIES WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}"
-    # Where PyTorch's wheels put the CUDA libraries.
-    ENVIRONMENT "REGRAFT_CUDA_PATH=${Python_SITELIB}")
+    # Where PyTorch's wheels put the CUDA libraries; kernels are compiled once for a build folder.
+    ENVIRONMENT "REGRAFT_CUDA_PATH=${Python_SITELIB};REGRAFT_CUDA_KERNEL_CACHE=${CMAKE_BINARY_DIR}/kernels")
 endforeach()
 
 # Programs that tests run: tests/tools/<name>.cpp -> tests/<name> of the build folder.
@@ -40,6 +43,21 @@ foreach(source IN LISTS test_tools)
   target_link_libraries(${name} PRIVATE regraft_test_support)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 endforeach()
+
+# The headers of the CUDA wheels, but for one that they lack and that declares nothing.
+if(TARGET test_backends_cuda)
+  set(macros "")
+  foreach(name IN ITEMS __device_builtin__ __cudart_builtin__ CUDARTAPI __host__ __device__
+          __device_builtin_texture_type__ __device_builtin_surface_type__ __CUDA_HOSTDEVICE__)
+    string(APPEND macros "#define ${name}\n")
+  endforeach()
+  string(APPEND macros "#define __align__(n) __attribute__((aligned(n)))\n"
+                       "#define __builtin_align__(n) __align__(n)\n"
+                       "#define __forceinline__ inline\n#define __noinline__\n")
+  file(CONFIGURE OUTPUT "${gen}/cuda/crt/host_defines.h" CONTENT "${macros}")
+  target_include_directories(test_backends_cuda SYSTEM PRIVATE "${gen}/cuda"
+    "${Python_SITELIB}/nvidia/cu13/include" "${Python_SITELIB}/nvidia/cudnn/include")
+endif()
 
 # Its tests run the command line.
 if(TARGET test_cli)
