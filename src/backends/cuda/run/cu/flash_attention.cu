@@ -1,7 +1,7 @@
 // Attention without a matrix of scores in memory: a block keeps WARPS * 16 queries, walks over the
-// keys in tiles of TILE, and rescales its sums where the greatest score grows (Dao, "FlashAttention-2",
-// arXiv 2307.08691). E is f16 or bf16; FEATURES (a multiple of 8) is padded to WIDTH (of 16) with
-// zeros. Sums and softmax are in float.
+// keys in tiles of TILE, and rescales its sums where the greatest score grows (Dao,
+// "FlashAttention-2", arXiv 2307.08691). E is f16 or bf16; FEATURES (a multiple of 8) is padded to
+// WIDTH (of 16) with zeros. Sums and softmax are in float.
 #define ROWS (WARPS * 16)
 #define THREADS (WARPS * 32)
 #define PITCH (WIDTH + 8)  // Rows of shared memory are shifted by one bank group.
@@ -27,7 +27,10 @@ __device__ inline void fetch(E* to, const E* from, bool inside) {
                "l"(from), "r"(bytes));
 }
 __device__ inline void commit() { asm volatile("cp.async.commit_group;\n"); }
-template <int N> __device__ inline void wait() { asm volatile("cp.async.wait_group %0;\n" ::"n"(N)); }
+template <int N>
+__device__ inline void wait() {
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(N));
+}
 
 __device__ inline void load_matrices(u32* r, const E* p) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
@@ -70,8 +73,8 @@ __device__ inline void fetch_tile(E* to, const E* from, i64 row_stride, i64 firs
 extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant__ Args a) {
   extern __shared__ __align__(16) unsigned char memory[];
   E* queries = (E*)memory;
-  E* keys = queries + ROWS * PITCH;         // Two tiles.
-  E* values = keys + 2 * TILE * PITCH;      // Two tiles.
+  E* keys = queries + ROWS * PITCH;     // Two tiles.
+  E* values = keys + 2 * TILE * PITCH;  // Two tiles.
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   i64 offsets[5] = {0, 0, 0, 0, 0};
   i64 rest = blockIdx.x / a.tiles;
@@ -132,8 +135,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant_
 #pragma unroll
       for (int i = 0; i < WIDTH / 16; ++i) {
         u32 b[4];
-        load_matrices(b, k_tile + (n * 16 + lane % 8 + lane / 16 * 8) * PITCH + i * 16 +
-                             lane / 8 % 2 * 8);
+        load_matrices(
+            b, k_tile + (n * 16 + lane % 8 + lane / 16 * 8) * PITCH + i * 16 + lane / 8 % 2 * 8);
         multiply(low, q[i], b[0], b[1]);
         multiply(high, q[i], b[2], b[3]);
       }

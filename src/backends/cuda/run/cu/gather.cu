@@ -55,12 +55,22 @@ __device__ void element(const Args& a, i64 i) {
       continue;
     }
     switch (reduction) {
-      case 0: value = next; break;
-      case 1: case 3: value = value + next; break;
-      case 2: value = value * next; break;
+      case 0:
+        value = next;
+        break;
+      case 1:
+      case 3:
+        value = value + next;
+        break;
+      case 2:
+        value = value * next;
+        break;
       default:
         if (value != value) break;
-        if (next != next) { value = next; break; }
+        if (next != next) {
+          value = next;
+          break;
+        }
         value = (value < next) == (reduction == 4) ? next : value;
     }
   }

@@ -49,7 +49,8 @@ __device__ void element(const Args& a, i64 i) {
     for (int d = 0; d < (int)x.rank && is_mine; ++d) {
       if (a.ints[d] < 0) continue;
       const View& index = a.in[2 + a.ints[d]];
-      is_mine = wrapped(index_at(a.ints[d], index, offset_at(index, position)), x.dims[d]) == mine[d];
+      is_mine =
+          wrapped(index_at(a.ints[d], index, offset_at(index, position)), x.dims[d]) == mine[d];
     }
     if (!is_mine) continue;
     const T0 next = at<T0>(values, offset_at(values, position));

@@ -11,17 +11,20 @@ struct Args {
 };
 
 // Where element `i` of a line lies.
-template <typename V> __device__ inline i64 along(const V& line, i64 i) {
+template <typename V>
+__device__ inline i64 along(const V& line, i64 i) {
   return line.rank == 1 ? i * line.strides[0] : offset_of(i, line);
 }
 
 // Combines one value per thread, always in the same order; every thread gets the result.
-template <typename C, typename F> __device__ C combine(C mine, C* shared, F f) {
+template <typename C, typename F>
+__device__ C combine(C mine, C* shared, F f) {
   __syncthreads();
   shared[threadIdx.x] = mine;
   for (u32 half = blockDim.x / 2; half > 0; half /= 2) {
     __syncthreads();
-    if (threadIdx.x < half) shared[threadIdx.x] = f(shared[threadIdx.x], shared[threadIdx.x + half]);
+    if (threadIdx.x < half)
+      shared[threadIdx.x] = f(shared[threadIdx.x], shared[threadIdx.x + half]);
   }
   __syncthreads();
   return shared[0];

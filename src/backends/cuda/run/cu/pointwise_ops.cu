@@ -1,25 +1,51 @@
 // The instructions of pointwise programs. Values are bool, i64, float or double.
-template <typename T> struct RankOf { static const int value = 2; };
-template <> struct RankOf<bool> { static const int value = 0; };
-template <> struct RankOf<i64> { static const int value = 1; };
-template <> struct RankOf<double> { static const int value = 3; };
-template <int R> struct OfRank { typedef bool type; };
-template <> struct OfRank<1> { typedef i64 type; };
-template <> struct OfRank<2> { typedef float type; };
-template <> struct OfRank<3> { typedef double type; };
+template <typename T>
+struct RankOf {
+  static const int value = 2;
+};
+template <>
+struct RankOf<bool> {
+  static const int value = 0;
+};
+template <>
+struct RankOf<i64> {
+  static const int value = 1;
+};
+template <>
+struct RankOf<double> {
+  static const int value = 3;
+};
+template <int R>
+struct OfRank {
+  typedef bool type;
+};
+template <>
+struct OfRank<1> {
+  typedef i64 type;
+};
+template <>
+struct OfRank<2> {
+  typedef float type;
+};
+template <>
+struct OfRank<3> {
+  typedef double type;
+};
 // The widest of the operands' types, at least that of rank `Least`.
-template <int Least, typename A, typename B = bool> struct Wide {
+template <int Least, typename A, typename B = bool>
+struct Wide {
   static const int a = RankOf<A>::value, b = RankOf<B>::value, ab = a > b ? a : b;
   typedef typename OfRank<(ab > Least ? ab : Least)>::type type;
 };
 #define INTEGRAL(A, B) typename Wide<1, A, B>::type
 #define REAL_OF(A, B) typename Wide<2, A, B>::type
 
-#define UNARY_REAL(name, expression)                               \
-  template <typename T> __device__ inline REAL_OF(T, bool) op_##name(T value) { \
-    typedef REAL_OF(T, bool) C;                                    \
-    const C x = (C)value;                                          \
-    return expression;                                             \
+#define UNARY_REAL(name, expression)                      \
+  template <typename T>                                   \
+  __device__ inline REAL_OF(T, bool) op_##name(T value) { \
+    typedef REAL_OF(T, bool) C;                           \
+    const C x = (C)value;                                 \
+    return expression;                                    \
   }
 UNARY_REAL(exp, exp(x))
 UNARY_REAL(expm1, expm1(x))
@@ -47,31 +73,32 @@ UNARY_REAL(sigmoid, C(1) / (C(1) + exp(-x)))
 UNARY_REAL(silu, x / (C(1) + exp(-x)))
 // erfc keeps the digits of large negative arguments.
 UNARY_REAL(gelu, C(0.5) * x * erfc(-x * C(0.70710678118654752440)))
-UNARY_REAL(gelu_tanh, C(0.5) * x *
-                          (C(1) + tanh(C(0.79788456080286535588) * (x + C(0.044715) * x * x * x))))
+UNARY_REAL(gelu_tanh,
+           C(0.5) * x * (C(1) + tanh(C(0.79788456080286535588) * (x + C(0.044715) * x * x * x))))
 UNARY_REAL(hardswish, x* fmin(fmax(x + C(3), C(0)), C(6)) / C(6))
 UNARY_REAL(hardsigmoid, x != x ? x : fmin(fmax(x + C(3), C(0)), C(6)) / C(6))
 UNARY_REAL(mish, x* tanh(log1p(exp(x))))
 UNARY_REAL(softplus, x > C(20) ? x : log1p(exp(x)))
 #undef UNARY_REAL
 
-#define UNARY_ANY(name, expression)                                                  \
-  template <typename T> __device__ inline INTEGRAL(T, bool) op_##name(T value) {     \
-    typedef INTEGRAL(T, bool) C;                                                     \
-    const C x = (C)value;                                                            \
-    return expression;                                                               \
+#define UNARY_ANY(name, expression)                        \
+  template <typename T>                                    \
+  __device__ inline INTEGRAL(T, bool) op_##name(T value) { \
+    typedef INTEGRAL(T, bool) C;                           \
+    const C x = (C)value;                                  \
+    return expression;                                     \
   }
 UNARY_ANY(neg, -x)
 UNARY_ANY(abs, x < C(0) ? -x : x == C(0) ? C(0) : x)
-UNARY_ANY(square, x * x)
+UNARY_ANY(square, x* x)
 UNARY_ANY(sign, C((x > C(0)) - (x < C(0))))
 UNARY_ANY(relu, x < C(0) ? C(0) : x)
 #undef UNARY_ANY
 
-#define ROUNDING(name, function)                                        \
-  __device__ inline bool op_##name(bool x) { return x; }                \
-  __device__ inline i64 op_##name(i64 x) { return x; }                  \
-  __device__ inline float op_##name(float x) { return function(x); }    \
+#define ROUNDING(name, function)                                     \
+  __device__ inline bool op_##name(bool x) { return x; }             \
+  __device__ inline i64 op_##name(i64 x) { return x; }               \
+  __device__ inline float op_##name(float x) { return function(x); } \
   __device__ inline double op_##name(double x) { return function(x); }
 ROUNDING(floor, floor)
 ROUNDING(ceil, ceil)
@@ -79,26 +106,32 @@ ROUNDING(round, rint)
 ROUNDING(trunc, trunc)
 #undef ROUNDING
 
-template <typename A, typename B> __device__ inline INTEGRAL(A, B) op_add(A x, B y) {
+template <typename A, typename B>
+__device__ inline INTEGRAL(A, B) op_add(A x, B y) {
   return (INTEGRAL(A, B))x + (INTEGRAL(A, B))y;
 }
-template <typename A, typename B> __device__ inline INTEGRAL(A, B) op_sub(A x, B y) {
+template <typename A, typename B>
+__device__ inline INTEGRAL(A, B) op_sub(A x, B y) {
   return (INTEGRAL(A, B))x - (INTEGRAL(A, B))y;
 }
-template <typename A, typename B> __device__ inline INTEGRAL(A, B) op_mul(A x, B y) {
+template <typename A, typename B>
+__device__ inline INTEGRAL(A, B) op_mul(A x, B y) {
   return (INTEGRAL(A, B))x * (INTEGRAL(A, B))y;
 }
-template <typename A, typename B> __device__ inline REAL_OF(A, B) op_div(A x, B y) {
+template <typename A, typename B>
+__device__ inline REAL_OF(A, B) op_div(A x, B y) {
   return (REAL_OF(A, B))x / (REAL_OF(A, B))y;
 }
-template <typename A, typename B> __device__ inline REAL_OF(A, B) op_atan2(A x, B y) {
+template <typename A, typename B>
+__device__ inline REAL_OF(A, B) op_atan2(A x, B y) {
   return atan2((REAL_OF(A, B))x, (REAL_OF(A, B))y);
 }
 
 // INT64_MIN / -1 wraps to itself; division by zero gives zero.
 __device__ inline i64 quotient(i64 x, i64 y) { return y == 0 ? 0 : y == -1 ? -x : x / y; }
 __device__ inline i64 rest(i64 x, i64 y) { return y == 0 || y == -1 ? 0 : x % y; }
-template <typename C> struct Division {
+template <typename C>
+struct Division {
   __device__ static C truncated(C x, C y) { return trunc(x / y); }
   // As Python's //: the largest whole number whose product with y does not pass x.
   __device__ static C floored(C x, C y) {
@@ -117,7 +150,8 @@ template <typename C> struct Division {
   }
   __device__ static C power(C x, C y) { return pow(x, y); }
 };
-template <> struct Division<i64> {
+template <>
+struct Division<i64> {
   __device__ static i64 truncated(i64 x, i64 y) { return quotient(x, y); }
   __device__ static i64 floored(i64 x, i64 y) {
     const i64 q = quotient(x, y);
@@ -137,9 +171,10 @@ template <> struct Division<i64> {
     return result;
   }
 };
-#define DIVISION(name, function)                                                            \
-  template <typename A, typename B> __device__ inline INTEGRAL(A, B) op_##name(A x, B y) { \
-    return Division<INTEGRAL(A, B)>::function((INTEGRAL(A, B))x, (INTEGRAL(A, B))y);       \
+#define DIVISION(name, function)                                                     \
+  template <typename A, typename B>                                                  \
+  __device__ inline INTEGRAL(A, B) op_##name(A x, B y) {                             \
+    return Division<INTEGRAL(A, B)>::function((INTEGRAL(A, B))x, (INTEGRAL(A, B))y); \
   }
 DIVISION(div_trunc, truncated)
 DIVISION(div_floor, floored)
@@ -148,11 +183,12 @@ DIVISION(remainder, remainder_of)
 DIVISION(pow, power)
 #undef DIVISION
 
-#define BINARY_SAME(name, result, expression)                                            \
-  template <typename A, typename B> __device__ inline result op_##name(A a, B b) {       \
-    typedef typename Wide<0, A, B>::type C;                                              \
-    const C x = (C)a, y = (C)b;                                                          \
-    return expression;                                                                   \
+#define BINARY_SAME(name, result, expression)    \
+  template <typename A, typename B>              \
+  __device__ inline result op_##name(A a, B b) { \
+    typedef typename Wide<0, A, B>::type C;      \
+    const C x = (C)a, y = (C)b;                  \
+    return expression;                           \
   }
 #define WIDEST typename Wide<0, A, B>::type
 BINARY_SAME(minimum, WIDEST, x != x || x < y ? x : y)
@@ -181,22 +217,34 @@ __device__ inline i64 op_bitwise_or(bool x, i64 y) { return x | y; }
 __device__ inline i64 op_bitwise_xor(bool x, i64 y) { return x ^ y; }
 __device__ inline bool op_bitwise_not(bool x) { return !x; }
 __device__ inline i64 op_bitwise_not(i64 x) { return ~x; }
-template <typename T> __device__ inline bool op_logical_not(T x) { return x == T(0); }
-template <typename T> __device__ inline bool op_isnan(T x) { return x != x; }
-template <typename T> __device__ inline bool op_isinf(T x) { return false; }
+template <typename T>
+__device__ inline bool op_logical_not(T x) {
+  return x == T(0);
+}
+template <typename T>
+__device__ inline bool op_isnan(T x) {
+  return x != x;
+}
+template <typename T>
+__device__ inline bool op_isinf(T x) {
+  return false;
+}
 __device__ inline bool op_isinf(float x) { return x - x != 0.f && x == x; }
 __device__ inline bool op_isinf(double x) { return x - x != 0. && x == x; }
 
-template <typename A, typename B> __device__ inline REAL_OF(A, B) op_leaky_relu(A x, B slope) {
+template <typename A, typename B>
+__device__ inline REAL_OF(A, B) op_leaky_relu(A x, B slope) {
   typedef REAL_OF(A, B) C;
   return x > A(0) ? (C)x : (C)x * (C)slope;
 }
-template <typename A, typename B> __device__ inline REAL_OF(A, B) op_elu(A x, B alpha) {
+template <typename A, typename B>
+__device__ inline REAL_OF(A, B) op_elu(A x, B alpha) {
   typedef REAL_OF(A, B) C;
   return (C)x <= C(0) ? (C)alpha * expm1((C)x) : (C)x;
 }
 template <typename A, typename B, typename D>
-__device__ inline auto op_clamp(A x, B low, D high) -> decltype(op_minimum(op_maximum(x, low), high)) {
+__device__ inline auto op_clamp(A x, B low, D high)
+    -> decltype(op_minimum(op_maximum(x, low), high)) {
   return op_minimum(op_maximum(x, low), high);
 }
 template <typename T, typename A, typename B>
@@ -204,14 +252,38 @@ __device__ inline typename Wide<0, A, B>::type op_where(T condition, A x, B y) {
   typedef typename Wide<0, A, B>::type C;
   return condition != T(0) ? (C)x : (C)y;
 }
-template <typename T> __device__ inline float op_cast_f32(T x) { return (float)x; }
-template <typename T> __device__ inline double op_cast_f64(T x) { return (double)x; }
-template <typename T> __device__ inline i64 op_cast_i64(T x) { return (i64)x; }
-template <typename T> __device__ inline i64 op_cast_i32(T x) { return (i32)(i64)x; }
-template <typename T> __device__ inline i64 op_cast_i16(T x) { return (i16)(i64)x; }
-template <typename T> __device__ inline i64 op_cast_i8(T x) { return (i8)(i64)x; }
-template <typename T> __device__ inline i64 op_cast_u8(T x) { return (u8)(i64)x; }
-template <typename T> __device__ inline bool op_cast_bool(T x) { return x != T(0); }
+template <typename T>
+__device__ inline float op_cast_f32(T x) {
+  return (float)x;
+}
+template <typename T>
+__device__ inline double op_cast_f64(T x) {
+  return (double)x;
+}
+template <typename T>
+__device__ inline i64 op_cast_i64(T x) {
+  return (i64)x;
+}
+template <typename T>
+__device__ inline i64 op_cast_i32(T x) {
+  return (i32)(i64)x;
+}
+template <typename T>
+__device__ inline i64 op_cast_i16(T x) {
+  return (i16)(i64)x;
+}
+template <typename T>
+__device__ inline i64 op_cast_i8(T x) {
+  return (i8)(i64)x;
+}
+template <typename T>
+__device__ inline i64 op_cast_u8(T x) {
+  return (u8)(i64)x;
+}
+template <typename T>
+__device__ inline bool op_cast_bool(T x) {
+  return x != T(0);
+}
 
 // The value of an element in a program.
 __device__ inline bool value_of(bool x) { return x; }
@@ -230,5 +302,8 @@ __device__ inline raw4 value_of(raw4 x) { return x; }
 __device__ inline raw8 value_of(raw8 x) { return x; }
 __device__ inline raw16 value_of(raw16 x) { return x; }
 
-template <typename T, int N> struct alignas(sizeof(T) * N) Pack { T items[N]; };
+template <typename T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T items[N];
+};
 #define to_element(x) (to<TO>(x))

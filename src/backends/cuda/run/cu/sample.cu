@@ -1,6 +1,12 @@
 // Interpolation: what an output reads along one axis is up to four positions and their weights.
-template <typename T> struct RealOf { typedef T type; };
-template <> struct RealOf<i64> { typedef float type; };
+template <typename T>
+struct RealOf {
+  typedef T type;
+};
+template <>
+struct RealOf<i64> {
+  typedef float type;
+};
 typedef typename RealOf<typename ComputeOf<T0>::type>::type C;
 typedef C R;  // Positions: near a pixel's edge their rounding decides which pixel is read.
 
@@ -162,8 +168,8 @@ __device__ void element(const Args& a, i64 i) {
   Sample along[3];
   for (int d = 0; d < 3; ++d) {
     const bool is_spatial = d + a.ints[2] >= 3;
-    along[d] = sample(position[2 + d], x.dims[2 + d], out.dims[2 + d], a.numbers[d],
-                      a.ints[1] != 0, is_spatial ? a.ints[0] : 0);
+    along[d] = sample(position[2 + d], x.dims[2 + d], out.dims[2 + d], a.numbers[d], a.ints[1] != 0,
+                      is_spatial ? a.ints[0] : 0);
   }
   const i64 plane = position[0] * x.strides[0] + position[1] * x.strides[1];
   store<O0, C>(out, offset_at(out, position), blend(x, plane, along));

@@ -35,8 +35,8 @@ __device__ void element(const Args& a, i64 i) {
     const i64 begin = position[2 + d] * stride[d] - padding[d];
     box.end[d] = smaller(begin + (kernel[d] - 1) * dilation[d] + 1, x.dims[2 + d]);
     box.step[d] = dilation[d];
-    box.begin[d] = begin < 0 ? begin + (-begin + dilation[d] - 1) / dilation[d] * dilation[d]
-                             : begin;
+    box.begin[d] =
+        begin < 0 ? begin + (-begin + dilation[d] - 1) / dilation[d] * dilation[d] : begin;
   }
 #endif
   bool any = false;
@@ -124,8 +124,8 @@ __device__ void element(const Args& a, i64 i) {
         }
         if (!inside) continue;
         for (i64 c = 0; c < channels; ++c) {
-          sum += load<C, T0>(x, from + c * x.strides[1]) *
-                 load<C, T1>(weight, taken + c * to_channel);
+          sum +=
+              load<C, T0>(x, from + c * x.strides[1]) * load<C, T1>(weight, taken + c * to_channel);
         }
       }
     }
