@@ -40,8 +40,8 @@ if(REGRAFT_OPENMP)
   target_link_libraries(regraft_runtime PRIVATE OpenMP::OpenMP_CXX)
 endif()
 
-# The cpu kernels and the merging of adapters are plain loops that only the full vectoriser turns into SIMD code. The two -fno
-# options let it; neither changes a result.
+# The cpu kernels and the merging of adapters are plain loops that only the full vectoriser turns
+# into SIMD code. The two -fno options let it; neither changes a result.
 regraft_glob(vector_sources backends/cpu/run)
 list(APPEND vector_sources "${CMAKE_SOURCE_DIR}/src/refit/lora.cpp")
 set(vector_options -fno-math-errno -fno-trapping-math)

@@ -125,7 +125,14 @@ def explain(
     settings = make_settings(options)
     view = _seen_through(model)
     model = model if view is None else view.module
-    source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings.truncate_double)
+    source = open_model(
+        model,
+        args,
+        dict(kwargs or {}),
+        dynamic_shapes,
+        settings.truncate_double,
+        weights_device(settings),
+    )
     return _Compilation(source, settings, None).explain()
 
 
@@ -291,10 +298,10 @@ class _Compilation:
     def _functional(self) -> Source:
         """The source in the form in which PyTorch and the core can share it."""
         source = self._source
-        if source.path is not None:
-            self._source = open_program(functional(torch.export.load(source.path)), source.name)
-        elif source.exported is not None:
-            self._source = open_program(functional(source.exported), source.name)
+        program = source.exported if source.path is None else torch.export.load(source.path)
+        if program is not None:
+            device = weights_device(self._settings)
+            self._source = open_program(functional(program), source.name, device=device)
         return self._source
 
     def explain(self) -> str:

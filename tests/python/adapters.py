@@ -29,6 +29,26 @@ def fill(model: nn.Module, seed: int = 1) -> nn.Module:
     return model.eval()
 
 
+def made_up(
+    parts: dict[str, dict[str, Tensor]], rank: int, ends: tuple[str, ...], seed: int = 0
+) -> dict[str, Tensor]:
+    """An adapter as diffusers saves it: of the layers whose names end like this in the state dicts
+    of ``parts``, whose names stand before theirs."""
+    generator = torch.Generator().manual_seed(seed)
+    state: dict[str, Tensor] = {}
+    for prefix, weights in parts.items():
+        for name, weight in weights.items():
+            path = name.removesuffix(".weight")
+            if not name.endswith(".weight") or not path.endswith(ends):
+                continue
+            down = (rank, *weight.shape[1:])
+            up = (weight.shape[0], rank, *[1] * (weight.ndim - 2))
+            layer = f"{prefix}.{path}" if prefix else path
+            state[f"{layer}.lora_A.weight"] = 0.2 * torch.randn(down, generator=generator)
+            state[f"{layer}.lora_B.weight"] = 0.2 * torch.randn(up, generator=generator)
+    return state
+
+
 def llama() -> nn.Module:
     return copy.deepcopy(zoo.build("tiny_llama", 0))
 

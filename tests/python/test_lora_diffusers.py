@@ -10,6 +10,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 import regraft
+from adapters import made_up
 from models.weights import randomise
 from regraft import lora
 from support import F32_TOLERANCE, relative_error, same_bits
@@ -46,19 +47,8 @@ def inputs() -> tuple[Tensor, ...]:
     return torch.randn(2, 4, 8, 8), torch.tensor(7), torch.randn(2, 5, 12)
 
 
-def adapter(seed: int, rank: int, *parts: str) -> dict[str, Tensor]:
-    """A state dict as diffusers saves it, for the layers whose names end like this."""
-    generator = torch.Generator().manual_seed(seed)
-    state: dict[str, Tensor] = {}
-    for name, weight in unet_state().items():
-        path = name.removesuffix(".weight")
-        if not name.endswith(".weight") or not path.endswith(parts):
-            continue
-        down = (rank, *weight.shape[1:])
-        up = (weight.shape[0], rank, *[1] * (weight.ndim - 2))
-        state[f"{path}.lora_A.weight"] = 0.2 * torch.randn(down, generator=generator)
-        state[f"{path}.lora_B.weight"] = 0.2 * torch.randn(up, generator=generator)
-    return state
+def adapter(seed: int, rank: int, *ends: str) -> dict[str, Tensor]:
+    return made_up({"": unet_state()}, rank, ends, seed)
 
 
 STYLE = adapter(1, 4, "to_q", "to_v", "to_out.0")

@@ -19,6 +19,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
 import regraft
+from adapters import made_up
 from models import stable_diffusion
 from models.weights import randomise
 from regraft import lora as lora_views
@@ -56,20 +57,9 @@ def _quiet() -> Iterator[None]:
 
 
 def lora(parts: dict[str, nn.Module], name: str) -> dict[str, Tensor]:
-    """An adapter as diffusers saves it, of the layers in `_TARGETS`."""
+    """An adapter of the layers in `_TARGETS`."""
     ends, rank = _TARGETS[name]
-    generator = torch.Generator().manual_seed(rank)
-    state: dict[str, Tensor] = {}
-    for prefix, part in parts.items():
-        for key, weight in part.state_dict().items():
-            path = key.removesuffix(".weight")
-            if not key.endswith(".weight") or not path.endswith(ends):
-                continue
-            down = (rank, *weight.shape[1:])
-            up = (weight.shape[0], rank, *[1] * (weight.ndim - 2))
-            state[f"{prefix}.{path}.lora_A.weight"] = 0.2 * torch.randn(down, generator=generator)
-            state[f"{prefix}.{path}.lora_B.weight"] = 0.2 * torch.randn(up, generator=generator)
-    return state
+    return made_up({prefix: part.state_dict() for prefix, part in parts.items()}, rank, ends, rank)
 
 
 class _Pair:

@@ -7,6 +7,7 @@
 #include "backends/cpu/run/packed_layout.h"
 #include "backends/cpu/run/packer.h"
 #include "backends/cpu/run/strided_copy.h"
+#include "backends/kernel_table.h"
 
 namespace regraft::cpu {
 
@@ -16,23 +17,14 @@ namespace regraft::cpu {
 
 namespace {
 
-const KernelDef* find_kernel(std::string_view name) {
-  static const std::vector<KernelDef> kernels = [] {
-    std::vector<KernelDef> all;
-    const auto add = [&](KernelFile file) { all.insert(all.end(), file.begin(), file.end()); };
-#define REGRAFT_KERNEL_FILE(file) add(k_kernels_##file);
+const KernelDef& kernel_of(const KernelRequest& request) {
+  static const backends::KernelTable<KernelDef> kernels = {
+#define REGRAFT_KERNEL_FILE(file) k_kernels_##file,
 #include "backends/cpu/kernel_list.inc"
 #undef REGRAFT_KERNEL_FILE
-    return all;
-  }();
-  const auto at = std::find_if(kernels.begin(), kernels.end(),
-                               [&](const KernelDef& def) { return def.name == name; });
-  return at == kernels.end() ? nullptr : &*at;
-}
-
-const KernelDef& kernel_of(const KernelRequest& request) {
+  };
   const std::string_view kernel = request.step.kernel;
-  const KernelDef* const def = find_kernel(kernel.substr(kernel.find('.') + 1));
+  const KernelDef* const def = kernels.find(kernel.substr(kernel.find('.') + 1));
   if (def == nullptr) {
     base::fail("backends", ErrorCode::Unsupported, "no kernel '", kernel, "' in this build");
   }

@@ -1,11 +1,7 @@
 #include "backends/cuda/compile/backend.h"
 
 #include "base/text.h"
-#include "compilation/fusion/emit_fused.h"
-#include "compilation/fusion/fuse_epilogues.h"
-#include "compilation/fusion/fuse_pointwise.h"
-#include "compilation/fusion/lift_linears.h"
-#include "compilation/fusion/sink_permutes.h"
+#include "compilation/fusion/compile_fused.h"
 
 namespace regraft::cuda {
 namespace {
@@ -57,13 +53,7 @@ class CudaBackend final : public compilation::CompileBackend {
   }
 
   plan::Plan compile(ir::Graph& graph, const Settings&) const override {
-    compilation::lift_linears(graph);
-    // After lift_linears: its reshapes no longer stand between products and permutes.
-    compilation::sink_permutes(graph);
-    compilation::fuse_epilogues(graph, kTarget);
-    // After epilogues, which want the ops next to them.
-    compilation::fuse_pointwise(graph, kTarget);
-    return compilation::emit_fused(graph, kTarget);
+    return compilation::compile_fused(graph, kTarget);
   }
 };
 

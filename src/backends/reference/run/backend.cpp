@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backends/kernel_table.h"
 #include "backends/reference/run/kernel.h"
 
 namespace regraft::reference {
@@ -13,20 +14,13 @@ namespace regraft::reference {
 namespace {
 
 KernelFunction find_kernel(std::string_view op) {
-  static const std::vector<KernelDef> kernels = [] {
-    std::vector<KernelDef> all;
-    const auto add = [&](KernelFile file) { all.insert(all.end(), file.begin(), file.end()); };
-#define REGRAFT_KERNEL_FILE(file) add(k_kernels_##file);
+  static const backends::KernelTable<KernelDef> kernels = {
+#define REGRAFT_KERNEL_FILE(file) k_kernels_##file,
 #include "backends/reference/kernel_list.inc"
 #undef REGRAFT_KERNEL_FILE
-    std::sort(all.begin(), all.end(),
-              [](const KernelDef& a, const KernelDef& b) { return a.op < b.op; });
-    return all;
-  }();
-  const auto at =
-      std::lower_bound(kernels.begin(), kernels.end(), op,
-                       [](const KernelDef& def, std::string_view name) { return def.op < name; });
-  return at != kernels.end() && at->op == op ? at->run : nullptr;
+  };
+  const KernelDef* const def = kernels.find(op);
+  return def == nullptr ? nullptr : def->run;
 }
 
 class ReferenceKernel final : public backends::Kernel {

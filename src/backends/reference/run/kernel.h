@@ -41,7 +41,7 @@ class Call {
 using KernelFunction = void (*)(const Call& call);
 
 struct KernelDef {
-  std::string_view op;
+  std::string_view name;
   KernelFunction run;
 };
 

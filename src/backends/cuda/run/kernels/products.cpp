@@ -85,6 +85,26 @@ bool is_one_float(const KernelRequest& request, size_t count) {
   return true;
 }
 
+// `product` and the step's epilogue, whose operands start at input `operand`; null if cuBLASLt does
+// not take the product or no kernel its epilogue.
+std::unique_ptr<Kernel> try_gemm(CudaDevice& device, const KernelRequest& request, Product product,
+                                 size_t operand, const LaunchOperand& result) {
+  const Epilogue items = epilogue_of(request);
+  const size_t taken = take_items(product, request, items, operand, result);
+  const std::span<const EpilogueItem> rest(items.begin() + static_cast<std::ptrdiff_t>(taken),
+                                           items.end());
+  try {
+    Launch epilogue;
+    if (!rest.empty()) {
+      epilogue = make_epilogue(device, request, output_of(request, 0), std::nullopt, rest, operand);
+    }
+    return std::make_unique<GemmKernel>(device, product, std::move(epilogue), !rest.empty());
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::Unsupported) throw;
+    return nullptr;
+  }
+}
+
 // Any dtypes and strides, one thread for each element.
 std::unique_ptr<Kernel> plain_product(CudaDevice& device, const KernelRequest& request,
                                       LaunchOperand x, LaunchOperand y, int64_t depth,
@@ -123,21 +143,7 @@ std::unique_ptr<Kernel> prepare_linear(CudaDevice& device, const KernelRequest& 
     product.y = matrix_of(y, 0);
     product.result = matrix_of(*result, 0);
     if (has_bias) product.bias = input_of(request, 2);
-    const Epilogue items = epilogue_of(request);
-    size_t operand = 3;
-    const size_t taken = take_items(product, request, items, operand, *result);
-    const std::span<const EpilogueItem> rest(items.begin() + static_cast<std::ptrdiff_t>(taken),
-                                             items.end());
-    try {
-      Launch epilogue;
-      if (!rest.empty()) {
-        epilogue =
-            make_epilogue(device, request, output_of(request, 0), std::nullopt, rest, operand);
-      }
-      return std::make_unique<GemmKernel>(device, product, std::move(epilogue), !rest.empty());
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::Unsupported) throw;
-    }
+    if (auto kernel = try_gemm(device, request, product, 3, *result)) return kernel;
   }
   LaunchOperand a = input_of(request, 0), b = input_of(request, 1);
   a.dims = out.dims;
@@ -192,21 +198,7 @@ std::unique_ptr<Kernel> prepare_matmul(CudaDevice& device, const KernelRequest& 
   product.batch = batch;
   const int64_t depth = product.x.columns;
   if (is_one_float(request, 2) && depth > 0) {
-    const Epilogue items = epilogue_of(request);
-    size_t operand = 2;
-    const size_t taken = take_items(product, request, items, operand, result);
-    const std::span<const EpilogueItem> rest(items.begin() + static_cast<std::ptrdiff_t>(taken),
-                                             items.end());
-    try {
-      Launch epilogue;
-      if (!rest.empty()) {
-        epilogue =
-            make_epilogue(device, request, output_of(request, 0), std::nullopt, rest, operand);
-      }
-      return std::make_unique<GemmKernel>(device, product, std::move(epilogue), !rest.empty());
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::Unsupported) throw;
-    }
+    if (auto kernel = try_gemm(device, request, product, 2, result)) return kernel;
   }
   // Strides over the output's own dims.
   LaunchOperand a = input_of(request, 0), b = input_of(request, 1);
