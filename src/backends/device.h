@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/stream_copy.h"
 #include "regraft/tensor.h"
 
 namespace regraft::backends {
@@ -25,6 +27,8 @@ class Event {
   // Blocks the calling thread until the point is reached.
   virtual void wait() const = 0;
 };
+
+using base::BlockCopy;
 
 // Launches recorded once and repeated as a whole. Not thread-safe.
 class Recording {
@@ -59,9 +63,17 @@ class Device {
   virtual void copy(void* to, const void* from, size_t bytes, Stream stream) = 0;
   // Copies elements of any strides and dtypes, both of this device, converting in one rounding.
   virtual void convert(const TensorView& from, const MutableTensorView& to, Stream stream) = 0;
-  // NaN and infinite elements of each of some row-major tensors of this device; blocks.
-  virtual std::vector<uint64_t> count_non_finite(const std::vector<TensorView>& tensors,
-                                                 Stream stream) = 0;
+  // The rest are enqueued to the work stream.
+  // Many copies from host memory, which must stay as it is until the stream has been synchronised.
+  virtual void upload(std::span<const BlockCopy> blocks) = 0;
+  // Many copies within the device.
+  virtual void copy_blocks(std::span<const BlockCopy> blocks) = 0;
+  virtual void clear(void* to, size_t bytes) = 0;
+  // Adds the numbers of NaN and infinite elements of row-major tensors to counters, both of this
+  // device; a complex element counts once for each of its parts.
+  virtual void count_non_finite(std::span<const TensorView> tensors,
+                                std::span<uint64_t* const> counters) = 0;
+
   // Blocks the calling thread until the stream's work is done; throws what went wrong in it.
   virtual void synchronise(Stream stream) = 0;
   // Of all streams.

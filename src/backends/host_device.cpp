@@ -35,7 +35,13 @@ class HostDevice final : public Device {
   void convert(const TensorView& from, const MutableTensorView& to, Stream) override {
     regraft::copy(from, to);
   }
-  std::vector<uint64_t> count_non_finite(const std::vector<TensorView>&, Stream) override {
+  void upload(std::span<const BlockCopy> blocks) override { copy_blocks(blocks); }
+  void copy_blocks(std::span<const BlockCopy> blocks) override {
+    for (const BlockCopy& block : blocks)
+      std::memcpy(block.to, block.from, block.bytes);
+  }
+  void clear(void* to, size_t bytes) override { std::memset(to, 0, bytes); }
+  void count_non_finite(std::span<const TensorView>, std::span<uint64_t* const>) override {
     base::fail("backends", ErrorCode::Internal, "the host counts where it reads");
   }
   void synchronise(Stream) override {}

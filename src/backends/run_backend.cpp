@@ -66,6 +66,11 @@ std::unique_ptr<Kernel> RunBackend::prepare_packed_step(const KernelRequest& /*r
   return nullptr;
 }
 
+std::unique_ptr<KernelGroup> RunBackend::group(Device& /*device*/,
+                                               std::span<const Kernel* const> /*kernels*/) const {
+  return nullptr;
+}
+
 const RunBackend& run_backend(std::string_view kernel) {
   const std::string_view wanted = kernel.substr(0, kernel.find('.'));
   for (const RunBackend* backend : backends()) {

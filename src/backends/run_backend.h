@@ -66,6 +66,26 @@ class Kernel {
   virtual std::string tactic() const { return ""; }
 };
 
+// Kernels of one device that can run several at a time. Immutable.
+class KernelGroup {
+ public:
+  struct Call {
+    size_t kernel = 0;  // Of those the group was made of.
+    KernelArguments arguments;
+    // By input: where to add the number of its NaN and infinite elements; null: nowhere. Empty for
+    // none.
+    std::span<uint64_t* const> counters;
+  };
+  virtual ~KernelGroup() = default;
+  // The others run alone.
+  virtual bool takes(size_t kernel) const = 0;
+  // Whether the kernel reads each element of the input once, so that it can count on the way.
+  virtual bool counts(size_t kernel, size_t input) const = 0;
+  // Enqueues kernels that it takes to the device's work stream: those of one stage, between which
+  // there is no order, after those of the stage before.
+  virtual void run(std::span<const std::vector<Call>> stages) const = 0;
+};
+
 // The run side of a backend. Stateless and thread-safe.
 class RunBackend {
  public:
@@ -97,6 +117,11 @@ class RunBackend {
   // the backend has no such kernel.
   virtual std::unique_ptr<Kernel> prepare_packed_step(const KernelRequest& request, DType to,
                                                       const Packing& packing) const;
+
+  // A group of kernels that were prepared for the device; null, the default, when running them one
+  // by one is as good.
+  virtual std::unique_ptr<KernelGroup> group(Device& device,
+                                             std::span<const Kernel* const> kernels) const;
 };
 
 // The backend whose name stands before the dot of `kernel` ("cpu.conv2d") or is `kernel` itself.

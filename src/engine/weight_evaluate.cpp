@@ -8,23 +8,10 @@
 
 namespace regraft::engine {
 
-// What one thread does in a piece: touch parameters, then run ops of one unit.
-struct WeightProgram::Task {
-  const Unit* unit = nullptr;  // Null: touches only.
-  std::vector<int32_t> touch;
-  std::vector<int32_t> ops;
-  size_t bytes = 0;
-};
-
-namespace {
-
-// Few different sizes, so that the pool finds the memory again after another kind of refit.
 size_t scratch_class(size_t bytes) {
   constexpr size_t kSmallest = size_t{1} << 16;
   return bytes > SIZE_MAX / 2 ? bytes : std::bit_ceil(std::max(bytes, kSmallest));
 }
-
-}  // namespace
 
 std::vector<WeightProgram::Task> WeightProgram::tasks_of(const WeightJob& job) const {
   std::vector<Task> tasks;
@@ -53,30 +40,40 @@ std::vector<WeightProgram::Task> WeightProgram::tasks_of(const WeightJob& job) c
   return tasks;
 }
 
-void WeightProgram::run_op(const Op& op, const Run& run, std::byte* scratch,
-                           std::byte* workspace) const {
-  std::vector<const void*> inputs(op.inputs.size(), nullptr);
-  std::vector<void*> outputs(op.outputs.size(), nullptr);
-  for (size_t i = 0; i < inputs.size(); ++i) {
+void WeightProgram::Run::inputs_of(const Op& op, std::byte* scratch,
+                                   std::span<const void*> out) const {
+  for (size_t i = 0; i < op.inputs.size(); ++i) {
     const WeightAddress& from = op.inputs[i];
     switch (from.kind) {
       case WeightAddress::Absent:
+        out[i] = nullptr;
         break;
       case WeightAddress::Parameter:
-        inputs[i] = run.job.parameters[from.index] + from.offset;
+        out[i] = job.parameters[from.index] + from.offset;
         break;
       case WeightAddress::Temporary:
-        inputs[i] = scratch + from.offset;
+        out[i] = scratch + from.offset;
         break;
       case WeightAddress::Slot:
-        inputs[i] = run.read[from.index] + from.offset;
+        out[i] = read[from.index] + from.offset;
         break;
     }
   }
-  for (size_t i = 0; i < outputs.size(); ++i) {
+}
+
+void WeightProgram::Run::outputs_of(const Op& op, std::byte* scratch, std::span<void*> out) const {
+  for (size_t i = 0; i < op.outputs.size(); ++i) {
     const WeightAddress& to = op.outputs[i];
-    outputs[i] = (to.kind == WeightAddress::Slot ? run.write[to.index] : scratch) + to.offset;
+    out[i] = (to.kind == WeightAddress::Slot ? write[to.index] : scratch) + to.offset;
   }
+}
+
+void WeightProgram::run_op(const Op& op, const Run& run, std::byte* scratch,
+                           std::byte* workspace) const {
+  std::vector<const void*> inputs(op.inputs.size());
+  std::vector<void*> outputs(op.outputs.size());
+  run.inputs_of(op, scratch, inputs);
+  run.outputs_of(op, scratch, outputs);
   op.kernel->run({inputs, outputs, workspace, device_.work_stream()});
 }
 
@@ -92,13 +89,11 @@ void WeightProgram::run_task(const Task& task, const Run& run, BlockPool& pool) 
     run_op(ops_[i], run, memory, memory + task.unit->scratch);
 }
 
-void WeightProgram::evaluate(const WeightJob& job, BlockPool& pool) const {
+std::vector<uint64_t> WeightProgram::evaluate(const WeightJob& job, BlockPool& pool) const {
   std::vector<Task> tasks = tasks_of(job);
   Run run{job, job.present, job.targets};
   std::vector<std::shared_ptr<Block>> thrown_away;
-  size_t total = 0;
   for (const Task& task : tasks) {
-    total += task.bytes;
     for (const int32_t i : task.ops) {
       for (const WeightAddress& address : ops_[i].outputs) {
         if (address.kind != WeightAddress::Slot || job.slots[address.index]) continue;
@@ -113,11 +108,19 @@ void WeightProgram::evaluate(const WeightJob& job, BlockPool& pool) const {
     if (job.slots[s]) run.read[s] = job.targets[s];
   }
   if (!device_.is_host()) {
-    for (const Task& task : tasks)
-      run_task(task, run, pool);
-    device_.synchronise(device_.work_stream());
-    return;
+    DeviceEvaluation evaluation(*this, run, pool);
+    evaluation.enqueue(tasks);
+    return evaluation.finish();
   }
+  evaluate_on_host(std::move(tasks), run, pool);
+  return {};
+}
+
+void WeightProgram::evaluate_on_host(std::vector<Task> tasks, const Run& run,
+                                     BlockPool& pool) const {
+  size_t total = 0;
+  for (const Task& task : tasks)
+    total += task.bytes;
   // A task that would keep one thread busy while the others are done is run by all of them.
   const auto threads = static_cast<size_t>(base::thread_count());
   const size_t large = std::max<size_t>(total / (2 * threads), size_t{1} << 20);

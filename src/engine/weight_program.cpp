@@ -52,6 +52,9 @@ WeightProgram::WeightProgram(const plan::Plan& plan, const std::vector<Slot>& sl
   for (Unit& unit : units_)
     place_temporaries(plan, unit);
   find_dependencies(plan, slots);
+  if (device_.is_host()) return;
+  find_stages();
+  make_group(plan);
 }
 
 // Every step, and behind the last writer of a slot's source the packing of that slot, so that
@@ -63,7 +66,8 @@ void WeightProgram::add_ops(const plan::Plan& plan, const std::vector<Slot>& slo
     const plan::Storage& storage = plan.storage_of(buffer);
     const auto offset = static_cast<size_t>(shaped.buffers[buffer].offset_bytes);
     if (storage.kind == plan::StorageKind::Parameter) {
-      return {WeightAddress::Parameter, storage.index, offset};
+      return {WeightAddress::Parameter, storage.index, offset,
+              plan::is_whole(plan.buffers[buffer], storage)};
     }
     const int32_t index = plan.buffers[buffer].storage;
     if (direct_slot_[index] >= 0) return {WeightAddress::Slot, direct_slot_[index], offset};
@@ -192,6 +196,11 @@ void WeightProgram::place_temporaries(const plan::Plan& plan, Unit& unit) {
       }
     }
   }
+  if (!device_.is_host()) {
+    // Ops run in stages, not in their order: nothing may share memory.
+    for (Lifetime& lifetime : lifetimes)
+      lifetime = {lifetime.bytes, 0, static_cast<int32_t>(unit.ops.size())};
+  }
   const Arena arena = plan_arena(lifetimes);
   unit.scratch = (arena.bytes + kAlignment - 1) / kAlignment * kAlignment;
   for (const int32_t i : unit.ops) {
@@ -223,6 +232,34 @@ void WeightProgram::find_dependencies(const plan::Plan& plan, const std::vector<
   }
   for (const std::set<int32_t>& set : of_slot)
     depends_.emplace_back(set.begin(), set.end());
+}
+
+// An op comes after those that wrote what it reads, and after those that read or wrote what it
+// writes.
+void WeightProgram::find_stages() {
+  std::map<std::pair<int, int32_t>, int32_t> written, read;  // Kind and index -> next free stage.
+  const auto key = [](const WeightAddress& address) {
+    return std::pair<int, int32_t>(address.kind, address.index);
+  };
+  for (Op& op : ops_) {
+    for (const WeightAddress& address : op.inputs)
+      op.stage = std::max(op.stage, written[key(address)]);
+    for (const WeightAddress& address : op.outputs)
+      op.stage = std::max({op.stage, written[key(address)], read[key(address)]});
+    for (const WeightAddress& address : op.inputs) {
+      int32_t& next = read[key(address)];
+      next = std::max(next, op.stage + 1);
+    }
+    for (const WeightAddress& address : op.outputs)
+      written[key(address)] = op.stage + 1;
+  }
+}
+
+void WeightProgram::make_group(const plan::Plan& plan) {
+  std::vector<const backends::Kernel*> kernels;
+  for (const Op& op : ops_)
+    kernels.push_back(op.kernel.get());
+  group_ = backends::run_backend(plan.backend).group(device_, kernels);
 }
 
 std::vector<bool> WeightProgram::closure(const std::vector<bool>& parameters) const {

@@ -21,6 +21,9 @@ struct WeightJob {
   // its bytes are read: retention copies, scans.
   std::vector<bool> touch;
   std::function<void(int32_t parameter)> on_touch;
+  // On a device: row-major parameters whose NaN and infinite elements to count, best while their
+  // bytes are read; null data: not this one. Empty for none.
+  std::vector<TensorView> counted;
 };
 
 // The weight program prepared for this machine: all kernels, split into units that share no
@@ -45,8 +48,9 @@ class WeightProgram {
   // Computes the slots. Temporaries come from `pool`. The bits of a slot depend on nothing but its
   // parameters: not on threads, nor on which other slots are computed. On an exception the targets'
   // contents are undefined.
-  // On a device, the work is enqueued to its work stream and done when the call returns.
-  void evaluate(const WeightJob& job, BlockPool& pool) const;
+  // On a device, the work is enqueued to its work stream and done when the call returns. Gives the
+  // numbers of elements of job.counted, by parameter, if any were asked for.
+  std::vector<uint64_t> evaluate(const WeightJob& job, BlockPool& pool) const;
 
   std::string step_tactic(size_t step) const;
   std::string packing_tactic(size_t slot) const;  // Empty when the slot needs no packing kernel.
@@ -56,21 +60,26 @@ class WeightProgram {
   struct Unit;
   struct Run;
   struct Task;
+  class DeviceEvaluation;
   void add_ops(const plan::Plan& plan, const std::vector<Slot>& slots);
   void split_units(const plan::Plan& plan);
   void place_temporaries(const plan::Plan& plan, Unit& unit);
   void find_dependencies(const plan::Plan& plan, const std::vector<Slot>& slots);
+  void find_stages();
+  void make_group(const plan::Plan& plan);
   std::vector<bool> needed_ops(const Unit& unit, const std::vector<bool>& slots,
                                const std::function<bool(int32_t slot)>& present) const;
   std::vector<Task> tasks_of(const WeightJob& job) const;
+  void evaluate_on_host(std::vector<Task> tasks, const Run& run, BlockPool& pool) const;
   void run_task(const Task& task, const Run& run, BlockPool& pool) const;
   void run_op(const Op& op, const Run& run, std::byte* scratch, std::byte* workspace) const;
 
   backends::Device& device_;
   std::vector<Op> ops_;  // In an order in which every value is computed before use.
   std::vector<Unit> units_;
-  std::vector<int32_t> direct_slot_;           // By storage: the slot it lies in, or -1.
-  std::vector<std::vector<int32_t>> depends_;  // By slot: parameters, sorted.
+  std::unique_ptr<backends::KernelGroup> group_;  // Of the ops' kernels; null: they run alone.
+  std::vector<int32_t> direct_slot_;              // By storage: the slot it lies in, or -1.
+  std::vector<std::vector<int32_t>> depends_;     // By slot: parameters, sorted.
   std::vector<size_t> slot_bytes_;
   size_t slot_count_ = 0, parameter_count_ = 0;
 };

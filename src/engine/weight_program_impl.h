@@ -1,14 +1,21 @@
 #pragma once
 
+#include <deque>
+#include <span>
+
 #include "engine/weight_program.h"
 
 namespace regraft::engine {
 
+// Few different sizes, so that the pool finds the memory again after another kind of refit.
+size_t scratch_class(size_t bytes);
+
 // Where an operand's bytes are during an evaluation.
 struct WeightAddress {
   enum Kind : uint8_t { Absent, Parameter, Temporary, Slot } kind = Absent;
-  int32_t index = -1;  // Parameter, storage or slot.
-  size_t offset = 0;   // Within it; of a temporary: within the unit's scratch, once placed.
+  int32_t index = -1;     // Parameter, storage or slot.
+  size_t offset = 0;      // Within it; of a temporary: within the unit's scratch, once placed.
+  bool is_whole = false;  // All of a parameter.
 };
 
 // A weight step, the packing of a slot, or both in one kernel.
@@ -17,7 +24,16 @@ struct WeightProgram::Op {
   int32_t slot = -1;  // Packed slot; -1 for a step alone.
   std::unique_ptr<backends::Kernel> kernel;
   std::vector<WeightAddress> inputs, outputs;
-  size_t bytes = 0;  // Read and written: its weight in the schedule.
+  size_t bytes = 0;   // Read and written: its weight in the schedule.
+  int32_t stage = 0;  // On a device: ops of one stage do not depend on each other.
+};
+
+// What one thread does in a piece: touch parameters, then run ops of one unit.
+struct WeightProgram::Task {
+  const Unit* unit = nullptr;  // Null: touches only.
+  std::vector<int32_t> touch;
+  std::vector<int32_t> ops;
+  size_t bytes = 0;
 };
 
 // Ops that share temporaries. Different units can run at the same time.
@@ -34,6 +50,41 @@ struct WeightProgram::Run {
   // By slot: where ops write it. A slot that is not wanted, but written by an op that is needed for
   // another, goes to memory that is thrown away.
   std::vector<std::byte*> write;
+
+  void inputs_of(const Op& op, std::byte* scratch, std::span<const void*> out) const;
+  void outputs_of(const Op& op, std::byte* scratch, std::span<void*> out) const;
+};
+
+// The tasks of one evaluation on a device: ops of all units, stage by stage.
+class WeightProgram::DeviceEvaluation {
+ public:
+  DeviceEvaluation(const WeightProgram& program, const Run& run, BlockPool& pool);
+  void enqueue(const std::vector<Task>& tasks);
+  // Waits for the device.
+  std::vector<uint64_t> finish();
+
+ private:
+  struct Placed {
+    const Op* op;
+    size_t index;  // Among the program's.
+    std::byte *scratch, *workspace;
+  };
+  void enqueue_piece(std::span<const Task> tasks, size_t scratch_bytes);
+  void enqueue_stages(const std::vector<std::vector<Placed>>& stages);
+  bool is_grouped(const Placed& placed) const;
+  std::span<uint64_t* const> counters_of(const Placed& placed);
+  void count_the_rest();
+
+  const WeightProgram& program_;
+  const Run& run_;
+  BlockPool& pool_;
+  std::vector<std::shared_ptr<Block>> kept_;  // Until the device is done.
+  std::shared_ptr<Block> counters_;           // By parameter; null: nothing to count.
+  std::vector<bool> counts_;                  // By parameter: still to be counted.
+  // Of the calls being enqueued.
+  std::deque<std::vector<const void*>> inputs_;
+  std::deque<std::vector<void*>> outputs_;
+  std::deque<std::vector<uint64_t*>> counter_lists_;
 };
 
 }  // namespace regraft::engine

@@ -22,21 +22,4 @@ Tensor to_host(backends::Device& device, const TensorView& view) {
   return out;
 }
 
-void to_device(backends::Device& device, const TensorView& from, const MutableTensorView& to,
-               std::vector<Tensor>& kept) {
-  if (from.count() == 0) return;
-  const backends::Stream stream = device.work_stream();
-  if (device.holds(from.data)) {
-    device.convert(from, to, stream);
-    return;
-  }
-  const void* data = from.data;
-  if (!from.is_contiguous() || from.dtype != to.dtype) {
-    kept.emplace_back(to.dtype, to.dims);
-    copy(from, kept.back().mutable_view());
-    data = kept.back().view().data;
-  }
-  device.copy(to.mutable_data(), data, to.bytes(), stream);
-}
-
 }  // namespace regraft::refit

@@ -2,8 +2,8 @@
 
 #include <chrono>
 
+#include "base/stream_copy.h"
 #include "refit/device_values.h"
-#include "refit/stream_copy.h"
 #include "refit/values.h"
 #include "tensor/copy.h"
 
@@ -141,6 +141,7 @@ TensorView Transaction::value_of(size_t parameter) const {
 void Transaction::convert_sources() {
   values_.resize(given_.size());
   converted_.resize(given_.size());
+  std::vector<base::BlockCopy> uploads;
   for (size_t p = 0; p < given_.size(); ++p) {
     if (!given_[p]) continue;
     const TensorView& view = staged_.tensors[p]->view;
@@ -151,14 +152,27 @@ void Transaction::convert_sources() {
       converted_[p] = core_.pool()->take(value.bytes());
       value.data = converted_[p]->data;
       const MutableTensorView to(converted_[p]->writable, value.dtype, value.dims);
-      if (!core_.device().is_host()) {
-        to_device(core_.device(), view, to, kept_);
-      } else if (view.count() > 0) {
+      if (view.count() == 0) {
+      } else if (core_.device().is_host()) {
         copy(view, to);
+      } else if (core_.device().holds(view.data)) {
+        core_.device().convert(view, to, core_.device().work_stream());
+      } else {
+        const std::byte* data = bytes_on_host(view, to);
+        uploads.push_back({converted_[p]->writable, data, to.bytes()});
       }
     }
     values_[p] = value;
   }
+  core_.device().upload(uploads);
+}
+
+// The elements of a tensor of the host as `like` has them: its own memory, or a copy in kept_.
+const std::byte* Transaction::bytes_on_host(const TensorView& view, const TensorView& like) {
+  if (view.is_contiguous() && view.dtype == like.dtype) return view.as<std::byte>();
+  kept_.emplace_back(like.dtype, like.dims);
+  copy(view, kept_.back().mutable_view());
+  return kept_.back().view().as<std::byte>();
 }
 
 // The kernels can read what was given where it lies.
@@ -290,9 +304,10 @@ void Transaction::evaluate() {
   if (!core_.device().is_host()) {
     upload_missing(job);
     enqueue_retention();
-    count_non_finite_values();
+    if (options_.non_finite == NonFinite::Report) job.counted = values_;
   }
-  core_.weight_program().evaluate(job, *core_.pool());
+  const std::vector<uint64_t> counts = core_.weight_program().evaluate(job, *core_.pool());
+  if (!counts.empty()) non_finite_ = counts;
   kept_.clear();
   // Sources may go when the constructor returns.
   staged_.tensors.clear();
@@ -302,6 +317,7 @@ void Transaction::evaluate() {
 
 // On a device: parameters that are used together with what was given, but are kept on the host.
 void Transaction::upload_missing(engine::WeightJob& job) {
+  std::vector<base::BlockCopy> uploads;
   std::vector<bool> present(slots_.size(), base_ != nullptr);
   const std::vector<bool> reads = core_.weight_program().reads(slots_, present);
   for (size_t p = 0; p < reads.size(); ++p) {
@@ -309,39 +325,19 @@ void Transaction::upload_missing(engine::WeightJob& job) {
     const TensorView& view = base_->parameters[p].view;
     if (view.data == nullptr || view.count() == 0) continue;
     converted_[p] = core_.pool()->take(view.bytes());
-    core_.device().copy(converted_[p]->writable, view.data, view.bytes(),
-                        core_.device().work_stream());
+    uploads.push_back({converted_[p]->writable, view.as<std::byte>(), view.bytes()});
     job.parameters[p] = converted_[p]->data;
   }
+  core_.device().upload(uploads);
 }
 
 void Transaction::enqueue_retention() {
+  std::vector<base::BlockCopy> blocks;
   for (size_t p = 0; p < retained_.size(); ++p) {
     if (!retained_[p] || retained_[p] == converted_[p]) continue;
-    core_.device().copy(retained_[p]->writable, values_[p].data, values_[p].bytes(),
-                        core_.device().work_stream());
+    blocks.push_back({retained_[p]->writable, values_[p].as<std::byte>(), values_[p].bytes()});
   }
-}
-
-void Transaction::count_non_finite_values() {
-  if (options_.non_finite != NonFinite::Report) return;
-  std::vector<size_t> parameters;
-  std::vector<TensorView> tensors;
-  for (size_t p = 0; p < given_.size(); ++p) {
-    if (!given_[p]) continue;
-    const TensorView& given = staged_.tensors[p]->view;
-    // The host's own memory is quicker to look at there.
-    if (given.is_contiguous() && given.count() > 0 && !core_.device().holds(given.data)) {
-      non_finite_[p] = count_non_finite(given);
-      continue;
-    }
-    parameters.push_back(p);
-    tensors.push_back(values_[p]);
-  }
-  const std::vector<uint64_t> counts =
-      core_.device().count_non_finite(tensors, core_.device().work_stream());
-  for (size_t i = 0; i < parameters.size(); ++i)
-    non_finite_[parameters[i]] = counts[i];
+  core_.device().copy_blocks(blocks);
 }
 
 void Transaction::finish_report() {
@@ -387,27 +383,23 @@ std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
   next->parameters = bank_->parameters;
   next->slots.reserve(slots_.size());
   want_own_memory();
+  std::vector<base::BlockCopy> blocks;
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    if (!slots_[s]) continue;
+    blocks.push_back({base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes});
+  }
   backends::Device& device = core_.device();
   if (!device.is_host()) {
     const backends::UseDevice use(device);
     base_->wait_for_uses();
     if (core_.is_recorded()) device.synchronise_all();
     next->slots = base_->slots;
-    for (size_t s = 0; s < slots_.size(); ++s) {
-      if (!slots_[s]) continue;
-      device.copy(base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes,
-                  device.work_stream());
-    }
+    device.copy_blocks(blocks);
     device.synchronise(device.work_stream());
     return next;
   }
-  std::vector<BlockCopy> blocks;
-  for (size_t s = 0; s < slots_.size(); ++s) {
-    if (!slots_[s]) continue;
-    blocks.push_back({base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes});
-  }
   next->slots = base_->slots;
-  const BlockCopies copies(std::move(blocks));
+  const base::BlockCopies copies(std::move(blocks));
   copies.run();
   return next;
 }

@@ -41,12 +41,12 @@ class Transaction {
   void check_in_place(Problems& problems);
   void evaluate();
   void convert_sources();
+  const std::byte* bytes_on_host(const TensorView& view, const TensorView& like);
   bool is_row_major(size_t parameter) const;
   void place_slots(engine::WeightJob& job);
   void retain(size_t parameter);
   void enqueue_retention();
   void upload_missing(engine::WeightJob& job);
-  void count_non_finite_values();
   void finish_report();
   TensorView value_of(size_t parameter) const;
   std::shared_ptr<const engine::Bank> write_in_place();

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/parallel.h"
-#include "refit/stream_copy.h"
+#include "base/stream_copy.h"
 #include "tensor/convert.h"
 
 #if defined(__x86_64__)
@@ -41,7 +41,7 @@ uint64_t count_chunk(const std::byte* data, int64_t count, Bits exponent) {
 template <typename Bits>
 uint64_t count_and_copy_piece(const std::byte* from, std::byte* to, int64_t count, Bits exponent) {
   const uint64_t found = count_chunk<Bits>(from, count, exponent);
-  stream_copy(to, from, static_cast<size_t>(count) * sizeof(Bits));
+  base::stream_copy(to, from, static_cast<size_t>(count) * sizeof(Bits));
   return found;
 }
 
@@ -75,7 +75,7 @@ uint64_t count_and_copy_piece(const std::byte* from, std::byte* to, int64_t coun
     total += static_cast<uint64_t>(-lane);
   const int64_t done = lines * kPerLine, rest = count - done;
   const auto at = static_cast<size_t>(done) * sizeof(Bits);
-  stream_copy(to + at, from + at, static_cast<size_t>(rest) * sizeof(Bits));
+  base::stream_copy(to + at, from + at, static_cast<size_t>(rest) * sizeof(Bits));
   return total + count_chunk<Bits>(from + at, rest, exponent);
 }
 #endif
@@ -118,7 +118,7 @@ constexpr int64_t kPiece = 1 << 13;
 
 uint64_t scan_piece(const FloatFormat& format, const std::byte* from, std::byte* to, int64_t size) {
   if (format.count == nullptr) {
-    stream_copy(to, from, static_cast<size_t>(size));
+    base::stream_copy(to, from, static_cast<size_t>(size));
     return 0;
   }
   const int64_t count = size / format.width;
@@ -137,7 +137,7 @@ uint64_t scan(const TensorView& tensor, std::byte* to) {
       found += scan_piece(format, from + at, to == nullptr ? nullptr : to + at,
                           std::min(kPiece, last - at));
     }
-    if (to != nullptr) finish_streaming();
+    if (to != nullptr) base::finish_streaming();
     total += found;
   });
   return total;

@@ -141,6 +141,32 @@ def test_l3_partial_refit_changes_what_depends_on_it(name: str) -> None:
     assert _same(_run(engine, inputs), _run(fresh, inputs))
 
 
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_non_finite_elements_are_counted_exactly(name: str, precision: str) -> None:
+    # Elements are counted by whichever kernel reads them, in vectors, in tiles or on their own.
+    engine, state = _engine(name, precision), _state(name, 1)
+    generator = torch.Generator().manual_seed(3)
+    want = {}
+    for parameter in engine.parameters():
+        tensor = state[parameter.spec.name]
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            continue
+        bad = torch.rand(tensor.shape, generator=generator) < 0.1
+        bad.view(-1)[-1] = True
+        values = torch.tensor([float("nan"), float("inf"), -float("inf")])
+        which = torch.randint(0, 3, tensor.shape, generator=generator)
+        tensor.copy_(torch.where(bad.cuda(), values[which].cuda(), tensor))
+        want[parameter.spec.name] = int(bad.sum())
+    assert dict(engine.refit(state).non_finite) == want
+    assert dict(engine.refit(state, in_place=True).non_finite) == want
+    on_host = {key: value.cpu() for key, value in state.items()}
+    assert dict(engine.refit(on_host).non_finite) == want
+    one = next(reversed(want))
+    assert dict(engine.refit({one: state[one]}, partial=True).non_finite) == {one: want[one]}
+    assert not engine.refit(_state(name, 0)).non_finite
+
+
 @pytest.mark.parametrize("name", ["tiny_resnet18", "tiny_llama"])
 def test_l4_a_failed_refit_leaves_the_old_weights(name: str) -> None:
     engine, inputs = _engine(name), _inputs(name)

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "refit/stream_copy.h"
+#include "base/stream_copy.h"
 #include "support/plan_builder.h"
 #include "tensor/copy.h"
 
@@ -55,7 +55,7 @@ TEST(Values, CountsTensorsOfNothingElse) {
 TEST(Values, CopiesAnyLength) {
   const std::vector<int64_t> lengths = {0, 1, 63, 64, 65, 8191, 1'000'001};
   std::vector<Tensor> sources, targets;
-  std::vector<refit::BlockCopy> blocks;
+  std::vector<base::BlockCopy> blocks;
   for (const int64_t bytes : lengths) {
     sources.emplace_back(DType::U8, Dims{bytes + 1});
     targets.emplace_back(DType::U8, Dims{bytes + 1});
@@ -68,8 +68,8 @@ TEST(Values, CopiesAnyLength) {
     blocks.push_back(
         {target, reinterpret_cast<std::byte*>(source + 1), static_cast<size_t>(bytes)});
   }
-  refit::BlockCopies(blocks).run();
-  for (const refit::BlockCopy& block : blocks) {
+  base::BlockCopies(blocks).run();
+  for (const base::BlockCopy& block : blocks) {
     EXPECT_EQ(std::memcmp(block.to, block.from, block.bytes), 0) << block.bytes;
     EXPECT_EQ(block.to[block.bytes], std::byte{0xee}) << block.bytes;
   }

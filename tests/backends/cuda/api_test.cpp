@@ -28,6 +28,8 @@ TEST(Api, Driver) {
                           {kPointerMemoryType, CU_POINTER_ATTRIBUTE_MEMORY_TYPE},
                           {kPointerDeviceOrdinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL},
                           {kDeviceMemory, CU_MEMORYTYPE_DEVICE},
+                          {kHostMemory, CU_MEMORYTYPE_HOST},
+                          {kHostAllocPortable, CU_MEMHOSTALLOC_PORTABLE},
                           {kStreamNonBlocking, CU_STREAM_NON_BLOCKING},
                           {kEventDisableTiming, CU_EVENT_DISABLE_TIMING},
                           {kCaptureThreadLocal, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL},

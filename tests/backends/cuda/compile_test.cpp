@@ -7,6 +7,7 @@
 #include "backends/cuda/run/backend.h"
 #include "backends/cuda/run/compiler.h"
 #include "backends/cuda/run/cuda_device.h"
+#include "backends/cuda/run/kernel_group.h"
 #include "compilation/pipeline.h"
 #include "engine/shaped.h"
 #include "support/conformance.h"
@@ -70,6 +71,64 @@ TEST_P(Kernels, Compile) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, Kernels, testing::ValuesIn(test::case_files()),
                          [](const auto& info) { return info.param; });
+
+PointwiseSpec spec_of(const std::string& program, const std::vector<LaunchOperand>& inputs,
+                      const LaunchOperand& output) {
+  return {program, inputs, output, program == "-> i0" && inputs[0].dtype == output.dtype};
+}
+
+LaunchOperand operand(Place place, DType dtype, const Dims& dims, const Dims& strides) {
+  return {place, dtype, dims, strides, 16};
+}
+
+// What folding a batch norm into a convolution leaves: vectors, tiles and numbers per channel.
+std::vector<std::unique_ptr<Kernel>> weight_kernels(CudaDevice& device) {
+  const Dims dims = {64, 32, 3, 3};
+  const LaunchOperand weight = operand(Place::input(0), DType::F32, dims, {288, 9, 3, 1});
+  const LaunchOperand factor = operand(Place::input(1), DType::F32, dims, {1, 0, 0, 0});
+  const LaunchOperand packed = operand(Place::output(0), DType::BF16, dims, {288, 1, 96, 32});
+  const LaunchOperand gamma = operand(Place::input(0), DType::F32, {64}, {1});
+  const LaunchOperand variance = operand(Place::input(1), DType::F32, {64}, {1});
+  const LaunchOperand result = operand(Place::output(0), DType::F32, {64}, {1});
+  std::vector<std::unique_ptr<Kernel>> kernels;
+  const auto add = [&](PointwiseSpec spec) {
+    std::vector<PointwiseSpec> parts = {std::move(spec)};
+    kernels.push_back(std::make_unique<PointwiseKernel>(device, std::move(parts), "", true));
+  };
+  add(spec_of("mul i0 i1 -> r0", {weight, factor}, packed));
+  add(spec_of("add i1 1e-05; rsqrt r0; mul i0 r1 -> r2", {gamma, variance}, result));
+  add(spec_of("-> i0", {gamma}, result));
+  add(spec_of("-> i0", {gamma}, operand(Place::output(0), DType::F16, {64}, {1})));
+  kernels.push_back(std::make_unique<NoKernel>());
+  return kernels;
+}
+
+TEST(Group, IsOneKernelForEveryArchitecture) {
+  for (const std::string arch : {"sm_80", "sm_90"}) {
+    CudaDevice device(arch);
+    const auto owned = weight_kernels(device);
+    std::vector<const Kernel*> kernels;
+    for (const auto& kernel : owned)
+      kernels.push_back(kernel.get());
+    const PointwiseGroup group(device, kernels);  // Compiles.
+    EXPECT_NE(group.source().find("case 3:"), std::string::npos);
+    EXPECT_EQ(group.source().find("case 4:"), std::string::npos);
+    EXPECT_TRUE(group.takes(0));
+    EXPECT_FALSE(group.takes(4));
+    EXPECT_TRUE(group.counts(0, 0));
+    EXPECT_FALSE(group.counts(0, 1)) << "a factor is read once for each element";
+    EXPECT_TRUE(group.counts(1, 0));
+  }
+}
+
+TEST(Tables, CompileForEveryArchitecture) {
+  for (const char* name : {"copy_blocks", "non_finite"}) {
+    const std::string source =
+        base::cat(kernel_source("prelude"), kernel_source("table"), kernel_source(name));
+    for (const char* arch : {"sm_80", "sm_90"})
+      EXPECT_FALSE(compile_cubin(source, arch).empty()) << name << " " << arch;
+  }
+}
 
 TEST(Compiler, SaysWhatIsWrong) {
   try {

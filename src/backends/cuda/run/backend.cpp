@@ -5,9 +5,10 @@
 #include "backends/cuda/run/compiler.h"
 #include "backends/cuda/run/host_kernel.h"
 #include "backends/cuda/run/kernel.h"
+#include "backends/cuda/run/kernel_group.h"
 #include "backends/cuda/run/packing.h"
 #include "backends/cuda/run/pointwise.h"
-#include "backends/cuda/run/strided_copy.h"
+#include "backends/kernel_table.h"
 
 namespace regraft::cuda {
 
@@ -18,25 +19,17 @@ namespace regraft::cuda {
 namespace {
 
 const KernelDef& kernel_of(const KernelRequest& request) {
-  static const std::vector<KernelDef> kernels = [] {
-    std::vector<KernelDef> all;
-    const auto add = [&](KernelFile file) { all.insert(all.end(), file.begin(), file.end()); };
-#define REGRAFT_KERNEL_FILE(file) add(k_kernels_##file);
+  static const backends::KernelTable<KernelDef> kernels = {
+#define REGRAFT_KERNEL_FILE(file) k_kernels_##file,
 #include "backends/cuda/kernel_list.inc"
 #undef REGRAFT_KERNEL_FILE
-    std::sort(all.begin(), all.end(),
-              [](const KernelDef& a, const KernelDef& b) { return a.name < b.name; });
-    return all;
-  }();
-  const std::string_view name = op_name(request);
-  const auto at = std::lower_bound(
-      kernels.begin(), kernels.end(), name,
-      [](const KernelDef& def, std::string_view wanted) { return def.name < wanted; });
-  if (at == kernels.end() || at->name != name) {
+  };
+  const KernelDef* const def = kernels.find(op_name(request));
+  if (def == nullptr) {
     base::fail("backends", ErrorCode::Unsupported, "no kernel '", request.step.kernel,
                "' in this build");
   }
-  return *at;
+  return *def;
 }
 
 CudaDevice& device_of(backends::Device& device) {
@@ -87,7 +80,8 @@ class CudaBackend final : public backends::RunBackend {
       same.bytes = static_cast<size_t>(numel(from.dims)) * item_size(to);
     }
     target.strides = packed_strides(same, from.dims, to);
-    return make_kernel(make_copy(device, source, target), "copy");
+    std::vector<PointwiseSpec> parts = {copy_spec(source, target)};
+    return std::make_unique<PointwiseKernel>(device, std::move(parts), "copy", true);
   }
 
   std::unique_ptr<Kernel> prepare_packed_step(const KernelRequest& request, DType to,
@@ -103,6 +97,12 @@ class CudaBackend final : public backends::RunBackend {
     packed.outputs[0].dtype = to;
     packed.outputs[0].strides = packed_strides(packing, request.outputs[0].dims, to);
     return kernel_of(request).prepare(device, packed);
+  }
+
+  std::unique_ptr<backends::KernelGroup> group(
+      backends::Device& device, std::span<const Kernel* const> kernels) const override {
+    const backends::UseDevice use(device);
+    return std::make_unique<PointwiseGroup>(device_of(device), kernels);
   }
 };
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backends/cuda/run/compiler.h"
+#include "backends/cuda/run/copy_blocks.h"
 #include "backends/cuda/run/non_finite.h"
 #include "backends/cuda/run/strided_copy.h"
 #include "base/fail.h"
@@ -188,9 +189,36 @@ void CudaDevice::convert(const TensorView& from, const MutableTensorView& to, St
       .run(from.data, to.mutable_data(), stream);
 }
 
-std::vector<uint64_t> CudaDevice::count_non_finite(const std::vector<TensorView>& tensors,
-                                                   Stream stream) {
-  return cuda::count_non_finite(*this, tensors, stream);
+void CudaDevice::upload(std::span<const backends::BlockCopy> blocks) {
+  const std::lock_guard lock(ring_mutex_);
+  if (!ring_) ring_ = std::make_unique<PinnedRing>();
+  ring_->upload(blocks, as_stream(work_stream_));
+}
+
+void CudaDevice::copy_blocks(std::span<const backends::BlockCopy> blocks) {
+  cuda::copy_blocks(*this, blocks);
+}
+
+void CudaDevice::clear(void* to, size_t bytes) {
+  check(driver().cuMemsetD8Async(as_pointer(to), 0, bytes, work_stream_), "clear memory");
+}
+
+void CudaDevice::count_non_finite(std::span<const TensorView> tensors,
+                                  std::span<uint64_t* const> counters) {
+  cuda::count_non_finite(*this, tensors, counters);
+}
+
+void CudaDevice::with_table(std::span<const std::byte> bytes,
+                            const std::function<void(const std::byte*)>& use) {
+  const std::lock_guard lock(table_mutex_);
+  if (table_bytes_ < bytes.size()) {
+    // What reads the old table may still run.
+    synchronise(work_stream_);
+    table_bytes_ = std::max<size_t>(2 * bytes.size(), size_t{1} << 16);
+    table_ = allocate(table_bytes_);
+  }
+  copy(table_.get(), bytes.data(), bytes.size(), work_stream_);
+  use(table_.get());
 }
 
 void CudaDevice::synchronise(Stream stream) {

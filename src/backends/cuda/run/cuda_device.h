@@ -2,11 +2,13 @@
 
 #include <map>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include "backends/cuda/run/api/cublaslt.h"
 #include "backends/cuda/run/api/cudnn.h"
 #include "backends/cuda/run/api/driver.h"
+#include "backends/cuda/run/pinned_ring.h"
 #include "backends/device.h"
 
 namespace regraft::cuda {
@@ -33,8 +35,11 @@ class CudaDevice final : public backends::Device {
   Stream work_stream() const override { return work_stream_; }
   void copy(void* to, const void* from, size_t bytes, Stream stream) override;
   void convert(const TensorView& from, const MutableTensorView& to, Stream stream) override;
-  std::vector<uint64_t> count_non_finite(const std::vector<TensorView>& tensors,
-                                         Stream stream) override;
+  void upload(std::span<const backends::BlockCopy> blocks) override;
+  void copy_blocks(std::span<const backends::BlockCopy> blocks) override;
+  void clear(void* to, size_t bytes) override;
+  void count_non_finite(std::span<const TensorView> tensors,
+                        std::span<uint64_t* const> counters) override;
   void synchronise(Stream stream) override;
   void synchronise_all() override;
   std::shared_ptr<backends::Event> make_event() override;
@@ -48,6 +53,11 @@ class CudaDevice final : public backends::Device {
   const std::string& arch() const { return arch_; }
   // The function `run` of a source, compiled once for this device.
   CUfunction function(const std::string& source);
+
+  // Copies the bytes to memory of the device and calls `use` with it, for what it enqueues to the
+  // work stream; what is enqueued after that may find other bytes there.
+  void with_table(std::span<const std::byte> bytes,
+                  const std::function<void(const std::byte*)>& use);
 
   // Lets the function use this much shared memory in a launch.
   void allow_shared(CUfunction function, unsigned bytes);
@@ -65,7 +75,11 @@ class CudaDevice final : public backends::Device {
   int multiprocessors_ = 0;
   CUcontext context_ = nullptr;
   CUstream work_stream_ = nullptr, record_stream_ = nullptr;
-  std::mutex functions_mutex_, handles_mutex_, cudnn_mutex_, record_mutex_;
+  std::mutex functions_mutex_, handles_mutex_, cudnn_mutex_, record_mutex_, table_mutex_,
+      ring_mutex_;
+  std::shared_ptr<std::byte> table_;
+  size_t table_bytes_ = 0;
+  std::unique_ptr<PinnedRing> ring_;
   std::map<std::string, CUfunction, std::less<>> functions_;  // By digest of the source.
   cublasLtHandle cublaslt_ = nullptr;
   cudnnHandle cudnn_ = nullptr;

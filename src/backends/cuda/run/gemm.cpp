@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "backends/cuda/run/strided_copy.h"
+#include "backends/cuda/run/pointwise.h"
 
 namespace regraft::cuda {
 namespace {

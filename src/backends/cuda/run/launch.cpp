@@ -80,15 +80,10 @@ std::vector<LaunchOperand> select_axes(const LineSpec& spec, bool in_line) {
 }  // namespace
 
 void* Place::in(const KernelArguments& arguments) const {
-  switch (kind) {
-    case Input:
-      return const_cast<void*>(arguments.inputs[index]);
-    case Output:
-      return arguments.outputs[index];
-    case Workspace:
-      return static_cast<std::byte*>(arguments.workspace) + index;
-  }
-  return nullptr;
+  void* start = kind == Input    ? const_cast<void*>(arguments.inputs[index])
+                : kind == Output ? arguments.outputs[index]
+                                 : arguments.workspace;
+  return static_cast<std::byte*>(start) + offset;
 }
 
 LaunchOperand input_of(const KernelRequest& request, size_t i) {

@@ -12,11 +12,12 @@ namespace regraft::cuda {
 // Where a kernel finds an operand: one of the step's, or a place in its workspace.
 struct Place {
   enum Kind : uint8_t { Input, Output, Workspace } kind = Input;
-  size_t index = 0;  // Of the workspace: bytes from its start.
+  size_t index = 0;   // Of the operand.
+  size_t offset = 0;  // Bytes from its start.
 
-  static Place input(size_t i) { return {Input, i}; }
-  static Place output(size_t i) { return {Output, i}; }
-  static Place workspace(size_t offset) { return {Workspace, offset}; }
+  static Place input(size_t i, size_t offset = 0) { return {Input, i, offset}; }
+  static Place output(size_t i, size_t offset = 0) { return {Output, i, offset}; }
+  static Place workspace(size_t offset) { return {Workspace, 0, offset}; }
   void* in(const KernelArguments& arguments) const;
 };
 

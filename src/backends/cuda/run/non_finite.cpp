@@ -1,7 +1,8 @@
 #include "backends/cuda/run/non_finite.h"
 
 #include "backends/cuda/run/compiler.h"
-#include "backends/cuda/run/launch.h"
+#include "backends/cuda/run/work_table.h"
+#include "base/text.h"
 
 namespace regraft::cuda {
 namespace {
@@ -11,42 +12,29 @@ DType part_of(DType dtype) {
   return dtype == DType::C64 ? DType::F32 : dtype == DType::C128 ? DType::F64 : dtype;
 }
 
-void count(CudaDevice& device, const TensorView& tensor, void* counter, Stream stream) {
-  const DType part = part_of(tensor.dtype);
-  if (!is_floating(part) || tensor.count() == 0) return;
-  const int64_t elements = tensor.count() * (part == tensor.dtype ? 1 : 2);
-  std::string source(kernel_source("prelude"));
-  source += base::cat("typedef ", type_name(part), " T0;\n");
-  source += kernel_source("non_finite");
-  Launch::Words words;
-  words.add(Place::input(0));
-  words.add(Place::output(0));
-  words.add(elements);
-  constexpr unsigned kThreads = 256;
-  const int64_t most = int64_t{device.multiprocessors()} * 8;
-  const auto blocks = std::min<int64_t>((elements + kThreads - 1) / kThreads, most);
-  const Launch launch(device.function(source), std::move(words), static_cast<unsigned>(blocks),
-                      kThreads);
-  const void* inputs[] = {tensor.data};
-  void* outputs[] = {counter};
-  launch.run({inputs, outputs, nullptr, stream});
+// The cases of run/cu/non_finite.cu.
+uint64_t kind_of(DType part) {
+  return part == DType::F16 ? 0 : part == DType::BF16 ? 1 : part == DType::F32 ? 2 : 3;
 }
 
 }  // namespace
 
-std::vector<uint64_t> count_non_finite(CudaDevice& device, const std::vector<TensorView>& tensors,
-                                       Stream stream) {
-  std::vector<uint64_t> counts(tensors.size(), 0);
-  const size_t bytes = counts.size() * sizeof(uint64_t);
-  if (bytes == 0) return counts;
-  const std::shared_ptr<std::byte> counters = device.allocate(bytes);
-  check(driver().cuMemsetD8Async(as_pointer(counters.get()), 0, bytes, as_stream(stream)),
-        "clear memory");
-  for (size_t i = 0; i < tensors.size(); ++i)
-    count(device, tensors[i], counters.get() + i * sizeof(uint64_t), stream);
-  device.copy(counts.data(), counters.get(), bytes, stream);
-  device.synchronise(stream);
-  return counts;
+void count_non_finite(CudaDevice& device, std::span<const TensorView> tensors,
+                      std::span<uint64_t* const> counters) {
+  constexpr int64_t kPiece = int64_t{1} << 14;
+  WorkTable table;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const DType part = part_of(tensors[i].dtype);
+    if (!is_floating(part)) continue;
+    const int64_t elements = tensors[i].count() * (part == tensors[i].dtype ? 1 : 2);
+    const uint64_t words[] = {reinterpret_cast<uint64_t>(tensors[i].data),
+                              static_cast<uint64_t>(elements),
+                              reinterpret_cast<uint64_t>(counters[i]), kind_of(part)};
+    table.add((elements + kPiece - 1) / kPiece, words);
+  }
+  const std::string source =
+      base::cat(kernel_source("prelude"), kernel_source("table"), kernel_source("non_finite"));
+  WorkTable::launch(device, device.function(source), {&table, 1});
 }
 
 }  // namespace regraft::cuda

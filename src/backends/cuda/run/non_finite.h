@@ -1,11 +1,14 @@
 #pragma once
 
+#include <span>
+
 #include "backends/cuda/run/cuda_device.h"
 
 namespace regraft::cuda {
 
-// NaN and infinite elements of each of some row-major tensors; blocks.
-std::vector<uint64_t> count_non_finite(CudaDevice& device, const std::vector<TensorView>& tensors,
-                                       Stream stream);
+// Enqueues to the work stream counting the NaN and infinite elements of row-major tensors, all at
+// once; adds each number to its counter. Tensors of integers are passed over.
+void count_non_finite(CudaDevice& device, std::span<const TensorView> tensors,
+                      std::span<uint64_t* const> counters);
 
 }  // namespace regraft::cuda

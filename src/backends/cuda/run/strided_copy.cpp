@@ -4,14 +4,6 @@
 
 namespace regraft::cuda {
 
-Launch make_copy(CudaDevice& device, const LaunchOperand& from, const LaunchOperand& to) {
-  if (from.dtype != to.dtype && (is_complex(from.dtype) || is_complex(to.dtype))) {
-    base::fail("backends", ErrorCode::Unsupported, "cuda: no conversion from ", name(from.dtype),
-               " to ", name(to.dtype));
-  }
-  return make_pointwise(device, {"-> i0", {from}, to, from.dtype == to.dtype});
-}
-
 StridedCopy::StridedCopy(CudaDevice& device, const Dims& dims, DType from, const Dims& from_strides,
                          DType to, const Dims& to_strides) {
   // Callers' memory may begin anywhere.

@@ -15,7 +15,4 @@ class StridedCopy {
   Launch launch_;
 };
 
-// The same as a launch of operands of a step.
-Launch make_copy(CudaDevice& device, const LaunchOperand& from, const LaunchOperand& to);
-
 }  // namespace regraft::cuda

@@ -1,18 +1,25 @@
-// Counts elements whose exponent bits are all set. Sums of integers do not depend on their order.
-struct Args {
-  const T0* x;
-  u64* total;
-  i64 count;
-};
-
-extern "C" __global__ void run(const __grid_constant__ Args a) {
+// Pieces: elements, their number, where to count those whose exponent bits are all set, and their
+// type. Sums of integers do not depend on their order.
+template <typename Bits>
+__device__ void count(const Work& work, Bits mask) {
+  const Bits* const x = (const Bits*)work.words[0];
   u32 found = 0;
-  const i64 step = (i64)gridDim.x * blockDim.x;
-  for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < a.count; i += step) {
-    const typename ComputeOf<T0>::type x = to<typename ComputeOf<T0>::type, T0>(a.x[i]);
-    found += x - x != x - x;
+  const u64 step = (u64)work.blocks * blockDim.x;
+  for (u64 i = (u64)work.block * blockDim.x + threadIdx.x; i < work.words[1]; i += step)
+    found += (x[i] & mask) == mask;
+  if (found != 0) atomicAdd((u64*)work.words[2], (u64)found);
+}
+
+extern "C" __global__ void run(const __grid_constant__ Table t) {
+  const Work work = work_of(t);
+  switch (work.words[3]) {
+    case 0:
+      return count<unsigned short>(work, 0x7c00u);
+    case 1:
+      return count<unsigned short>(work, 0x7f80u);
+    case 2:
+      return count<u32>(work, 0x7f800000u);
+    default:
+      return count<u64>(work, 0x7ff0000000000000ull);
   }
-  for (int lane = 16; lane > 0; lane /= 2)
-    found += __shfl_down_sync(0xffffffffu, found, lane);
-  if (threadIdx.x % 32 == 0 && found != 0) atomicAdd(a.total, (u64)found);
 }

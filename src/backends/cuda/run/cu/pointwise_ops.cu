@@ -307,3 +307,16 @@ struct alignas(sizeof(T) * N) Pack {
   T items[N];
 };
 #define to_element(x) (to<TO>(x))
+
+__device__ inline u32 bits_of(f16 x) { return x.bits; }
+__device__ inline u32 bits_of(bf16 x) { return x.bits; }
+__device__ inline u32 bits_of(float x) { return __float_as_uint(x); }
+__device__ inline u64 bits_of(double x) { return (u64)__double_as_longlong(x); }
+__device__ inline u32 bits_of(raw2 x) { return x.bits; }
+__device__ inline u32 bits_of(raw4 x) { return x.bits; }
+__device__ inline u64 bits_of(raw8 x) { return x.bits; }
+
+// Sums of integers do not depend on their order.
+__device__ inline void add_count(u64* total, u32 found) {
+  if (total != nullptr && found != 0) atomicAdd(total, (u64)found);
+}

@@ -3,8 +3,8 @@
 #include "backends/cuda/run/cudnn_convolution.h"
 #include "backends/cuda/run/epilogue.h"
 #include "backends/cuda/run/packing.h"
+#include "backends/cuda/run/pointwise.h"
 #include "backends/cuda/run/spatial.h"
-#include "backends/cuda/run/strided_copy.h"
 
 namespace regraft::cuda {
 namespace {

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "backends/cuda/run/strided_copy.h"
+#include "backends/cuda/run/pointwise.h"
 
 namespace regraft::cuda {
 namespace {
@@ -9,29 +9,16 @@ int64_t bound(int64_t at, int64_t size) {
   return std::clamp<int64_t>(at < 0 ? at + size : at, 0, size);
 }
 
+// `from` may be a view that begins `offset` elements into its input: such copies cannot rely on its
+// alignment.
 std::unique_ptr<Kernel> copy_of(CudaDevice& device, const KernelRequest& request,
-                                LaunchOperand from) {
-  return make_kernel(make_copy(device, from, output_of(request, 0)), "copy");
+                                LaunchOperand from, int64_t offset = 0) {
+  if (offset != 0) {
+    from.place.offset = static_cast<size_t>(offset) * item_size(from.dtype);
+    from.alignment = item_size(from.dtype);
+  }
+  return make_pointwise_kernel(device, request, copy_spec(from, output_of(request, 0)), "copy");
 }
-
-// A view that begins `offset` elements into input 0: such copies cannot rely on its alignment.
-class OffsetCopy final : public Kernel {
- public:
-  OffsetCopy(CudaDevice& device, const KernelRequest& request, LaunchOperand from, int64_t offset)
-      : offset_(static_cast<size_t>(offset) * item_size(from.dtype)) {
-    if (offset != 0) from.alignment = item_size(from.dtype);
-    launch_ = make_copy(device, from, output_of(request, 0));
-  }
-  void run(const KernelArguments& arguments) const override {
-    const void* inputs[] = {static_cast<const std::byte*>(arguments.inputs[0]) + offset_};
-    launch_.run({inputs, arguments.outputs, arguments.workspace, arguments.stream});
-  }
-  std::string tactic() const override { return "copy"; }
-
- private:
-  size_t offset_;
-  Launch launch_;
-};
 
 std::unique_ptr<Kernel> prepare_permute(CudaDevice& device, const KernelRequest& request) {
   LaunchOperand from = input_of(request, 0);
@@ -53,7 +40,7 @@ std::unique_ptr<Kernel> prepare_slice(CudaDevice& device, const KernelRequest& r
   const int64_t offset = start * from.strides[axis];
   from.strides[axis] *= request.attributes.integer("step");
   from.dims = request.outputs[0].dims;
-  return std::make_unique<OffsetCopy>(device, request, std::move(from), offset);
+  return copy_of(device, request, std::move(from), offset);
 }
 
 std::unique_ptr<Kernel> prepare_diagonal(CudaDevice& device, const KernelRequest& request) {
@@ -69,8 +56,8 @@ std::unique_ptr<Kernel> prepare_diagonal(CudaDevice& device, const KernelRequest
     if (i != rows && i != columns) from.strides.push_back(x.strides[i]);
   }
   from.strides.push_back(x.strides[rows] + x.strides[columns]);
-  return std::make_unique<OffsetCopy>(device, request, std::move(from),
-                                      row * x.strides[rows] + column * x.strides[columns]);
+  return copy_of(device, request, std::move(from),
+                 row * x.strides[rows] + column * x.strides[columns]);
 }
 
 ElementSpec remap(const KernelRequest& request, std::string_view op) {
@@ -102,7 +89,7 @@ std::unique_ptr<Kernel> prepare_reshape(CudaDevice& device, const KernelRequest&
     LaunchOperand to = output_of(request, 0);
     to.dims = request.inputs[0].dims;
     to.strides = contiguous_strides(to.dims);
-    return make_kernel(make_copy(device, input_of(request, 0), to), "copy");
+    return make_pointwise_kernel(device, request, copy_spec(input_of(request, 0), to), "copy");
   }
   return flat(device, request, 0, -1, contiguous_strides(request.outputs[0].dims));
 }
@@ -206,45 +193,23 @@ std::unique_ptr<Kernel> prepare_triangle(CudaDevice& device, const KernelRequest
 }
 
 // Each operand copied to its part of the output.
-class Cat final : public Kernel {
- public:
-  Cat(CudaDevice& device, const KernelRequest& request) {
-    const Operand& out = request.outputs[0];
-    const size_t axis = axis_of(request.attributes.integer("dim"), out.dims.size());
-    int64_t at = 0;
-    for (size_t i = 0; i < request.inputs.size(); ++i) {
-      const Operand& x = request.inputs[i];
-      if (x.dims == Dims{0}) continue;
-      LaunchOperand to = output_of(request, 0);
-      to.dims[axis] = x.dims[axis];
-      const size_t offset = static_cast<size_t>(at * out.strides[axis]) * item_size(out.dtype);
-      while (offset % to.alignment != 0)
-        to.alignment /= 2;
-      LaunchOperand from = input_of(request, i);
-      from.place = Place::input(0);
-      parts_.push_back({i, offset, make_copy(device, from, to)});
-      at += x.dims[axis];
-    }
-  }
-  void run(const KernelArguments& arguments) const override {
-    for (const Part& part : parts_) {
-      const void* inputs[] = {arguments.inputs[part.input]};
-      void* outputs[] = {static_cast<std::byte*>(arguments.outputs[0]) + part.offset};
-      part.launch.run({inputs, outputs, nullptr, arguments.stream});
-    }
-  }
-  std::string tactic() const override { return "copy"; }
-
- private:
-  struct Part {
-    size_t input, offset;
-    Launch launch;
-  };
-  std::vector<Part> parts_;
-};
-
 std::unique_ptr<Kernel> prepare_cat(CudaDevice& device, const KernelRequest& request) {
-  return std::make_unique<Cat>(device, request);
+  const Operand& out = request.outputs[0];
+  const size_t axis = axis_of(request.attributes.integer("dim"), out.dims.size());
+  std::vector<PointwiseSpec> parts;
+  int64_t at = 0;
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    const Operand& x = request.inputs[i];
+    if (x.dims == Dims{0}) continue;
+    LaunchOperand to = output_of(request, 0);
+    to.dims[axis] = x.dims[axis];
+    to.place.offset = static_cast<size_t>(at * out.strides[axis]) * item_size(out.dtype);
+    while (to.place.offset % to.alignment != 0)
+      to.alignment /= 2;
+    parts.push_back(copy_spec(input_of(request, i), to));
+    at += x.dims[axis];
+  }
+  return std::make_unique<PointwiseKernel>(device, std::move(parts), "copy", request.may_wait);
 }
 
 constexpr KernelDef kKernels[] = {

@@ -18,7 +18,7 @@ std::unique_ptr<Kernel> make(CudaDevice& device, const KernelRequest& request,
   spec.output = output_of(request, 0);
   if (is_complex(spec.output.dtype) && !moves) unsupported(request, "complex numbers");
   spec.moves = moves;
-  return make_kernel(make_pointwise(device, spec), "pointwise");
+  return make_pointwise_kernel(device, request, std::move(spec), "pointwise");
 }
 
 std::unique_ptr<Kernel> prepare_program(CudaDevice& device, const KernelRequest& request) {
@@ -126,7 +126,7 @@ std::unique_ptr<Kernel> prepare_batch_norm(CudaDevice& device, const KernelReque
   program += base::cat(" -> r", last);
   spec.program = program;
   spec.output = output_of(request, 0);
-  return make_kernel(make_pointwise(device, spec), "pointwise");
+  return make_pointwise_kernel(device, request, std::move(spec), "pointwise");
 }
 
 constexpr KernelDef kKernels[] = {

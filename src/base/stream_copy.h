@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-namespace regraft::refit {
+namespace regraft::base {
 
 // memcpy for memory that is not read again soon: on x86-64 the stores go around the cache, which
 // saves reading the destination and keeps the source's lines cached for who reads them next. `to`
@@ -31,4 +31,4 @@ class BlockCopies {
   std::vector<std::pair<size_t, size_t>> pieces_;  // Block, offset of the piece.
 };
 
-}  // namespace regraft::refit
+}  // namespace regraft::base

@@ -1,4 +1,4 @@
-#include "refit/stream_copy.h"
+#include "base/stream_copy.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include <emmintrin.h>
 #endif
 
-namespace regraft::refit {
+namespace regraft::base {
 
 void stream_copy(void* to, const void* from, size_t bytes) {
 #if defined(__x86_64__)
@@ -67,7 +67,7 @@ BlockCopies::BlockCopies(std::vector<BlockCopy> blocks) : blocks_(std::move(bloc
 }
 
 void BlockCopies::run() const {
-  base::parallel_for(static_cast<int64_t>(pieces_.size()), 4, [&](int64_t begin, int64_t end) {
+  parallel_for(static_cast<int64_t>(pieces_.size()), 4, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const auto& [block, first] = pieces_[static_cast<size_t>(i)];
       copy_piece(blocks_[block], first);
@@ -75,4 +75,4 @@ void BlockCopies::run() const {
   });
 }
 
-}  // namespace regraft::refit
+}  // namespace regraft::base

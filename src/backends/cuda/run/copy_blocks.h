@@ -1,0 +1,12 @@
+#pragma once
+
+#include <span>
+
+#include "backends/cuda/run/cuda_device.h"
+
+namespace regraft::cuda {
+
+// Many copies within the device as one launch on its work stream.
+void copy_blocks(CudaDevice& device, std::span<const backends::BlockCopy> blocks);
+
+}  // namespace regraft::cuda

@@ -1,0 +1,119 @@
+#include "backends/cuda/run/kernel_group.h"
+
+#include <algorithm>
+
+#include "backends/cuda/run/compiler.h"
+#include "backends/cuda/run/pointwise_source.h"
+
+namespace regraft::cuda {
+namespace {
+
+// Each of its elements is read once.
+bool is_read_once(const LaunchOperand& input, const Dims& dims) {
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (dims[d] != 1 && input.strides[d] == 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+PointwiseGroup::PointwiseGroup(CudaDevice& device, std::span<const Kernel* const> kernels)
+    : device_(device), parts_(kernels.size()) {
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    const auto* kernel = dynamic_cast<const PointwiseKernel*>(kernels[i]);
+    if (kernel == nullptr) continue;
+    for (const PointwiseSpec& spec : kernel->parts())
+      add(i, spec);
+  }
+  source_ = base::cat(pointwise_prelude(), kernel_source("table"));
+  for (size_t v = 0; v < bodies_.size(); ++v)
+    source_ += base::cat("namespace v", v, " {\n", bodies_[v], "}\n");
+  // Words of a piece: variant, layout, operands.
+  source_ +=
+      "extern \"C\" __global__ void __launch_bounds__(256, 4) run(const __grid_constant__ Table t) "
+      "{\n";
+  source_ += has_tiles_ ? base::cat("  __shared__ alignas(16) char tile[", kTileBytes, "];\n")
+                        : "  char* const tile = nullptr;\n";
+  source_ += "  const Work w = work_of(t);\n  switch (w.words[0]) {\n";
+  for (size_t v = 0; v < bodies_.size(); ++v) {
+    source_ += base::cat("    case ", v, ":\n      return v", v, "::body(*(const v", v,
+                         "::Operands*)(w.words + 2), *(const v", v,
+                         "::Layout*)w.words[1], w.block, w.blocks, tile);\n");
+  }
+  source_ += "  }\n}\n";
+  if (bodies_.empty()) return;
+  function_ = device_.function(source_);
+  if (function_ == nullptr) return;  // A device that only compiles.
+  const size_t bytes = layouts_.size() * sizeof(int64_t);
+  uploaded_ = device_.allocate(bytes);
+  device_.copy(uploaded_.get(), layouts_.data(), bytes, device_.work_stream());
+  device_.synchronise(device_.work_stream());
+}
+
+void PointwiseGroup::add(size_t kernel, const PointwiseSpec& spec) {
+  std::vector<const LaunchOperand*> operands = {&spec.output};
+  for (const LaunchOperand& input : spec.inputs)
+    operands.push_back(&input);
+  const Space space = space_of(operands);
+  Part part;
+  for (size_t k = 0; k < spec.inputs.size(); ++k) {
+    const LaunchOperand& input = spec.inputs[k];
+    if (is_floating(input.dtype) && input.place.kind == Place::Input && input.place.offset == 0 &&
+        is_read_once(input, spec.output.dims)) {
+      part.counted.push_back(k);
+    }
+  }
+  std::string body = pointwise_body(spec, space, part.counted);
+  const auto known = std::find(bodies_.begin(), bodies_.end(), body);
+  part.variant = static_cast<uint64_t>(known - bodies_.begin());
+  if (known == bodies_.end()) bodies_.push_back(std::move(body));
+  part.layout = layouts_.size();
+  const std::vector<int64_t> layout = pointwise_layout(space);
+  layouts_.insert(layouts_.end(), layout.begin(), layout.end());
+  const int64_t per_block = space.items_per_block();
+  if (numel(spec.output.dims) > 0) part.blocks = (space.items() + per_block - 1) / per_block;
+  for (const LaunchOperand* operand : operands)
+    part.operands.push_back(operand->place);
+  has_tiles_ = has_tiles_ || space.is_tiled();
+  parts_[kernel].push_back(std::move(part));
+}
+
+bool PointwiseGroup::counts(size_t kernel, size_t input) const {
+  size_t uses = 0, counted = 0;
+  for (const Part& part : parts_[kernel]) {
+    for (size_t k = 1; k < part.operands.size(); ++k) {
+      if (part.operands[k].kind != Place::Input || part.operands[k].index != input) continue;
+      ++uses;
+      counted += std::find(part.counted.begin(), part.counted.end(), k - 1) != part.counted.end();
+    }
+  }
+  return uses == 1 && counted == 1;
+}
+
+void PointwiseGroup::run(std::span<const std::vector<Call>> stages) const {
+  std::vector<WorkTable> tables(stages.size());
+  for (size_t s = 0; s < stages.size(); ++s) {
+    for (const Call& call : stages[s]) {
+      for (const Part& part : parts_[call.kernel])
+        add_work(tables[s], part, call);
+    }
+  }
+  WorkTable::launch(device_, function_, tables);
+}
+
+void PointwiseGroup::add_work(WorkTable& table, const Part& part, const Call& call) const {
+  uint64_t words[kMaxArgumentWords];
+  size_t count = 0;
+  words[count++] = part.variant;
+  words[count++] = reinterpret_cast<uint64_t>(uploaded_.get() + part.layout * sizeof(int64_t));
+  for (const Place& place : part.operands)
+    words[count++] = reinterpret_cast<uint64_t>(place.in(call.arguments));
+  for (const size_t k : part.counted) {
+    const size_t input = part.operands[k + 1].index;
+    words[count++] = call.counters.empty() ? 0 : reinterpret_cast<uint64_t>(call.counters[input]);
+  }
+  table.add(part.blocks, {words, count});
+}
+
+}  // namespace regraft::cuda

@@ -1,0 +1,295 @@
+#include "backends/cuda/run/pointwise_source.h"
+
+#include <algorithm>
+
+#include "backends/cuda/run/compiler.h"
+
+namespace regraft::cuda {
+namespace {
+
+std::string_view take(std::string_view& rest, char end) {
+  rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
+  const std::string_view word = rest.substr(0, rest.find(end));
+  rest.remove_prefix(std::min(rest.size(), word.size() + 1));
+  return word;
+}
+
+// A source of an instruction as a C++ expression.
+std::string expression(std::string_view word) {
+  if (word == "true" || word == "false") return std::string(word);
+  if (word[0] == 'i' && word.size() > 1 && word[1] >= '0' && word[1] <= '9') {
+    return base::cat("value_of(x", word.substr(1), ")");
+  }
+  if (word[0] == 'r') return std::string(word);
+  if (word == "inf") return "(real)REGRAFT_INF";
+  if (word == "-inf") return "(-(real)REGRAFT_INF)";
+  if (word == "nan") return "((real)REGRAFT_INF - (real)REGRAFT_INF)";
+  if (word.find_first_not_of("-0123456789") != std::string_view::npos) {
+    return base::cat("((real)", word, ")");
+  }
+  // The least number has no literal.
+  if (word == "-9223372036854775808") return "(-9223372036854775807ll - 1)";
+  return base::cat("((i64)", word, "ll)");
+}
+
+std::string statements(std::string_view program) {
+  const size_t arrow = program.find("->");
+  std::string_view body = program.substr(0, arrow), result = program.substr(arrow + 2);
+  std::string text;
+  size_t next = 0;
+  while (body.find_first_not_of(' ') != std::string_view::npos) {
+    std::string_view line = take(body, ';');
+    std::string op(take(line, ' '));
+    std::replace(op.begin(), op.end(), ':', '_');
+    std::vector<std::string> sources;
+    while (line.find_first_not_of(' ') != std::string_view::npos)
+      sources.push_back(expression(take(line, ' ')));
+    text += base::cat("      const auto r", next++, " = op_", op, "(", base::join(sources, ", "),
+                      ");\n");
+  }
+  const std::string value = expression(take(result, ' '));
+  return text + base::cat("      const auto result = ", value, ";\n");
+}
+
+// The bits of an element that are all set in NaN and infinity.
+std::string_view exponent_mask(DType dtype) {
+  switch (dtype) {
+    case DType::F16:
+      return "0x7c00u";
+    case DType::BF16:
+      return "0x7f80u";
+    case DType::F32:
+      return "0x7f800000u";
+    default:
+      return "0x7ff0000000000000ull";
+  }
+}
+
+// Writes one body. Operand 0 is the output, operand k + 1 input k.
+class BodyWriter {
+ public:
+  BodyWriter(const PointwiseSpec& spec, const Space& space, const std::vector<size_t>& counted)
+      : spec_(spec), space_(space), counted_(counted) {}
+
+  std::string run() {
+    types();
+    add("__device__ inline void body(const Operands& p, const Layout& a, index block, index "
+        "blocks, "
+        "char* shared) {\n");
+    for (const size_t k : counted_)
+      add("  u32 found", k, " = 0;\n");
+    if (space_.is_tiled()) {
+      tiles();
+    } else {
+      vectors();
+    }
+    for (const size_t k : counted_)
+      add("  add_count(p.found", k, ", found", k, ");\n");
+    add("}\n");
+    return std::move(text_);
+  }
+
+ private:
+  template <typename... Parts>
+  void add(const Parts&... parts) {
+    text_ += base::cat(parts...);
+  }
+
+  size_t inputs() const { return spec_.inputs.size(); }
+  std::string type(const LaunchOperand& operand) const {
+    return spec_.moves ? raw_name(operand.dtype) : std::string(type_name(operand.dtype));
+  }
+  bool is_counted(size_t k) const {
+    return std::find(counted_.begin(), counted_.end(), k) != counted_.end();
+  }
+  static std::string at_name(size_t operand) {
+    return operand == 0 ? "target" : base::cat("at", operand - 1);
+  }
+  int64_t stride(size_t operand, size_t axis) const { return space_.strides[operand][axis]; }
+
+  void types() {
+    bool has_double = spec_.output.dtype == DType::F64;
+    for (const LaunchOperand& input : spec_.inputs)
+      has_double = has_double || input.dtype == DType::F64;
+    add("typedef ", type(spec_.output), " TO;\n");
+    for (size_t k = 0; k < inputs(); ++k)
+      add("typedef ", type(spec_.inputs[k]), " T", k, ";\n");
+    add("typedef ", has_double ? "double" : "float", " real;\ntypedef ",
+        space_.is_small ? "u32" : "u64", " index;\nstruct Operands {\n  TO* out;\n");
+    for (size_t k = 0; k < inputs(); ++k)
+      add("  const T", k, "* in", k, ";\n");
+    for (const size_t k : counted_)
+      add("  u64* found", k, ";\n");
+    const size_t rank = space_.dims.size();
+    add("};\nstruct Layout {\n  i64 count, dims[", rank, "], strides[", inputs() + 1, "][", rank,
+        "]", space_.is_tiled() ? ", columns" : "", ";\n};\n");
+  }
+
+  // Offsets of all operands grow by those of position `p` along an axis.
+  void advance(size_t axis, bool last_is_code) {
+    for (size_t operand = 0; operand <= inputs(); ++operand) {
+      // Strides of 0 and 1 along the last axis are part of the code: they decide how it loads.
+      if (last_is_code && stride(operand, axis) == 0) continue;
+      if (last_is_code && stride(operand, axis) == 1) {
+        add("      ", at_name(operand), " += p;\n");
+      } else {
+        add("      ", at_name(operand), " += p * (index)a.strides[", operand, "][", axis, "];\n");
+      }
+    }
+  }
+
+  void start_offsets() {
+    add("    index target = 0;\n");
+    for (size_t k = 0; k < inputs(); ++k)
+      add("    index at", k, " = 0;\n");
+  }
+
+  void count(size_t k, std::string_view value) {
+    if (!is_counted(k)) return;
+    const std::string_view mask = exponent_mask(spec_.inputs[k].dtype);
+    add("      found", k, " += (bits_of(", value, ") & ", mask, ") == ", mask, ";\n");
+  }
+
+  std::string result() const { return spec_.moves ? "result" : "to_element(result)"; }
+
+  bool is_vector(size_t operand) const {
+    return space_.vector > 1 && stride(operand, space_.last()) == 1;
+  }
+  // One value for all elements of a vector.
+  bool is_single(size_t operand) const {
+    return stride(operand, space_.last()) == 0 || space_.vector == 1;
+  }
+
+  void vectors() {
+    const size_t last = space_.last();
+    const int64_t n = space_.vector;
+    add("  for (index v = block * blockDim.x + threadIdx.x; v < (index)a.count; v += blocks * "
+        "blockDim.x) {\n    index rest = v;\n");
+    start_offsets();
+    // dims[last] counts vectors.
+    for (size_t d = last + 1; d-- > 0;) {
+      add("    { const index p = (", d == 0 ? "rest" : base::cat("rest % (index)a.dims[", d, "]"),
+          ")", d == last && n > 1 ? base::cat(" * ", n) : "", ";\n");
+      advance(d, d == last);
+      add("    }\n");
+      if (d > 0) add("    rest /= (index)a.dims[", d, "];\n");
+    }
+    for (size_t k = 0; k < inputs(); ++k) {
+      if (is_vector(k + 1)) {
+        const std::string pack = base::cat("Pack<T", k, ", ", n, ">");
+        add("    const ", pack, " pack", k, " = *(const ", pack, "*)(p.in", k, " + at", k, ");\n");
+      } else if (is_single(k + 1)) {
+        add("    const T", k, " one", k, " = p.in", k, "[at", k, "];\n");
+      }
+    }
+    if (is_vector(0)) add("    Pack<TO, ", n, "> done;\n");
+    add("#pragma unroll\n    for (int j = 0; j < ", n, "; ++j) {\n");
+    for (size_t k = 0; k < inputs(); ++k) {
+      add("      const T", k, " x", k, " = ");
+      if (is_vector(k + 1)) {
+        add("pack", k, ".items[j];\n");
+      } else if (is_single(k + 1)) {
+        add("one", k, ";\n");
+      } else {
+        add("p.in", k, "[at", k, " + j * (index)a.strides[", k + 1, "][", last, "]];\n");
+      }
+      count(k, base::cat("x", k));
+    }
+    add(statements(spec_.program), "      ",
+        is_vector(0) ? "done.items[j]"
+        : n == 1     ? "p.out[target]"
+                     : "p.out[target + j]",
+        " = ", result(), ";\n    }\n");
+    if (is_vector(0)) add("    *(Pack<TO, ", n, ">*)(p.out + target) = done;\n");
+    add("  }\n");
+  }
+
+  // Rows lie along the last axis, columns along the tiled operand's.
+  void tiles() {
+    const size_t last = space_.last(), axis = space_.tile_axis;
+    const auto k = static_cast<size_t>(space_.tiled) - 1;
+    add("  T", k, "* const tile = (T", k,
+        "*)shared;\n"
+        "  const index rows = ",
+        space_.tile_rows,
+        ", columns = (index)a.columns;\n"
+        "  const index dim_r = (index)a.dims[",
+        last, "], dim_c = (index)a.dims[", axis,
+        "];\n"
+        "  const index tiles_r = (dim_r + rows - 1) / rows, tiles_c = (dim_c + columns - 1) / "
+        "columns, pitch = columns | 1;\n"
+        "  for (index v = block; v < (index)a.count; v += blocks) {\n    index rest = v;\n");
+    start_offsets();
+    add("    const index r0 = rest % tiles_r * rows;\n    rest /= tiles_r;\n"
+        "    const index c0 = rest % tiles_c * columns;\n    rest /= tiles_c;\n"
+        "    const index row_count = min(rows, dim_r - r0), column_count = min(columns, dim_c - "
+        "c0);\n    { const index p = r0;\n");
+    advance(last, false);
+    add("    }\n    { const index p = c0;\n");
+    advance(axis, false);
+    add("    }\n");
+    for (size_t d = last; d-- > 0;) {
+      if (d == axis) continue;
+      add("    { const index p = rest % (index)a.dims[", d, "];\n");
+      advance(d, false);
+      add("    }\n    rest /= (index)a.dims[", d, "];\n");
+    }
+    // Threads step through the tile as it lies in memory, without dividing again.
+    add("    __syncthreads();  // The tile before has been read.\n"
+        "    const index step_c = blockDim.x % column_count, step_r = blockDim.x / column_count;\n"
+        "    for (index c = threadIdx.x % column_count, r = threadIdx.x / column_count; r < "
+        "row_count;) {\n"
+        "      const T",
+        k, " x", k, " = p.in", k, "[at", k, " + r * (index)a.strides[", k + 1, "][", last,
+        "] + c];\n");
+    count(k, base::cat("x", k));
+    add("      tile[r * pitch + c] = x", k,
+        ";\n"
+        "      c += step_c;\n      r += step_r;\n"
+        "      if (c >= column_count) {\n        c -= column_count;\n        ++r;\n      }\n"
+        "    }\n    __syncthreads();\n"
+        "    for (index i = threadIdx.x; i < rows * column_count; i += blockDim.x) {\n"
+        "      const index r = i & (rows - 1), c = i / rows;\n"
+        "      if (r >= row_count) continue;\n");
+    for (size_t j = 0; j < inputs(); ++j) {
+      add("      const T", j, " x", j, " = ");
+      if (j == k) {
+        add("tile[r * pitch + c];\n");
+        continue;
+      }
+      add("p.in", j, "[at", j, " + r * (index)a.strides[", j + 1, "][", last,
+          "] + c * (index)a.strides[", j + 1, "][", axis, "]];\n");
+      count(j, base::cat("x", j));
+    }
+    add(statements(spec_.program), "      p.out[target + r + c * (index)a.strides[0][", axis,
+        "]] = ", result(), ";\n    }\n  }\n");
+  }
+
+  const PointwiseSpec& spec_;
+  const Space& space_;
+  const std::vector<size_t>& counted_;
+  std::string text_;
+};
+
+}  // namespace
+
+std::string pointwise_prelude() {
+  return base::cat(kernel_source("prelude"), kernel_source("pointwise_ops"));
+}
+
+std::string pointwise_body(const PointwiseSpec& spec, const Space& space,
+                           const std::vector<size_t>& counted) {
+  return BodyWriter(spec, space, counted).run();
+}
+
+std::vector<int64_t> pointwise_layout(const Space& space) {
+  std::vector<int64_t> words = {space.items()};
+  words.insert(words.end(), space.dims.begin(), space.dims.end());
+  if (!space.is_tiled()) words.back() /= space.vector;
+  for (const Dims& strides : space.strides)
+    words.insert(words.end(), strides.begin(), strides.end());
+  if (space.is_tiled()) words.push_back(space.tile_columns);
+  return words;
+}
+
+}  // namespace regraft::cuda

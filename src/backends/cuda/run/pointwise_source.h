@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "backends/cuda/run/pointwise.h"
+#include "backends/cuda/run/pointwise_space.h"
+
+namespace regraft::cuda {
+
+// What the sources of pointwise kernels begin with.
+std::string pointwise_prelude();
+
+// The types Operands and Layout, and
+//
+//   __device__ void body(const Operands& p, const Layout& a, index block, index blocks, char* tile)
+//
+// which does the part of one block of threads; `tile` is kTileBytes of shared memory, read where
+// the space is tiled. Operands are the pointers of the output and of the inputs, and then, for each
+// input of `counted`, one to the number of its elements that are not finite (null: not wanted).
+std::string pointwise_body(const PointwiseSpec& spec, const Space& space,
+                           const std::vector<size_t>& counted);
+
+// The words of Layout.
+std::vector<int64_t> pointwise_layout(const Space& space);
+
+}  // namespace regraft::cuda

@@ -1,0 +1,48 @@
+#include "backends/cuda/run/work_table.h"
+
+#include "base/fail.h"
+
+namespace regraft::cuda {
+
+void WorkTable::add(int64_t blocks, std::span<const uint64_t> words) {
+  if (blocks <= 0) return;
+  entries_.push_back(static_cast<uint32_t>(blocks_));
+  entries_.push_back(static_cast<uint32_t>(words_.size()));
+  words_.insert(words_.end(), words.begin(), words.end());
+  blocks_ += static_cast<uint64_t>(blocks);
+  constexpr uint64_t kMostBlocks = 0x7fffffff;
+  if (blocks_ > kMostBlocks || words_.size() > kMostBlocks) {
+    base::fail("cuda", ErrorCode::Unsupported, "too much work for one launch");
+  }
+}
+
+void WorkTable::launch(CudaDevice& device, CUfunction function, std::span<const WorkTable> tables) {
+  // All tables are brought by one copy: words, then entries.
+  std::vector<std::byte> bytes;
+  const auto append = [&](const auto& list) {
+    const auto* first = reinterpret_cast<const std::byte*>(list.data());
+    bytes.insert(bytes.end(), first, first + list.size() * sizeof(list[0]));
+  };
+  for (const WorkTable& table : tables)
+    append(table.words_);
+  size_t entries = bytes.size(), words = 0;
+  for (const WorkTable& table : tables)
+    append(table.entries_);
+  if (bytes.empty() || function == nullptr) return;
+  device.with_table(bytes, [&](const std::byte* uploaded) {
+    for (const WorkTable& table : tables) {
+      if (table.blocks_ == 0) continue;
+      uint64_t arguments[] = {reinterpret_cast<uint64_t>(uploaded + entries),
+                              reinterpret_cast<uint64_t>(uploaded + words),
+                              table.entries_.size() / 2};
+      void* parameters[] = {arguments};
+      check(driver().cuLaunchKernel(function, static_cast<unsigned>(table.blocks_), 1, 1, kThreads,
+                                    1, 1, 0, as_stream(device.work_stream()), parameters, nullptr),
+            "launch a kernel");
+      words += table.words_.size() * sizeof(uint64_t);
+      entries += table.entries_.size() * sizeof(uint32_t);
+    }
+  });
+}
+
+}  // namespace regraft::cuda
