@@ -6,11 +6,11 @@ import functools
 from typing import Any
 
 import torch
+from adapters import made_up
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 import regraft
-from adapters import made_up
 from models.weights import randomise
 from regraft import lora
 from support import F32_TOLERANCE, relative_error, same_bits

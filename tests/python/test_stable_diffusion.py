@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 import torch
+from adapters import made_up
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
 import regraft
-from adapters import made_up
 from models import stable_diffusion
 from models.weights import randomise
 from regraft import lora as lora_views
