@@ -10,9 +10,16 @@
 
 namespace regraft {
 
-namespace refit {
-class Transaction;
+class Engine;
+class WeightSource;
+
+namespace engine {
+class Variant;
 }
+namespace refit {
+struct Staged;
+class Transaction;
+}  // namespace refit
 
 // What to do with NaN and infinity in new weights.
 enum class NonFinite {
@@ -92,6 +99,31 @@ class PreparedRefit {
 
  private:
   std::unique_ptr<refit::Transaction> transaction_;
+};
+
+// Refits an engine from the same tensors again and again: those of a model that trains, or a buffer
+// that checkpoints are received in. Names, dims, dtypes and addresses are looked at once; run()
+// does the rest of Engine::refit with the values that the tensors have then. Movable; thread-safe.
+class Refitter {
+ public:
+  // The engine needs weights already. `source` must give memory that stays where it is, as
+  // make_source() does, with the tensors of one parameter in one place; it is kept. `options` as
+  // for Engine::refit, without `dry_run`. Throws what staging a refit throws, and
+  // Error{InvalidArgument}.
+  Refitter(const Engine& engine, std::shared_ptr<const WeightSource> source,
+           const RefitOptions& options = {});
+  Refitter(Refitter&&) noexcept;
+  Refitter& operator=(Refitter&&) noexcept;
+  ~Refitter();
+
+  // Throws as Engine::refit; the weights then stay as they were. `stream` as in RefitOptions.
+  RefitReport run(void* stream = nullptr);
+
+ private:
+  std::shared_ptr<engine::Variant> variant_;
+  std::shared_ptr<const WeightSource> source_;
+  std::shared_ptr<const refit::Staged> staged_;
+  RefitOptions options_;
 };
 
 }  // namespace regraft

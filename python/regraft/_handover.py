@@ -80,9 +80,10 @@ def resolved(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _is_plain(tensor: torch.Tensor) -> bool:
+def _is_plain(tensor: torch.Tensor, ordinal: int) -> bool:
+    # The ordinal of the host is -1.
     return (
-        tensor.is_cpu
+        (tensor.is_cpu or (tensor.is_cuda and tensor.get_device() == ordinal))
         and tensor.layout is torch.strided
         and not tensor.is_neg()
         and not tensor.is_conj()
@@ -102,6 +103,7 @@ def rows_of(
     rows: list[Row] = []
     kept: list[torch.Tensor] = []
     bad: list[str] = []
+    ordinal = -1 if device is None or device.type != "cuda" else device.index or 0
     for name, value in tensors.items():
         if not isinstance(value, torch.Tensor):
             bad.append(f"{name}: want a tensor, have {type(value).__name__}")
@@ -114,7 +116,7 @@ def rows_of(
             bad.append(f"{name}: is a meta tensor and has no values")
             continue
         # Most of the time of a small refit: no detach() where none is needed.
-        if _is_plain(value):
+        if _is_plain(value, ordinal):
             tensor = value
         elif device is not None and value.device == device:
             tensor = resolved(value)

@@ -8,18 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 
 from regraft import _regraft
 from regraft._calling import CallSpec
 from regraft._cuda import DeviceCalls, current_stream
 from regraft._handover import plain, rows_of
 from regraft._weights import Weights, is_path, open_file, tensors_from
-from regraft.errors import StateError
+from regraft.errors import InvalidArgumentError, StateError
 from regraft.lora.adapters import LoraAdapters
 from regraft.lora.state import Slot, State
 from regraft.lora.transition import refit_base
 from regraft.module.source import open_weights
 from regraft.module.staging import Staged, want_identical
+from regraft.refitter import Refitter
+
+__all__ = ["Engine", "MemoryReport", "RefitReport", "Refitter"]
 
 RefitReport = _regraft.RefitReport
 MemoryReport = _regraft.MemoryReport
@@ -115,14 +119,61 @@ class Engine:
                 stay in use.
             StateError: The engine is immutable, or parameters it needs were not retained.
         """
-        options = _regraft.RefitOptions()
-        options.partial = partial
-        options.cast = cast
-        options.in_place = in_place
+        options = _options(partial, cast, in_place, allow_unexpected, non_finite)
         options.dry_run = dry_run
-        options.allow_unexpected = allow_unexpected
-        options.set_non_finite(non_finite)
         return refit_base(self, weights, cast, dry_run, lambda w: self._refit_as_is(w, options))
+
+    def refitter(
+        self,
+        weights: Mapping[str, torch.Tensor] | torch.nn.Module | ExportedProgram,
+        *,
+        partial: bool = False,
+        cast: bool = False,
+        in_place: bool = False,
+        allow_unexpected: bool = False,
+        non_finite: str = "report",
+    ) -> Refitter:
+        """Refits from the same tensors again and again, without looking at each of them again.
+
+        For a model that trains, or buffers that checkpoints are received in: every call of the
+        result refits with the values that the tensors have then.
+
+        Args:
+            weights, partial, cast, in_place, allow_unexpected, non_finite: As for ``refit``; no
+                file. Tensors that are tied in the engine must share their memory.
+
+        Raises:
+            MismatchError, StateError: As ``refit``.
+            InvalidArgumentError: A tensor is not plain memory of the host or of the engine's
+                device, so that a copy would be refitted from; or the engine was compiled to refuse
+                other weights.
+        """
+        if is_path(weights):
+            raise InvalidArgumentError("[refit] refitter: a file has no values to change: refit()")
+        if self._identity is not None:
+            raise InvalidArgumentError(
+                "[refit] refitter: the engine takes its own weights only "
+                "(refit_identical_engine_weights)"
+            )
+        tensors = tensors_from(weights)
+        device = None if self._on_device is None else self._on_device.device
+        rows, kept = rows_of(tensors, device)
+        moved = [
+            row[0]
+            for row, tensor in zip(rows, kept, strict=True)
+            if tensor.data_ptr() != tensors[row[0]].data_ptr()
+        ]
+        if moved:
+            where = "the host" if device is None else f"the host or {device}"
+            raise InvalidArgumentError(
+                f"[refit] refitter: want plain tensors of {where}, which are read where they lie: "
+                + ", ".join(moved)
+            )
+        options = _options(partial, cast, in_place, allow_unexpected, non_finite)
+        if device is not None:
+            options.stream = current_stream(device)
+        core = self._core.refitter_rows(rows, options)
+        return Refitter(core, self.lora_slot, device, kept)
 
     def _refit_as_is(self, weights: Weights, options: _regraft.RefitOptions) -> RefitReport:
         if self._identity is not None:
@@ -386,3 +437,15 @@ def _inputs(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
             raise ValueError(f"[engine] input {i}: want host memory, have {tensor.device}")
         out.append(plain(tensor))
     return out
+
+
+def _options(
+    partial: bool, cast: bool, in_place: bool, allow_unexpected: bool, non_finite: str
+) -> _regraft.RefitOptions:
+    options = _regraft.RefitOptions()
+    options.partial = partial
+    options.cast = cast
+    options.in_place = in_place
+    options.allow_unexpected = allow_unexpected
+    options.set_non_finite(non_finite)
+    return options

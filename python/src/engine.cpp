@@ -179,6 +179,14 @@ void bind_options(nb::module_& module) {
       .def("set_retain", [](EngineOptions& options, const std::string& text) {
         options.retain = parse_retain(text);
       });
+  nb::class_<Refitter>(module, "Refitter")
+      .def(
+          "run",
+          [](Refitter& refitter, uintptr_t stream) {
+            const nb::gil_scoped_release release;
+            return refitter.run(reinterpret_cast<void*>(stream));
+          },
+          nb::arg("stream"));
   nb::class_<Weights>(module, "Weights").def_prop_ro("generation", &Weights::generation);
   nb::class_<WeightSource>(module, "WeightSource")
       .def("names", &WeightSource::names)
@@ -278,6 +286,10 @@ void bind_engine_class(nb::module_& module) {
       .def("refit_rows",
            [](Engine& engine, const std::vector<Row>& rows, const RefitOptions& options) {
              return refit(engine, *to_source(rows), options);
+           })
+      .def("refitter_rows",
+           [](const Engine& engine, const std::vector<Row>& rows, const RefitOptions& options) {
+             return Refitter(engine, to_source(rows), options);
            })
       .def("rollback", &Engine::rollback, nb::call_guard<nb::gil_scoped_release>())
       .def("weights", &Engine::weights)

@@ -89,8 +89,25 @@ void WeightProgram::run_task(const Task& task, const Run& run, BlockPool& pool) 
     run_op(ops_[i], run, memory, memory + task.unit->scratch);
 }
 
+// Of slots to compute and slots that are present alone; on a device, nothing is touched.
+std::shared_ptr<const std::vector<WeightProgram::Task>> WeightProgram::device_tasks_of(
+    const WeightJob& job) const {
+  std::vector<bool> present(job.present.size());
+  for (size_t s = 0; s < present.size(); ++s)
+    present[s] = job.present[s] != nullptr;
+  const std::lock_guard lock(last_mutex_);
+  if (last_tasks_ == nullptr || last_slots_ != job.slots || last_present_ != present) {
+    last_tasks_ = std::make_shared<const std::vector<Task>>(tasks_of(job));
+    last_slots_ = job.slots;
+    last_present_ = std::move(present);
+  }
+  return last_tasks_;
+}
+
 std::vector<uint64_t> WeightProgram::evaluate(const WeightJob& job, BlockPool& pool) const {
-  std::vector<Task> tasks = tasks_of(job);
+  const auto known = device_.is_host() ? nullptr : device_tasks_of(job);
+  const std::vector<Task> made = known ? std::vector<Task>() : tasks_of(job);
+  const std::vector<Task>& tasks = known ? *known : made;
   Run run{job, job.present, job.targets};
   std::vector<std::shared_ptr<Block>> thrown_away;
   for (const Task& task : tasks) {
@@ -110,9 +127,10 @@ std::vector<uint64_t> WeightProgram::evaluate(const WeightJob& job, BlockPool& p
   if (!device_.is_host()) {
     DeviceEvaluation evaluation(*this, run, pool);
     evaluation.enqueue(tasks);
+    if (job.meanwhile) job.meanwhile();
     return evaluation.finish();
   }
-  evaluate_on_host(std::move(tasks), run, pool);
+  evaluate_on_host(tasks, run, pool);
   return {};
 }
 

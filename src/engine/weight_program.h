@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "engine/memory.h"
@@ -22,8 +23,10 @@ struct WeightJob {
   std::vector<bool> touch;
   std::function<void(int32_t parameter)> on_touch;
   // On a device: row-major parameters whose NaN and infinite elements to count, best while their
-  // bytes are read; null data: not this one. Empty for none.
-  std::vector<TensorView> counted;
+  // bytes are read; null: not this one. Empty for none.
+  std::vector<const TensorView*> counted;
+  // On a device: what the caller has to do while it works.
+  std::function<void()> meanwhile;
 };
 
 // The weight program prepared for this machine: all kernels, split into units that share no
@@ -70,6 +73,7 @@ class WeightProgram {
   std::vector<bool> needed_ops(const Unit& unit, const std::vector<bool>& slots,
                                const std::function<bool(int32_t slot)>& present) const;
   std::vector<Task> tasks_of(const WeightJob& job) const;
+  std::shared_ptr<const std::vector<Task>> device_tasks_of(const WeightJob& job) const;
   void evaluate_on_host(std::vector<Task> tasks, const Run& run, BlockPool& pool) const;
   void run_task(const Task& task, const Run& run, BlockPool& pool) const;
   void run_op(const Op& op, const Run& run, std::byte* scratch, std::byte* workspace) const;
@@ -82,6 +86,10 @@ class WeightProgram {
   std::vector<std::vector<int32_t>> depends_;     // By slot: parameters, sorted.
   std::vector<size_t> slot_bytes_;
   size_t slot_count_ = 0, parameter_count_ = 0;
+  // The tasks of the last evaluation on a device: the next often is of the same kind.
+  mutable std::mutex last_mutex_;
+  mutable std::vector<bool> last_slots_, last_present_;
+  mutable std::shared_ptr<const std::vector<Task>> last_tasks_;
 };
 
 }  // namespace regraft::engine

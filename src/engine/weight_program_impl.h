@@ -1,6 +1,5 @@
 #pragma once
 
-#include <deque>
 #include <span>
 
 #include "engine/weight_program.h"
@@ -59,6 +58,10 @@ struct WeightProgram::Run {
 class WeightProgram::DeviceEvaluation {
  public:
   DeviceEvaluation(const WeightProgram& program, const Run& run, BlockPool& pool);
+  // Waits for what was enqueued: the memory it reads may go.
+  ~DeviceEvaluation();
+  DeviceEvaluation(const DeviceEvaluation&) = delete;
+  DeviceEvaluation& operator=(const DeviceEvaluation&) = delete;
   void enqueue(const std::vector<Task>& tasks);
   // Waits for the device.
   std::vector<uint64_t> finish();
@@ -72,7 +75,8 @@ class WeightProgram::DeviceEvaluation {
   void enqueue_piece(std::span<const Task> tasks, size_t scratch_bytes);
   void enqueue_stages(const std::vector<std::vector<Placed>>& stages);
   bool is_grouped(const Placed& placed) const;
-  std::span<uint64_t* const> counters_of(const Placed& placed);
+  backends::KernelGroup::Call call_of(const Placed& placed);
+  void choose_counters(const Placed& placed, std::span<uint64_t*> list);
   void count_the_rest();
 
   const WeightProgram& program_;
@@ -81,10 +85,11 @@ class WeightProgram::DeviceEvaluation {
   std::vector<std::shared_ptr<Block>> kept_;  // Until the device is done.
   std::shared_ptr<Block> counters_;           // By parameter; null: nothing to count.
   std::vector<bool> counts_;                  // By parameter: still to be counted.
-  // Of the calls being enqueued.
-  std::deque<std::vector<const void*>> inputs_;
-  std::deque<std::vector<void*>> outputs_;
-  std::deque<std::vector<uint64_t*>> counter_lists_;
+  bool is_finished_ = false;
+  // Operands of the calls being enqueued, one after the other.
+  std::vector<const void*> inputs_;
+  std::vector<void*> outputs_;
+  std::vector<uint64_t*> counter_lists_;
 };
 
 }  // namespace regraft::engine

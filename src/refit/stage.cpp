@@ -15,6 +15,10 @@ bool can_cast(DType from, DType to) {
   return !is_complex(to);  // From bool and integers to all but complex.
 }
 
+bool is_aligned(const void* data, size_t alignment) {
+  return reinterpret_cast<uintptr_t>(data) % alignment == 0;
+}
+
 // Elements are bit-equal.
 bool same_bytes(backends::Device& device, const TensorView& a, const TensorView& b) {
   if (a.data == b.data && a.strides == b.strides) return true;
@@ -57,6 +61,12 @@ class Stager {
       for (const std::string& name : names_[p])
         fits = check_spec(p, name) && fits;
       if (fits) read(p);
+    }
+    staged_.readable.resize(names_.size());
+    for (size_t p = 0; p < names_.size(); ++p) {
+      if (!staged_.tensors[p] || !is_readable(p)) continue;
+      staged_.readable[p] = core_.parameter_spec(p);
+      staged_.readable[p].data = staged_.tensors[p]->view.data;
     }
     return std::move(staged_);
   }
@@ -137,11 +147,25 @@ class Stager {
                    !same_bytes(core_.device(), first->view, tensor.view)) {
           problems_.add(ErrorCode::Mismatch, name, ": is the same tensor as ", first_name,
                         ", but the two have different values");
+        } else if (first->view.data != tensor.view.data) {
+          staged_.copies.push_back(name);
         }
       } catch (const Error& error) {
         problems_.add(error.code(), name, ": ", error.what());
       }
     }
+  }
+
+  // Row-major, and aligned as kernels want it.
+  bool is_readable(size_t p) const {
+    const TensorView& view = staged_.tensors[p]->view;
+    if (view.data == nullptr || view.dtype != core_.parameter_spec(p).dtype ||
+        !view.is_contiguous()) {
+      return false;
+    }
+    if (core_.device().is_host()) return is_aligned(view.data, item_size(view.dtype));
+    constexpr size_t kOperandAlignment = 16;
+    return core_.device().holds(view.data) && is_aligned(view.data, kOperandAlignment);
   }
 
   static bool is_sound(const TensorView& view, const TensorView& announced) {

@@ -15,7 +15,12 @@ namespace regraft::refit {
 struct Staged {
   std::vector<std::optional<SourceTensor>> tensors;  // By parameter.
   std::vector<std::string> unused;                   // Names that feed nothing.
+  // Second names of a parameter whose tensors have the same values in other memory.
+  std::vector<std::string> copies;
   uint64_t bytes = 0;
+  // By parameter: the tensor in the declared dtype, if it is given and kernels can read it where it
+  // lies; null data otherwise.
+  std::vector<TensorView> readable;
 };
 
 // Matches names (aliases and ties included), checks dims and dtypes, opens every tensor. Before the

@@ -39,6 +39,21 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightS
       options_(options),
       purpose_(purpose),
       base_(variant_->publisher().base()) {
+  run(&source);
+}
+
+Transaction::Transaction(std::shared_ptr<engine::Variant> variant,
+                         std::shared_ptr<const Staged> staged, const RefitOptions& options)
+    : variant_(std::move(variant)),
+      core_(variant_->core()),
+      options_(options),
+      purpose_(Purpose::Refit),
+      base_(variant_->publisher().base()),
+      staged_(std::move(staged)) {
+  run(nullptr);
+}
+
+void Transaction::run(const WeightSource* source) {
   if (purpose_ == Purpose::Refit && core_.image().immutable) {
     base::fail("refit", ErrorCode::State, "engine '", core_.image().name,
                "' was saved with immutable weights: it cannot be refitted");
@@ -58,11 +73,14 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightS
     ready->order(device.work_stream());
   }
   Problems problems(purpose_ == Purpose::Build ? "engine" : "refit");
-  staged_ = stage(core_, source, options_, base_ == nullptr, problems);
+  if (source != nullptr) {
+    staged_ =
+        std::make_shared<const Staged>(stage(core_, *source, options_, base_ == nullptr, problems));
+  }
   report_.stage_ms = watch.lap();
-  given_.resize(staged_.tensors.size());
+  given_.resize(staged_->tensors.size());
   for (size_t p = 0; p < given_.size(); ++p)
-    given_[p] = staged_.tensors[p].has_value();
+    given_[p] = staged_->tensors[p].has_value();
   slots_ = base_ ? core_.weight_program().closure(given_)
                  : std::vector<bool>(core_.slots().slots.size(), true);
   check(problems);
@@ -95,7 +113,7 @@ void Transaction::check_guards(Problems& problems) {
   for (size_t p = 0; p < given_.size(); ++p) {
     if (!given_[p]) continue;
     const plan::Parameter& parameter = core_.plan().parameters[p];
-    const TensorView& view = staged_.tensors[p]->view;
+    const TensorView& view = staged_->tensors[p]->view;
     if (parameter.index_bound >= 0) {
       Tensor copy;  // Guarded parameters are small tables of indices.
       if (!view.is_contiguous() || !core_.device().is_host()) {
@@ -131,40 +149,36 @@ void Transaction::check_in_place(Problems& problems) {
   }
 }
 
-TensorView Transaction::value_of(size_t parameter) const {
-  return given_[parameter] ? values_[parameter]
-         : base_           ? base_->parameters[parameter].view
-                           : TensorView();
-}
-
 // Sources that kernels cannot read as they are: strided, of another dtype, or misaligned.
 void Transaction::convert_sources() {
   values_.resize(given_.size());
+  own_values_.resize(given_.size());
   converted_.resize(given_.size());
+  backends::Device& device = core_.device();
   std::vector<base::BlockCopy> uploads;
   for (size_t p = 0; p < given_.size(); ++p) {
     if (!given_[p]) continue;
-    const TensorView& view = staged_.tensors[p]->view;
-    TensorView value = core_.parameter_spec(p);
-    if (is_row_major(p)) {
-      value.data = view.data;
-    } else {
-      converted_[p] = core_.pool()->take(value.bytes());
-      value.data = converted_[p]->data;
-      const MutableTensorView to(converted_[p]->writable, value.dtype, value.dims);
-      if (view.count() == 0) {
-      } else if (core_.device().is_host()) {
-        copy(view, to);
-      } else if (core_.device().holds(view.data)) {
-        core_.device().convert(view, to, core_.device().work_stream());
-      } else {
-        const std::byte* data = bytes_on_host(view, to);
-        uploads.push_back({converted_[p]->writable, data, to.bytes()});
-      }
+    if (staged_->readable[p].data != nullptr) {
+      values_[p] = &staged_->readable[p];
+      continue;
     }
-    values_[p] = value;
+    const TensorView& view = staged_->tensors[p]->view;
+    TensorView& value = own_values_[p];
+    value = core_.parameter_spec(p);
+    values_[p] = &value;
+    converted_[p] = core_.pool()->take(value.bytes());
+    value.data = converted_[p]->data;
+    if (view.count() == 0) continue;
+    const MutableTensorView to(converted_[p]->writable, value.dtype, value.dims);
+    if (device.is_host()) {
+      copy(view, to);
+    } else if (device.holds(view.data)) {
+      device.convert(view, to, device.work_stream());
+    } else {
+      uploads.push_back({converted_[p]->writable, bytes_on_host(view, to), to.bytes()});
+    }
   }
-  core_.device().upload(uploads);
+  device.upload(uploads);
 }
 
 // The elements of a tensor of the host as `like` has them: its own memory, or a copy in kept_.
@@ -173,18 +187,6 @@ const std::byte* Transaction::bytes_on_host(const TensorView& view, const Tensor
   kept_.emplace_back(like.dtype, like.dims);
   copy(view, kept_.back().mutable_view());
   return kept_.back().view().as<std::byte>();
-}
-
-// The kernels can read what was given where it lies.
-bool Transaction::is_row_major(size_t p) const {
-  const TensorView& view = staged_.tensors[p]->view;
-  if (view.data == nullptr || view.dtype != core_.parameter_spec(p).dtype ||
-      !view.is_contiguous()) {
-    return false;
-  }
-  if (core_.device().is_host()) return is_aligned(view.data, item_size(view.dtype));
-  constexpr size_t kOperandAlignment = 16;
-  return core_.device().holds(view.data) && is_aligned(view.data, kOperandAlignment);
 }
 
 // Gives every slot to be computed its memory, or finds that it needs none.
@@ -197,9 +199,9 @@ void Transaction::place_slots(engine::WeightJob& job) {
     }
     const int32_t p = slots[s].copy_of;
     if (p >= 0 && core_.options().adopt && !options_.in_place && !converted_[p] &&
-        staged_.tensors[p]->stable && is_aligned(values_[p].data, kConstantAlignment)) {
-      bank_->slots[s] = engine::BlockPool::borrow(values_[p].data, slots[s].packing.bytes,
-                                                  staged_.tensors[p]->owner);
+        staged_->tensors[p]->stable && is_aligned(values_[p]->data, kConstantAlignment)) {
+      bank_->slots[s] = engine::BlockPool::borrow(values_[p]->data, slots[s].packing.bytes,
+                                                  staged_->tensors[p]->owner);
       job.present[s] = bank_->slots[s]->data;
       continue;
     }
@@ -228,13 +230,13 @@ void Transaction::retain(size_t p) {
     if (!core_.plan().parameters[p].optional) return;
     policy = Retain::Auto;
   }
-  kept.view = values_[p];
+  kept.view = *values_[p];
   const bool on_host = core_.device().is_host();
   kept.on_host = on_host;
   // On a device, what a file brought is kept where the file is mapped.
-  const TensorView& given = staged_.tensors[p]->view;
+  const TensorView& given = staged_->tensors[p]->view;
   const bool in_file =
-      staged_.tensors[p]->stable &&
+      staged_->tensors[p]->stable &&
       (on_host ? !converted_[p]
                : given.is_contiguous() && given.dtype == kept.view.dtype && given.data != nullptr);
   for (const int32_t s : core_.copies_of(p)) {
@@ -245,22 +247,22 @@ void Transaction::retain(size_t p) {
     return;
   }
   if (in_file && policy == Retain::Auto) {
-    kept.owner = staged_.tensors[p]->owner;
+    kept.owner = staged_->tensors[p]->owner;
     kept.is_mapped = true;
     kept.view.data = given.data;
     kept.on_host = on_host || !core_.device().holds(given.data);
     return;
   }
   if (policy == Retain::Host && !on_host) {
-    const auto memory = engine::allocate(values_[p].bytes(), core_.options().memory_limit);
-    core_.device().copy(memory.get(), values_[p].data, values_[p].bytes(),
+    const auto memory = engine::allocate(values_[p]->bytes(), core_.options().memory_limit);
+    core_.device().copy(memory.get(), values_[p]->data, values_[p]->bytes(),
                         core_.device().work_stream());
     kept.view.data = memory.get();
     kept.owner = memory;
     kept.on_host = true;
     return;
   }
-  retained_[p] = converted_[p] ? converted_[p] : core_.pool()->take(values_[p].bytes());
+  retained_[p] = converted_[p] ? converted_[p] : core_.pool()->take(values_[p]->bytes());
   kept.view.data = retained_[p]->data;
   kept.owner = retained_[p];
 }
@@ -272,47 +274,75 @@ void Transaction::evaluate() {
   const size_t slots = slots_.size(), parameters = given_.size();
   if (base_) {
     bank_->slots = base_->slots;
-    bank_->parameters = base_->parameters;
   } else {
     bank_->slots.resize(slots);
-    bank_->parameters.resize(parameters);
   }
   engine::WeightJob job;
   job.slots.resize(slots);
   job.targets.resize(slots);
   job.present.resize(slots);
   job.parameters.resize(parameters);
-  job.touch.resize(parameters);
   retained_.resize(parameters);
   non_finite_.resize(parameters);
   convert_sources();
   place_slots(job);
-  for (size_t p = 0; p < parameters; ++p) {
-    if (given_[p]) retain(p);
-    job.parameters[p] = value_of(p).as<std::byte>();
+  for (size_t p = 0; p < parameters; ++p)
+    job.parameters[p] = bytes_of(p);
+  if (core_.device().is_host()) {
+    evaluate_on_host(job);
+  } else {
+    evaluate_on_device(job);
+  }
+  // Sources may go when the constructor returns.
+  values_.clear();
+  own_values_.clear();
+  converted_.clear();
+  kept_.clear();
+}
+
+// Row-major, in the declared dtype; null: not available.
+const std::byte* Transaction::bytes_of(size_t parameter) const {
+  return given_[parameter] ? values_[parameter]->as<std::byte>()
+         : base_           ? base_->parameters[parameter].view.as<std::byte>()
+                           : nullptr;
+}
+
+void Transaction::evaluate_on_host(engine::WeightJob& job) {
+  retain_parameters();
+  job.touch.resize(given_.size());
+  for (size_t p = 0; p < given_.size(); ++p) {
     const bool copies = retained_[p] && retained_[p] != converted_[p];
-    job.touch[p] = given_[p] && core_.device().is_host() &&
-                   (copies || options_.non_finite == NonFinite::Report);
+    job.touch[p] = given_[p] && (copies || options_.non_finite == NonFinite::Report);
   }
   job.on_touch = [&](int32_t p) {
     if (retained_[p] && retained_[p] != converted_[p]) {
-      non_finite_[p] = copy_and_count_non_finite(values_[p], retained_[p]->writable);
+      non_finite_[p] = copy_and_count_non_finite(*values_[p], retained_[p]->writable);
     } else {
-      non_finite_[p] = count_non_finite(values_[p]);
+      non_finite_[p] = count_non_finite(*values_[p]);
     }
   };
-  if (!core_.device().is_host()) {
-    upload_missing(job);
+  core_.weight_program().evaluate(job, *core_.pool());
+  name_changes();
+}
+
+// What the kernels do not need is done while they run.
+void Transaction::evaluate_on_device(engine::WeightJob& job) {
+  upload_missing(job);
+  if (options_.non_finite == NonFinite::Report) job.counted = values_;
+  job.meanwhile = [&] {
+    retain_parameters();
     enqueue_retention();
-    if (options_.non_finite == NonFinite::Report) job.counted = values_;
-  }
+    name_changes();
+  };
   const std::vector<uint64_t> counts = core_.weight_program().evaluate(job, *core_.pool());
   if (!counts.empty()) non_finite_ = counts;
-  kept_.clear();
-  // Sources may go when the constructor returns.
-  staged_.tensors.clear();
-  values_.clear();
-  converted_.clear();
+}
+
+void Transaction::retain_parameters() {
+  bank_->parameters = base_ ? base_->parameters : decltype(bank_->parameters)(given_.size());
+  for (size_t p = 0; p < given_.size(); ++p) {
+    if (given_[p]) retain(p);
+  }
 }
 
 // On a device: parameters that are used together with what was given, but are kept on the host.
@@ -335,12 +365,12 @@ void Transaction::enqueue_retention() {
   std::vector<base::BlockCopy> blocks;
   for (size_t p = 0; p < retained_.size(); ++p) {
     if (!retained_[p] || retained_[p] == converted_[p]) continue;
-    blocks.push_back({retained_[p]->writable, values_[p].as<std::byte>(), values_[p].bytes()});
+    blocks.push_back({retained_[p]->writable, values_[p]->as<std::byte>(), values_[p]->bytes()});
   }
   core_.device().copy_blocks(blocks);
 }
 
-void Transaction::finish_report() {
+void Transaction::name_changes() {
   const plan::Plan& plan = core_.plan();
   const std::vector<bool> constants = core_.constants_of(slots_);
   for (size_t c = 0; c < constants.size(); ++c) {
@@ -352,16 +382,22 @@ void Transaction::finish_report() {
   }
   for (size_t p = 0; p < given_.size(); ++p) {
     if (given_[p]) report_.parameters.push_back(plan.parameters[p].name);
+  }
+  report_.unused = staged_->unused;
+}
+
+void Transaction::finish_report() {
+  for (size_t p = 0; p < given_.size(); ++p) {
     if (options_.non_finite == NonFinite::Report && non_finite_[p] > 0) {
-      report_.non_finite.emplace_back(plan.parameters[p].name, non_finite_[p]);
+      report_.non_finite.emplace_back(core_.plan().parameters[p].name, non_finite_[p]);
     }
   }
   report_.dry_run = options_.dry_run;
   report_.generation = base_ ? base_->generation : 0;
-  report_.unused = std::move(staged_.unused);
-  report_.bytes_in = staged_.bytes;
+  report_.bytes_in = staged_->bytes;
   report_.total_ms = report_.stage_ms + report_.check_ms + report_.evaluate_ms;
   report_.memory = variant_->memory();
+  staged_ = nullptr;
 }
 
 // bank_ holds its own blocks for the slots to be written: a second user of the base's is a fork or

@@ -23,6 +23,10 @@ class Transaction {
  public:
   Transaction(std::shared_ptr<engine::Variant> variant, const WeightSource& source,
               const RefitOptions& options, Purpose purpose);
+  // A refit from tensors that were staged before, with the same options and for an engine that had
+  // weights then.
+  Transaction(std::shared_ptr<engine::Variant> variant, std::shared_ptr<const Staged> staged,
+              const RefitOptions& options);
 
   const RefitReport& report() const { return report_; }
   // Throws what publish() would throw now.
@@ -32,6 +36,7 @@ class Transaction {
   RefitReport publish();
 
  private:
+  void run(const WeightSource* source);
   void check_is_open() const;
   [[noreturn]] static void fail_superseded();
   [[noreturn]] void fail_timed_out() const;
@@ -40,15 +45,18 @@ class Transaction {
   void check_guards(Problems& problems);
   void check_in_place(Problems& problems);
   void evaluate();
+  void evaluate_on_host(engine::WeightJob& job);
+  void evaluate_on_device(engine::WeightJob& job);
   void convert_sources();
   const std::byte* bytes_on_host(const TensorView& view, const TensorView& like);
-  bool is_row_major(size_t parameter) const;
   void place_slots(engine::WeightJob& job);
   void retain(size_t parameter);
+  void retain_parameters();
   void enqueue_retention();
   void upload_missing(engine::WeightJob& job);
+  void name_changes();
   void finish_report();
-  TensorView value_of(size_t parameter) const;
+  const std::byte* bytes_of(size_t parameter) const;
   std::shared_ptr<const engine::Bank> write_in_place();
 
   std::shared_ptr<engine::Variant> variant_;
@@ -56,10 +64,12 @@ class Transaction {
   const RefitOptions options_;
   const Purpose purpose_;
   std::shared_ptr<const engine::Bank> base_;  // The weights in use; null before the first.
-  Staged staged_;
-  std::vector<bool> given_;         // By parameter.
-  std::vector<bool> slots_;         // That depend on them.
-  std::vector<TensorView> values_;  // By given parameter: row-major, declared dtype.
+  std::shared_ptr<const Staged> staged_;
+  std::vector<bool> given_;  // By parameter.
+  std::vector<bool> slots_;  // That depend on them.
+  // By given parameter: row-major, declared dtype; the source's own where they can be read.
+  std::vector<const TensorView*> values_;
+  std::vector<TensorView> own_values_;
   std::vector<std::shared_ptr<engine::Block>>
       converted_;  // Its memory where it is not the source's.
   std::vector<std::shared_ptr<engine::Block>> retained_;  // Copies to be made.

@@ -157,6 +157,8 @@ def test_non_finite_elements_are_counted_exactly(name: str, precision: str) -> N
         values = torch.tensor([float("nan"), float("inf"), -float("inf")])
         which = torch.randint(0, 3, tensor.shape, generator=generator)
         tensor.copy_(torch.where(bad.cuda(), values[which].cuda(), tensor))
+        for alias in parameter.aliases:
+            state[alias] = tensor
         want[parameter.spec.name] = int(bad.sum())
     assert dict(engine.refit(state).non_finite) == want
     assert dict(engine.refit(state, in_place=True).non_finite) == want

@@ -43,6 +43,17 @@ bool has_no_work(const KernelRequest& request) {
   return std::all_of(request.outputs.begin(), request.outputs.end(), is_empty);
 }
 
+// Whether storing the step's value as `to` at once gives the bits of storing it as it is declared
+// and converting it then.
+bool rounds_once(const KernelRequest& request, DType to) {
+  const DType dtype = request.outputs[0].dtype;
+  if (op_name(request) == "pointwise") return dtype == DType::F32 || dtype == to;
+  constexpr std::string_view kMoves[] = {"cat", "permute", "slice", "diagonal", "expand"};
+  return std::find(std::begin(kMoves), std::end(kMoves), op_name(request)) != std::end(kMoves) &&
+         std::all_of(request.inputs.begin(), request.inputs.end(),
+                     [&](const Operand& input) { return input.dtype == dtype; });
+}
+
 class CudaBackend final : public backends::RunBackend {
  public:
   std::string_view name() const override { return "cuda"; }
@@ -86,11 +97,7 @@ class CudaBackend final : public backends::RunBackend {
 
   std::unique_ptr<Kernel> prepare_packed_step(const KernelRequest& request, DType to,
                                               const Packing& packing) const override {
-    const bool rounds_once =
-        request.outputs[0].dtype == DType::F32 || request.outputs[0].dtype == to;
-    if (request.step.kernel != "cuda.pointwise" || !rounds_once || has_no_work(request)) {
-      return nullptr;
-    }
+    if (!rounds_once(request, to) || has_no_work(request)) return nullptr;
     CudaDevice& device = device_of(*request.device);
     const backends::UseDevice use(device);
     KernelRequest packed = request;
