@@ -21,28 +21,43 @@ uint64_t Variant::next_generation() {
 
 MemoryReport Variant::memory() const {
   MemoryReport report;
-  std::set<const void*> seen;
-  const auto add_slots = [&](const Bank& bank, size_t& owned) {
-    for (const auto& block : bank.slots) {
-      if (!seen.insert(block->data).second) continue;
-      (block->writable != nullptr ? owned : report.mapped) += block->bytes;
+  // Constants and parameters may be one piece of a file.
+  std::set<const void*> mapped;
+  const auto add_mapped = [&](const void* data, size_t bytes) {
+    if (mapped.insert(data).second) report.mapped += bytes;
+  };
+  // What `other` has in the same place counts there.
+  const auto add_slots = [&](const Bank& bank, const Bank* other, size_t& owned) {
+    for (size_t s = 0; s < bank.slots.size(); ++s) {
+      const Block& block = *bank.slots[s];
+      if (other != nullptr && other->slots[s]->data == block.data) continue;
+      if (block.writable != nullptr) {
+        owned += block.bytes;
+      } else {
+        add_mapped(block.data, block.bytes);
+      }
     }
   };
-  const auto add_parameters = [&](const Bank& bank, size_t& owned) {
-    for (const ParameterValue& value : bank.parameters) {
+  const auto add_parameters = [&](const Bank& bank, const Bank* other, size_t& owned) {
+    for (size_t p = 0; p < bank.parameters.size(); ++p) {
+      const ParameterValue& value = bank.parameters[p];
       if (value.view.data == nullptr || value.is_constant) continue;
-      if (!seen.insert(value.view.data).second) continue;
-      (value.is_mapped ? report.mapped : owned) += value.view.bytes();
+      if (other != nullptr && other->parameters[p].view.data == value.view.data) continue;
+      if (value.is_mapped) {
+        add_mapped(value.view.data, value.view.bytes());
+      } else {
+        owned += value.view.bytes();
+      }
     }
   };
   publisher_.look([&](const Bank* current, const Bank* previous) {
     if (current != nullptr) {
-      add_slots(*current, report.constants);
-      add_parameters(*current, report.retained);
+      add_slots(*current, nullptr, report.constants);
+      add_parameters(*current, nullptr, report.retained);
     }
     if (previous != nullptr) {
-      add_slots(*previous, report.previous);
-      add_parameters(*previous, report.previous);
+      add_slots(*previous, current, report.previous);
+      add_parameters(*previous, current, report.previous);
     }
   });
   report.spare = core_->pool()->spare_bytes();

@@ -370,6 +370,11 @@ void Transaction::enqueue_retention() {
   core_.device().copy_blocks(blocks);
 }
 
+const RefitReport& Transaction::report() {
+  if (!published_) report_.memory = variant_->memory();
+  return report_;
+}
+
 void Transaction::name_changes() {
   const plan::Plan& plan = core_.plan();
   const std::vector<bool> constants = core_.constants_of(slots_);
@@ -396,7 +401,6 @@ void Transaction::finish_report() {
   report_.generation = base_ ? base_->generation : 0;
   report_.bytes_in = staged_->bytes;
   report_.total_ms = report_.stage_ms + report_.check_ms + report_.evaluate_ms;
-  report_.memory = variant_->memory();
   staged_ = nullptr;
 }
 

@@ -28,7 +28,7 @@ class Transaction {
   Transaction(std::shared_ptr<engine::Variant> variant, std::shared_ptr<const Staged> staged,
               const RefitOptions& options);
 
-  const RefitReport& report() const { return report_; }
+  const RefitReport& report();
   // Throws what publish() would throw now.
   void check_publish() const;
   // Throws Error{"refit", State}: superseded, readers that do not leave, or (in place) constants

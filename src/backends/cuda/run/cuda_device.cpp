@@ -217,7 +217,9 @@ void CudaDevice::with_table(std::span<const std::byte> bytes,
     table_bytes_ = std::max<size_t>(2 * bytes.size(), size_t{1} << 16);
     table_ = allocate(table_bytes_);
   }
-  copy(table_.get(), bytes.data(), bytes.size(), work_stream_);
+  // From pinned memory: the driver would wait for pageable memory to be read.
+  const backends::BlockCopy block{table_.get(), bytes.data(), bytes.size()};
+  upload({&block, 1});
   use(table_.get());
 }
 

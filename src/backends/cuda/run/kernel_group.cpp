@@ -19,12 +19,13 @@ bool is_read_once(const LaunchOperand& input, const Dims& dims) {
 }  // namespace
 
 PointwiseGroup::PointwiseGroup(CudaDevice& device, std::span<const Kernel* const> kernels)
-    : device_(device), parts_(kernels.size()) {
+    : device_(device), parts_(kernels.size()), counts_(kernels.size()) {
   for (size_t i = 0; i < kernels.size(); ++i) {
     const auto* kernel = dynamic_cast<const PointwiseKernel*>(kernels[i]);
     if (kernel == nullptr) continue;
     for (const PointwiseSpec& spec : kernel->parts())
       add(i, spec);
+    find_counted(i);
   }
   source_ = base::cat(pointwise_prelude(), kernel_source("table"));
   for (size_t v = 0; v < bodies_.size(); ++v)
@@ -79,16 +80,22 @@ void PointwiseGroup::add(size_t kernel, const PointwiseSpec& spec) {
   parts_[kernel].push_back(std::move(part));
 }
 
-bool PointwiseGroup::counts(size_t kernel, size_t input) const {
-  size_t uses = 0, counted = 0;
+// Inputs that one part alone reads, and counts.
+void PointwiseGroup::find_counted(size_t kernel) {
+  std::vector<size_t> uses, counted;
+  const auto add = [](std::vector<size_t>& list, size_t input) {
+    if (list.size() <= input) list.resize(input + 1, 0);
+    ++list[input];
+  };
   for (const Part& part : parts_[kernel]) {
     for (size_t k = 1; k < part.operands.size(); ++k) {
-      if (part.operands[k].kind != Place::Input || part.operands[k].index != input) continue;
-      ++uses;
-      counted += std::find(part.counted.begin(), part.counted.end(), k - 1) != part.counted.end();
+      if (part.operands[k].kind == Place::Input) add(uses, part.operands[k].index);
     }
+    for (const size_t k : part.counted)
+      add(counted, part.operands[k + 1].index);
   }
-  return uses == 1 && counted == 1;
+  for (size_t input = 0; input < counted.size(); ++input)
+    counts_[kernel].push_back(uses[input] == 1 && counted[input] == 1);
 }
 
 void PointwiseGroup::run(std::span<const std::vector<Call>> stages) const {

@@ -16,7 +16,9 @@ class PointwiseGroup final : public backends::KernelGroup {
  public:
   PointwiseGroup(CudaDevice& device, std::span<const Kernel* const> kernels);
   bool takes(size_t kernel) const override { return !parts_[kernel].empty(); }
-  bool counts(size_t kernel, size_t input) const override;
+  bool counts(size_t kernel, size_t input) const override {
+    return input < counts_[kernel].size() && counts_[kernel][input];
+  }
   void run(std::span<const std::vector<Call>> stages) const override;
 
   // The kernel's text, for tests that compile it.
@@ -31,11 +33,13 @@ class PointwiseGroup final : public backends::KernelGroup {
     std::vector<size_t> counted;  // Inputs of the part's program.
   };
   void add(size_t kernel, const PointwiseSpec& spec);
+  void find_counted(size_t kernel);
   void add_work(WorkTable& table, const Part& part, const Call& call) const;
 
   CudaDevice& device_;
-  std::vector<std::vector<Part>> parts_;  // By kernel; none: not of this kind.
-  std::vector<std::string> bodies_;       // By variant.
+  std::vector<std::vector<Part>> parts_;   // By kernel; none: not of this kind.
+  std::vector<std::vector<bool>> counts_;  // By kernel and input.
+  std::vector<std::string> bodies_;        // By variant.
   bool has_tiles_ = false;
   std::string source_;
   std::vector<int64_t> layouts_;

@@ -21,7 +21,7 @@ uint64_t kind_of(DType part) {
 
 void count_non_finite(CudaDevice& device, std::span<const TensorView> tensors,
                       std::span<uint64_t* const> counters) {
-  constexpr int64_t kPiece = int64_t{1} << 14;
+  constexpr int64_t kPiece = int64_t{1} << 11;
   WorkTable table;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const DType part = part_of(tensors[i].dtype);
