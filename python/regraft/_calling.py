@@ -64,7 +64,7 @@ class CallSpec:
                     f"[engine] input {index}: want an int, have {type(leaves[index]).__name__}"
                 )
         for index, value in self._constants:
-            if leaves[index] is not value and leaves[index] != value:
+            if not _is_same(leaves[index], value):
                 raise MismatchError(
                     f"[engine] input {index}: want {value!r}, which is part of the program, have "
                     f"{leaves[index]!r}"
@@ -123,6 +123,15 @@ class CallSpec:
         for index in sorted(self._out_constants):
             leaves.insert(index, self._out_constants[index])
         return pytree.tree_unflatten(leaves, self._out_spec)
+
+
+def _is_same(have: Any, want: Any) -> bool:
+    if have is want or isinstance(have, torch.Tensor):
+        return have is want
+    try:
+        return bool(have == want)
+    except (TypeError, ValueError):  # Arrays answer element by element.
+        return False
 
 
 def call_text(program: ExportedProgram, in_spec: str, out_spec: str) -> str:

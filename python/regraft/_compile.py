@@ -14,7 +14,8 @@ from torch.export import ExportedProgram
 from regraft import _regraft
 from regraft._calling import call_text
 from regraft._cuda import device_name
-from regraft._handover import Handover, functional, hand_over, is_functional, plain, rows_of
+from regraft._handover import Handover, functional, hand_over, is_functional, rows_of
+from regraft._want import have, path_text, want_call, want_type
 from regraft.cache import cache_options
 from regraft.engine import Engine, engine_options
 from regraft.errors import InvalidArgumentError, UnsupportedError
@@ -67,6 +68,10 @@ def compile(
     """
     if settings is not None and options:
         raise InvalidArgumentError("[pipeline] pass either settings or single options, not both")
+    if not isinstance(settings, CompilationSettings | None):
+        raise TypeError(f"[pipeline] settings: want CompilationSettings, have {have(settings)}")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"[pipeline] progress: want a function, have {have(progress)}")
     return _compile(
         model, args, kwargs, dynamic_shapes, progress, settings or make_settings(options)
     )
@@ -88,6 +93,7 @@ def _compile(
     settings: CompilationSettings,
     as_module: bool = False,
 ) -> Any:
+    want_call("program", args, kwargs)
     view = _seen_through(model)
     if view is not None:
         _want_replaceable(view, settings)
@@ -123,6 +129,7 @@ def explain(
     Arguments as for ``compile``. Works for programs that ``compile`` refuses.
     """
     settings = make_settings(options)
+    want_call("program", args, kwargs)
     view = _seen_through(model)
     model = model if view is None else view.module
     source = open_model(
@@ -185,10 +192,17 @@ def open_model(
     Raises:
         TypeError, InvalidArgumentError: It is nothing that can be compiled.
     """
+    brings_inputs = isinstance(model, str | os.PathLike | ExportedProgram)
+    if brings_inputs and (args or kwargs or dynamic_shapes is not None):
+        what = "an ExportedProgram" if isinstance(model, ExportedProgram) else "a .pt2 file"
+        raise InvalidArgumentError(
+            f"[program] {what} brings its own inputs and shapes; pass it alone"
+        )
     if isinstance(model, str | os.PathLike):
-        path = os.fspath(model)
+        path = path_text(model)
         own_name = os.path.splitext(os.path.basename(path))[0]
         if truncate:
+            _regraft.open_source(path)  # Says what is wrong with a file that is none.
             return open_program(torch.export.load(path), own_name, truncate)
         return Source(_regraft.Program.read(path), own_name, path=path)
     own_name = type(model).__name__
@@ -197,18 +211,25 @@ def open_model(
             raise InvalidArgumentError(
                 "[program] the module is in training mode; call model.eval() before compiling"
             )
+        want_values(model)
         with torch.no_grad():
-            model = torch.export.export(model, args, kwargs or None, dynamic_shapes=dynamic_shapes)
+            model = torch.export.export(
+                model, tuple(args), kwargs or None, dynamic_shapes=dynamic_shapes
+            )
     elif not isinstance(model, ExportedProgram):
         raise TypeError(
             "want a torch.nn.Module, an ExportedProgram or the path of a .pt2 file, have "
             f"{own_name}"
         )
-    elif args or kwargs or dynamic_shapes is not None:
-        raise InvalidArgumentError(
-            "[program] an ExportedProgram brings its own inputs and shapes; pass it alone"
-        )
     return open_program(model, own_name, truncate, device)
+
+
+def want_values(module: torch.nn.Module) -> None:
+    """Raises a TypeError that lists every meta tensor of a module."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    meta = [name for name, tensor in tensors.items() if tensor.is_meta]
+    if meta:
+        raise TypeError(f"[program] meta tensors, which have no values: {', '.join(meta)}")
 
 
 def weights_device(settings: CompilationSettings) -> torch.device | None:
@@ -387,10 +408,25 @@ def _optimum(
     if optimum is None:
         return {}
     if isinstance(optimum, Mapping):
+        for name, size in optimum.items():
+            want_type("[pipeline] optimum", name, str)
+            want_type(f"[pipeline] optimum of {name}", size, int)
         return dict(optimum)
+    inputs = program.inputs()
+    if len(inputs) != len(optimum):
+        raise InvalidArgumentError(
+            f"[pipeline] optimum: want {len(inputs)} tensors, have {len(optimum)}"
+        )
     sizes: dict[str, int] = {}
-    for spec, tensor in zip(program.inputs(), optimum, strict=True):
-        for dim, size in zip(spec.dims, plain(tensor).shape, strict=True):
+    for spec, tensor in zip(inputs, optimum, strict=True):
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"[pipeline] optimum: want tensors, have {have(tensor)}")
+        if len(spec.dims) != tensor.ndim:
+            raise InvalidArgumentError(
+                f"[pipeline] optimum of {spec.name}: want {len(spec.dims)} sizes, have "
+                f"{list(tensor.shape)}"
+            )
+        for dim, size in zip(spec.dims, tensor.shape, strict=True):
             if dim.isidentifier():
                 sizes[dim] = int(size)
     return sizes

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
@@ -30,7 +31,10 @@ _DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.complex64: "c64",
     torch.complex128: "c128",
 }
-_DTYPES = {name: dtype for dtype, name in _DTYPE_NAMES.items()}
+# None of them is a fake or a lazy tensor.
+_ORDINARY = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+# By the core's words.
+DTYPES = {name: dtype for dtype, name in _DTYPE_NAMES.items()}
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -40,7 +44,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def torch_dtype(name: str) -> torch.dtype:
     """The dtype of the core's word for it."""
-    return _DTYPES[name]
+    return DTYPES[name]
 
 
 @dataclass
@@ -69,15 +73,53 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def resolved(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor as strided memory where it is, without autograd."""
+    """The tensor as strided memory where it is, without autograd.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if tensor.layout != torch.strided or tensor.is_nested or isinstance(tensor, FakeTensor):
+        raise TypeError(unreadable(tensor))
     tensor = tensor.detach()
+    if not tensor.is_meta and tensor.data_ptr() == 0 and tensor.numel():
+        raise TypeError(unreadable(tensor))  # Copying it would end the process.
     if tensor.is_conj():
         tensor = tensor.resolve_conj()
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
-    if tensor.layout != torch.strided:
-        raise TypeError(f"want a strided tensor, have layout {tensor.layout}")
     return tensor
+
+
+def unreadable(value: Any) -> str:
+    """Why a value is no tensor whose elements can be read; empty where it is one."""
+    if (
+        type(value) in _ORDINARY
+        and value.dtype in _DTYPE_NAMES
+        and value.layout is torch.strided
+        and not value.is_nested
+        and not value.is_meta
+        and (value.data_ptr() or not value.numel())
+    ):
+        return ""
+    return _why_unreadable(value)
+
+
+def _why_unreadable(value: Any) -> str:
+    if not isinstance(value, torch.Tensor):
+        return f"want a tensor, have {type(value).__name__}"
+    if torch.nn.parameter.is_lazy(value):
+        return "is a parameter that has no sizes yet: call the module once before"
+    if value.is_nested:
+        return "want one tensor, have a nested one"
+    if value.layout != torch.strided:
+        return f"want a strided tensor, have layout {value.layout}"
+    if value.is_meta:
+        return "is a meta tensor and has no values"
+    if value.dtype not in _DTYPE_NAMES:
+        return f"dtype {value.dtype} is not supported"
+    if value.numel() and (isinstance(value, FakeTensor) or not value.data_ptr()):
+        return "has no memory: its storage was freed, or it is a fake tensor"
+    return ""
 
 
 def _is_plain(tensor: torch.Tensor, ordinal: int) -> bool:
@@ -87,6 +129,7 @@ def _is_plain(tensor: torch.Tensor, ordinal: int) -> bool:
         and tensor.layout is torch.strided
         and not tensor.is_neg()
         and not tensor.is_conj()
+        and not tensor.is_nested
     )
 
 
@@ -105,24 +148,24 @@ def rows_of(
     bad: list[str] = []
     ordinal = -1 if device is None or device.type != "cuda" else device.index or 0
     for name, value in tensors.items():
-        if not isinstance(value, torch.Tensor):
-            bad.append(f"{name}: want a tensor, have {type(value).__name__}")
-            continue
-        dtype = _DTYPE_NAMES.get(value.dtype)
-        if dtype is None:
-            bad.append(f"{name}: dtype {value.dtype} is not supported")
-            continue
-        if value.is_meta:
-            bad.append(f"{name}: is a meta tensor and has no values")
-            continue
         # Most of the time of a small refit: no detach() where none is needed.
-        if _is_plain(value, ordinal):
-            tensor = value
-        elif device is not None and value.device == device:
-            tensor = resolved(value)
-        else:
-            tensor = plain(value)
+        if type(value) in _ORDINARY and _is_plain(value, ordinal) and type(name) is str:
+            dtype = _DTYPE_NAMES.get(value.dtype)
+            address = value.data_ptr()
+            if dtype is not None and (address or not value.numel()):
+                kept.append(value)
+                rows.append((name, address, dtype, value.shape, value.stride()))
+                continue
+        if type(name) is not str:
+            bad.append(f"{name!r}: want a name, have {type(name).__name__}")
+            continue
+        if problem := unreadable(value):
+            bad.append(f"{name}: {problem}")
+            continue
+        is_near = device is not None and value.device == device
+        tensor = resolved(value) if is_near else plain(value)
         kept.append(tensor)
+        dtype = _DTYPE_NAMES[value.dtype]
         rows.append((name, tensor.data_ptr(), dtype, tensor.shape, tensor.stride()))
     if bad:
         raise TypeError("these weights cannot be read:\n  " + "\n  ".join(bad))

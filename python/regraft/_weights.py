@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 
 from regraft import _regraft
 from regraft._handover import tensors_of
+from regraft._want import path_text
 
 Weights: TypeAlias = (
     Mapping[str, torch.Tensor] | torch.nn.Module | ExportedProgram | str | os.PathLike[str]
@@ -33,6 +34,8 @@ def tensors_from(weights: Any) -> Mapping[str, torch.Tensor]:
         tensors.update(weights.named_buffers(remove_duplicate=False))
         return tensors
     if isinstance(weights, Mapping):
+        if wrong := [name for name in weights if not isinstance(name, str)]:
+            raise TypeError(f"want names of parameters, have {', '.join(map(repr, wrong))}")
         return weights
     raise TypeError(
         "want a mapping of name to tensor, a torch.nn.Module, an ExportedProgram or the path of a "
@@ -47,4 +50,4 @@ def is_path(weights: Any) -> bool:
 
 def open_file(path: str | os.PathLike[str]) -> _regraft.WeightSource:
     """A mapped ``.safetensors`` or ``.pt2`` file."""
-    return _regraft.open_source(os.fspath(path))
+    return _regraft.open_source(path_text(path))

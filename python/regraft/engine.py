@@ -13,12 +13,14 @@ from torch.export import ExportedProgram
 from regraft import _regraft
 from regraft._calling import CallSpec
 from regraft._cuda import DeviceCalls, current_stream
-from regraft._handover import plain, rows_of
+from regraft._handover import plain, rows_of, unreadable
+from regraft._want import RETAIN, have, path_text, want_choice, want_flags, want_type
 from regraft._weights import Weights, is_path, open_file, tensors_from
-from regraft.errors import InvalidArgumentError, StateError
+from regraft.errors import InvalidArgumentError, MismatchError, StateError, UnsupportedError
 from regraft.lora.adapters import LoraAdapters
 from regraft.lora.state import Slot, State
 from regraft.lora.transition import refit_base
+from regraft.module.request import RefitRequest
 from regraft.module.source import open_weights
 from regraft.module.staging import Staged, want_identical
 from regraft.refitter import Refitter
@@ -74,7 +76,11 @@ class Engine:
         """Runs on flat inputs; errors as for a call."""
         if self._on_device is not None:
             return self._on_device.run(tensors)
-        outputs: Any = self._core.run(_inputs(tensors))
+        try:
+            outputs: Any = self._core.run(_inputs(tensors))
+        except (TypeError, UnsupportedError):
+            _want_readable(tensors)
+            raise
         return list(outputs)
 
     def run_pinned(
@@ -83,7 +89,11 @@ class Engine:
         """Runs on flat inputs with the weights that ``core.weights()`` pinned."""
         if self._on_device is not None:
             return self._on_device.run(tensors, weights)
-        outputs: Any = self._core.run_with(weights, list(_inputs(tensors)))
+        try:
+            outputs: Any = self._core.run_with(weights, _inputs(tensors))
+        except (TypeError, UnsupportedError):
+            _want_readable(tensors)
+            raise
         return list(outputs)
 
     # ---- weights ----
@@ -119,8 +129,9 @@ class Engine:
                 stay in use.
             StateError: The engine is immutable, or parameters it needs were not retained.
         """
-        options = _options(partial, cast, in_place, allow_unexpected, non_finite)
-        options.dry_run = dry_run
+        options = RefitRequest(
+            partial, cast, in_place, dry_run, allow_unexpected, non_finite
+        ).core()
         return refit_base(self, weights, cast, dry_run, lambda w: self._refit_as_is(w, options))
 
     def refitter(
@@ -169,7 +180,7 @@ class Engine:
                 f"[refit] refitter: want plain tensors of {where}, which are read where they lie: "
                 + ", ".join(moved)
             )
-        options = _options(partial, cast, in_place, allow_unexpected, non_finite)
+        options = RefitRequest(partial, cast, in_place, False, allow_unexpected, non_finite).core()
         if device is not None:
             options.stream = current_stream(device)
         core = self._core.refitter_rows(rows, options)
@@ -229,10 +240,7 @@ class Engine:
         self, tensors: Mapping[str, torch.Tensor], in_place: bool = False
     ) -> RefitReport:
         """A partial refit with values that adapters are already in; for ``lora``."""
-        options = _regraft.RefitOptions()
-        options.partial = True
-        options.in_place = in_place
-        return self._refit_as_is(tensors, options)
+        return self._refit_as_is(tensors, RefitRequest(partial=True, in_place=in_place).core())
 
     def forget_previous(self) -> None:
         """Gives up rolling back: frees the weights before the last refit."""
@@ -275,11 +283,17 @@ class Engine:
 
     @staticmethod
     def deserialize(
-        data: bytes, *, retain: str = "auto", realised: str = "", device: str | None = None
+        data: bytes | bytearray | memoryview,
+        *,
+        retain: str = "auto",
+        realised: str = "",
+        device: str | torch.device | None = None,
     ) -> Engine:
         """An engine of the bytes of an engine file; arguments and errors as for ``load``."""
         options = engine_options(retain, realised, False, device)
-        return Engine(_regraft.Engine.deserialize(data, options))
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"[engine_file] want the bytes of an engine file, have {have(data)}")
+        return Engine(_regraft.Engine.deserialize(bytes(data), options))
 
     def save(
         self,
@@ -296,7 +310,7 @@ class Engine:
             immutable: Store the final constants only; the loaded engine refuses refits.
         """
         _one_form(strip_weights, immutable)
-        self._core.save(os.fspath(path), strip_weights, immutable)
+        self._core.save(path_text(path), strip_weights, immutable)
 
     # ---- facts ----
 
@@ -397,12 +411,24 @@ class Engine:
 
 
 def engine_options(
-    retain: str, realised: str = "", adopt: bool = True, device: str | None = None
+    retain: str,
+    realised: str = "",
+    adopt: bool = True,
+    device: str | torch.device | None = None,
 ) -> _regraft.EngineOptions:
-    """Options of the core from keyword arguments."""
+    """Options of the core from keyword arguments.
+
+    Raises:
+        TypeError, InvalidArgumentError: Values that they cannot have.
+    """
+    want_choice("[engine] retain", retain, RETAIN)
+    want_type("[engine] realised", realised, str)
+    want_flags("engine", adopt=adopt)
+    if not isinstance(device, str | torch.device | None):
+        raise TypeError(f"[engine] device: want a device, have {have(device)}")
     options = _regraft.EngineOptions()
     options.adopt = adopt
-    options.device = device or ""
+    options.device = "" if device is None else str(device)
     options.set_retain(retain)
     options.realised = realised
     return options
@@ -413,16 +439,17 @@ def load_engine(
     retain: str = "auto",
     realised: str = "",
     adopt: bool = False,
-    device: str | None = None,
+    device: str | torch.device | None = None,
 ) -> Engine:
     """Loads an engine file; its plan is realised for this machine."""
     options = engine_options(retain, realised, adopt, device)
-    return Engine(_regraft.Engine.load(os.fspath(path), options))
+    return Engine(_regraft.Engine.load(path_text(path), options))
 
 
 def _one_form(strip_weights: bool, immutable: bool) -> None:
+    want_flags("engine_file", strip_weights=strip_weights, immutable=immutable)
     if strip_weights and immutable:
-        raise ValueError("strip_weights and immutable exclude each other")
+        raise InvalidArgumentError("[engine_file] strip_weights and immutable exclude each other")
 
 
 def _inputs(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -434,18 +461,12 @@ def _inputs(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
                 "torch.no_grad()"
             )
         if tensor.device.type != "cpu":
-            raise ValueError(f"[engine] input {i}: want host memory, have {tensor.device}")
+            raise MismatchError(f"[engine] input {i}: want host memory, have {tensor.device}")
         out.append(plain(tensor))
     return out
 
 
-def _options(
-    partial: bool, cast: bool, in_place: bool, allow_unexpected: bool, non_finite: str
-) -> _regraft.RefitOptions:
-    options = _regraft.RefitOptions()
-    options.partial = partial
-    options.cast = cast
-    options.in_place = in_place
-    options.allow_unexpected = allow_unexpected
-    options.set_non_finite(non_finite)
-    return options
+def _want_readable(tensors: list[torch.Tensor]) -> None:
+    problems = [f"input {i}: {why}" for i, t in enumerate(tensors) if (why := unreadable(t))]
+    if problems:
+        raise MismatchError("[engine] " + "; ".join(problems))

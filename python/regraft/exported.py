@@ -19,10 +19,12 @@ from torch.export import Dim, ExportedProgram
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from regraft._handover import torch_dtype
+from regraft._want import want_call
 from regraft.engine import Engine
 from regraft.errors import CorruptError, InvalidArgumentError, MismatchError, UnsupportedError
 from regraft.module.module import Module
 from regraft.module.saving import module_bytes, module_from_bytes
+from regraft.module.signature import Signature, SymbolRange, TensorSpec
 
 Compiled: TypeAlias = Engine | Module
 
@@ -240,6 +242,8 @@ def to_exported_program(
             not say which.
         StateError: It has no weights, or some were not retained.
     """
+    if not isinstance(compiled, Engine | Module):
+        raise TypeError(f"want a regraft.Engine or regraft.Module, have {type(compiled).__name__}")
     call = compiled.call_spec
     if call is not None and not call.knows_its_numbers:
         raise UnsupportedError(
@@ -255,10 +259,28 @@ def to_exported_program(
             args, kwargs = call.example(tensors)
             own_args, own_kwargs = call.example(shapes, of_constants=None)
             dynamic_shapes = {"args": own_args, **own_kwargs}
+    else:
+        args = () if args is None else args
+        want_call("program", args, kwargs)
+        _want_inputs(compiled, tuple(args), kwargs or {})
     with torch.no_grad():
         return torch.export.export(
-            Holder(compiled), args or (), dict(kwargs or {}), dynamic_shapes=dynamic_shapes
+            Holder(compiled), tuple(args or ()), dict(kwargs or {}), dynamic_shapes=dynamic_shapes
         )
+
+
+def _want_inputs(compiled: Compiled, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    call = compiled.call_spec
+    flat = list(args) if call is None else call.flatten(args, kwargs)
+    tensors = [x for x in flat if isinstance(x, torch.Tensor)]
+    signature: Any = compiled.signature()
+    if len(tensors) != len(signature.inputs):
+        raise MismatchError(
+            f"[engine] inputs: want {len(signature.inputs)} tensors, have {len(tensors)}"
+        )
+    specs = [TensorSpec(spec.name, spec.dtype, tuple(spec.dims)) for spec in signature.inputs]
+    symbols = [SymbolRange(s.name, s.min, s.max) for s in signature.symbols]
+    Signature(tuple(specs), (), tuple(symbols)).check(tensors)
 
 
 def _examples(compiled: Compiled) -> tuple[list[Any], list[Any]]:

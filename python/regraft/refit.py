@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from regraft import _regraft
 from regraft._compile import compile, open_program
 from regraft._handover import functional
+from regraft._want import finite, want_call
 from regraft._weights import Weights
 from regraft.engine import Engine
 from regraft.errors import (
@@ -172,6 +173,10 @@ def verify(
             "[refit] verify_output needs a program to compare with: pass the new weights as an "
             f"ExportedProgram or a module, not as {type(program).__name__}"
         )
+    want_call("refit", () if arg_inputs is None else arg_inputs, kwarg_inputs)
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if finite(f"[refit] {name}", value) < 0:
+            raise InvalidArgumentError(f"[refit] {name}: want 0 or more, have {value}")
     args, kwargs = tuple(arg_inputs or ()), dict(kwarg_inputs or {})
     with torch.no_grad():
         have = pytree.tree_leaves(compiled(*args, **kwargs))
@@ -218,6 +223,8 @@ def construct_refit_mapping(
         By engine weight name; "engine_0: w" where there are several engines, and by parameter name
         for PyTorch segments. bfloat16 comes as float32, which holds it exactly.
     """
+    if not isinstance(module, ExportedProgram):
+        want_call("refit", inputs, None)
     args = () if isinstance(module, ExportedProgram) else tuple(inputs)
     if isinstance(module, fx.GraphModule):
         # Those of torch.export say that they are in training mode, and cannot leave it.

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from regraft.engine import Engine, load_engine
+from regraft._want import path_text
+from regraft.engine import Engine, engine_options, load_engine
 from regraft.errors import InvalidArgumentError, MissingFileError, UnsupportedError
 from regraft.exported import compiled_of, held_tensor, to_exported_program
 from regraft.module.module import Module
@@ -44,7 +45,7 @@ def load(
     retain: str = "auto",
     realised: str = "",
     adopt: bool = False,
-    device: str | None = None,
+    device: str | torch.device | None = None,
 ) -> Any:
     """Loads what ``save`` wrote, or the compiled program in a ``.pt2`` of ``torch.export.save``.
 
@@ -63,7 +64,8 @@ def load(
         NotFoundError: There is no such file.
         UnsupportedError: A ``.pt2`` without a compiled program.
     """
-    name = os.fspath(path)
+    name = path_text(path)
+    engine_options(retain, realised, adopt, device)  # Before anything is read.
     try:
         with open(name, "rb") as file:
             is_archive = file.read(2) == b"PK"

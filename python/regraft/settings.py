@@ -6,16 +6,19 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 
-from regraft.cache import DEFAULT_SIZE, BaseEngineCache
+from regraft._want import RETAIN, have, want_choice, want_type
+from regraft.cache import DEFAULT_SIZE, BaseEngineCache, want_cache
 from regraft.errors import InvalidArgumentError
 
 Progress: TypeAlias = Callable[[str, str, float, Callable[[], str]], None]
+
+PRECISIONS = ("f32", "bf16", "f16")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class CompilationSettings:
     custom_engine_cache: BaseEngineCache | None = None
 
     def __post_init__(self) -> None:
+        self._want_types()
         object.__setattr__(self, "torch_executed_ops", op_names(self.torch_executed_ops))
         object.__setattr__(self, "disabled_passes", tuple(self.disabled_passes))
         if self.min_block_size < 1:
@@ -91,6 +95,29 @@ class CompilationSettings:
                 f"[pipeline] {' and '.join(exclusive)} exclude each other: immutable weights "
                 "cannot be refitted"
             )
+
+    def _want_types(self) -> None:
+        for name in ("backend", "realised"):
+            want_type(f"[pipeline] {name}", getattr(self, name), str)
+        for field in dataclasses.fields(self):
+            if isinstance(field.default, bool):
+                want_type(f"[pipeline] {field.name}", getattr(self, field.name), bool)
+        want_choice("[pipeline] precision", self.precision, PRECISIONS)
+        want_choice("[pipeline] retain", self.retain, RETAIN)
+        want_type("[partitioning] min_block_size", self.min_block_size, int)
+        if self.name is not None:
+            want_type("[pipeline] name", self.name, str)
+        if not isinstance(self.device, str | torch.device | None):
+            raise TypeError(f"[pipeline] device: want a device, have {have(self.device)}")
+        passes = self.disabled_passes
+        if isinstance(passes, str) or not isinstance(passes, Iterable):
+            raise TypeError(f"[compilation] disabled_passes: want names, have {have(passes)}")
+        if not isinstance(self.optimum, tuple | Mapping | None):
+            raise TypeError(
+                "[pipeline] optimum: want a tuple of tensors or sizes by symbol, have "
+                f"{have(self.optimum)}"
+            )
+        want_cache(self.engine_cache_dir, self.engine_cache_size, self.custom_engine_cache)
 
 
 # Those that decide what is compiled; others are about one process.
@@ -132,7 +159,7 @@ def want_known(options: Mapping[str, Any], known: list[str]) -> None:
     for name in options:
         if name in known:
             continue
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
         problems.append(f"{name!r}" + (f" (nearest: {near[0]!r})" if near else ""))
     if problems:
         raise TypeError(f"unknown option {', '.join(problems)}; have {', '.join(sorted(known))}")
@@ -142,14 +169,31 @@ def op_names(ops: Any) -> tuple[str, ...]:
     """Names of ops given as text or as the ops themselves."""
     if isinstance(ops, str):
         raise TypeError("torch_executed_ops: want a collection of ops, have one string")
+    if not isinstance(ops, Iterable):
+        raise TypeError(f"torch_executed_ops: want a collection of ops, have {have(ops)}")
     names = []
+    unknown = []
     for op in ops:
         if isinstance(op, str):
             names.append(op)
+            if not _exists(op):
+                unknown.append(op)
         elif isinstance(op, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
             names.append(str(op).replace("::", "."))
         else:
             raise TypeError(
                 f"torch_executed_ops: want names or torch ops, have {type(op).__name__} {op!r}"
             )
+    if unknown:
+        raise InvalidArgumentError(
+            f"[partitioning] torch_executed_ops: PyTorch has no {', '.join(map(repr, unknown))}"
+        )
     return tuple(sorted(set(names)))
+
+
+def _exists(name: str) -> bool:
+    """Whether a name is that of an op, "aten.relu" or "aten::relu.default"."""
+    library, _, rest = name.removeprefix("torch.ops.").replace("::", ".").partition(".")
+    op, _, overload = rest.partition(".")
+    packet = getattr(getattr(torch.ops, library), op, None) if library and op else None
+    return packet is not None and (not overload or hasattr(packet, overload))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,6 +22,7 @@ from regraft import _regraft
 from regraft._handover import plain
 from regraft._merges import watch_merges
 from regraft._optimizers import watch_optimizers
+from regraft._want import have
 from regraft.errors import InvalidArgumentError, NotFoundError
 
 TRACK = ("version", "digest", "none")
@@ -99,6 +100,10 @@ class WeightTracker:
             raise InvalidArgumentError(
                 f"[tracking] track: want one of {', '.join(map(repr, TRACK))}, have {track!r}"
             )
+        if len(names) != len(tensors):
+            raise InvalidArgumentError(
+                f"[tracking] want a tensor per name, have {len(tensors)} of {len(names)}"
+            )
         watch_optimizers()
         self._sees_merges = watch_merges()
         _trackers.add(self)
@@ -157,7 +162,9 @@ class WeightTracker:
 
     def notify_tensors(self, tensors: Iterable[torch.Tensor]) -> None:
         """Announces writes to whatever of ``tensors`` is tracked, views of it included."""
-        storages = {tensor.untyped_storage()._cdata for tensor in tensors}
+        # Sparse tensors have none; what is tracked has one.
+        strided = (t for t in tensors if t.layout == torch.strided and not t.is_nested)
+        storages = {tensor.untyped_storage()._cdata for tensor in strided}
         for name, storage in zip(self._names, self._past.storages, strict=True):
             if storage._cdata in storages:
                 self._announced.add(name)
@@ -173,7 +180,11 @@ class WeightTracker:
         return [name for name in self._names if name in self._announced]
 
     def _look(self, tensors: list[torch.Tensor]) -> _State:
-        stamps = _regraft.TensorStamps(tensors, _TENSOR)
+        try:
+            stamps = _regraft.TensorStamps(tensors, _TENSOR)
+        except (TypeError, RuntimeError):
+            _want_strided(self._names, tensors)
+            raise
         # Stamps before digests: a write in between is found next time.
         at = [i for i, tensor in enumerate(tensors) if self._is_hashed(self._names[i], tensor)]
         hashed = _Hashed(tensors[i] for i in at) if at else None
@@ -218,22 +229,51 @@ class WeightTracker:
         return names
 
 
+def _want_strided(names: Sequence[str], tensors: Sequence[Any]) -> None:
+    """Raises a TypeError that lists what cannot be tracked."""
+    problems = [
+        f"{name}: want a tensor, have {have(tensor)}"
+        if not isinstance(tensor, torch.Tensor)
+        else f"{name}: want a strided tensor, have layout {tensor.layout}"
+        for name, tensor in zip(names, tensors, strict=True)
+        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided
+    ]
+    if problems:
+        raise TypeError("[tracking] " + "; ".join(problems))
+
+
 _trackers: weakref.WeakSet[WeightTracker] = weakref.WeakSet()
 
 
 def notify_weights_changed(
-    weights: torch.nn.Module | Iterable[torch.Tensor] | None = None,
+    weights: torch.nn.Module
+    | torch.Tensor
+    | Mapping[str, torch.Tensor]
+    | Iterable[torch.Tensor]
+    | None = None,
 ) -> None:
     """Announces writes that leave no trace in PyTorch (through ``p.data`` views, NumPy, pointers).
 
     Every compiled graph and mutable module that holds the weights takes them before its next run.
 
     Args:
-        weights: A module or tensors that were written to; None means all weights of the process.
+        weights: A module, a ``state_dict`` or tensors that were written to; None means all weights
+            of the process.
+
+    Raises:
+        TypeError: It is none of these.
     """
     if isinstance(weights, torch.nn.Module):
         weights = [*weights.parameters(), *weights.buffers()]
+    elif isinstance(weights, torch.Tensor):
+        weights = [weights]
+    elif isinstance(weights, Mapping):
+        weights = list(weights.values())
+    elif not isinstance(weights, Iterable | None):
+        raise TypeError(f"[tracking] want a module or tensors, have {have(weights)}")
     tensors = None if weights is None else list(weights)
+    if wrong := [have(t) for t in tensors or () if not isinstance(t, torch.Tensor)]:
+        raise TypeError(f"[tracking] want a module or tensors, have {', '.join(wrong[:3])}")
     for tracker in list(_trackers):
         if tensors is None:
             tracker.notify()

@@ -2,7 +2,7 @@
 
 from regraft.cache.base import BaseEngineCache
 from regraft.cache.disk import DEFAULT_SIZE, DiskEngineCache, default_dir
-from regraft.cache.options import cache_options
+from regraft.cache.options import cache_options, want_cache
 
 __all__ = [
     "DEFAULT_SIZE",
@@ -10,4 +10,5 @@ __all__ = [
     "DiskEngineCache",
     "cache_options",
     "default_dir",
+    "want_cache",
 ]

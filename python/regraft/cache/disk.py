@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from regraft import _regraft
+from regraft._want import path_text
 from regraft.cache.base import BaseEngineCache
 from regraft.errors import InvalidArgumentError
 
@@ -18,6 +20,19 @@ def default_dir() -> Path:
     # The specification has relative paths ignored.
     base = Path(root) if os.path.isabs(root) else Path.home() / ".cache"
     return base / "regraft" / "engines"
+
+
+def want_size(engine_cache_size: Any) -> None:
+    """Wants a number of bytes."""
+    if isinstance(engine_cache_size, bool) or not isinstance(engine_cache_size, int):
+        raise InvalidArgumentError(
+            "[cache] engine_cache_size: want bytes as an int, have "
+            f"{type(engine_cache_size).__name__}"
+        )
+    if not 0 <= engine_cache_size < 1 << 63:
+        raise InvalidArgumentError(
+            f"[cache] engine_cache_size: want 0 or more bytes, have {engine_cache_size}"
+        )
 
 
 class DiskEngineCache(BaseEngineCache):
@@ -38,18 +53,10 @@ class DiskEngineCache(BaseEngineCache):
             engine_cache_size: Bytes that all entries together may take.
 
         Raises:
-            InvalidArgumentError: The size is negative or no number.
+            InvalidArgumentError: The size is negative or no number, or the name is none.
         """
-        if isinstance(engine_cache_size, bool) or not isinstance(engine_cache_size, int):
-            raise InvalidArgumentError(
-                "[cache] engine_cache_size: want bytes as an int, have "
-                f"{type(engine_cache_size).__name__}"
-            )
-        if engine_cache_size < 0:
-            raise InvalidArgumentError(
-                f"[cache] engine_cache_size: want 0 or more bytes, have {engine_cache_size}"
-            )
-        self.engine_cache_dir = Path(engine_cache_dir or default_dir())
+        want_size(engine_cache_size)
+        self.engine_cache_dir = Path(path_text(engine_cache_dir or default_dir()))
         self.engine_cache_size = engine_cache_size
         self._core = _regraft.DiskCache(str(self.engine_cache_dir), engine_cache_size)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from regraft._want import finite, have, want_flags, want_mapping, want_type
 from regraft.errors import InvalidArgumentError, MismatchError, NotFoundError, StateError
 from regraft.lora.adapter import Adapter, Delta, Replacement, own
 from regraft.lora.base_view import AdapterView
@@ -115,13 +116,17 @@ class LoraAdapters:
             StateError: The program is immutable or a base value was not retained.
         """
         self._want_mutable()
+        _want_name(name)
+        want_type("[lora] prefix", prefix, str)
+        want_flags("lora", in_place=in_place)
+        factor = finite(f"[lora] {name}: scale", scale)
         tensors, read = _read(source, config, prefix)
         read = read.overridden(alpha=alpha, use_rslora=use_rslora, fan_in_fan_out=fan_in_fan_out)
         with self._target.lora_slot.lock:
             adapter = read_adapter(name, tensors, read, parameters_of(self._target), prefix)
             state = self._target.lora_slot.state
             adapters = {**state.adapters, name: _owned(adapter, None)}
-            return self._change(adapters, {**state.scales, name: _scale(name, scale)}, in_place)
+            return self._change(adapters, {**state.scales, name: factor}, in_place)
 
     def set(self, scales: Mapping[str, float], *, in_place: bool = False) -> LoraReport:
         """Makes exactly these adapters active, with these scales. The others stay loaded.
@@ -129,15 +134,11 @@ class LoraAdapters:
         Raises:
             NotFoundError: An adapter is not loaded.
         """
+        want_mapping("[lora] scales", scales)
+        want_flags("lora", in_place=in_place)
         with self._target.lora_slot.lock:
             state = self._target.lora_slot.state
-            unknown = [name for name in scales if name not in state.adapters]
-            if unknown:
-                raise NotFoundError(
-                    f"[lora] no adapter {', '.join(unknown)}; have "
-                    f"{', '.join(state.adapters) or 'none'}"
-                )
-            wanted = {name: _scale(name, scale) for name, scale in scales.items()}
+            wanted = _scales(scales, state.adapters)
             return self._change(state.adapters, wanted, in_place)
 
     def unload(self, name: str, *, in_place: bool = False) -> LoraReport:
@@ -146,12 +147,11 @@ class LoraAdapters:
         Raises:
             NotFoundError: It is not loaded.
         """
+        _want_name(name)
+        want_flags("lora", in_place=in_place)
         with self._target.lora_slot.lock:
             state = self._target.lora_slot.state
-            if name not in state.adapters:
-                raise NotFoundError(
-                    f"[lora] no adapter {name}; have {', '.join(state.adapters) or 'none'}"
-                )
+            _want_loaded([name], state.adapters)
             adapters = {k: v for k, v in state.adapters.items() if k != name}
             scales = {k: v for k, v in state.scales.items() if k != name}
             return self._change(adapters, scales, in_place)
@@ -173,6 +173,11 @@ class LoraAdapters:
             UnsupportedError: A parameter is tied under names that are not changed alike.
         """
         self._want_mutable()
+        want_mapping("[lora] adapters", adapters)
+        for name, adapter in adapters.items():
+            _want_name(name)
+            if not isinstance(adapter, Adapter):
+                raise TypeError(f"[lora] {name}: want an Adapter, have {have(adapter)}")
         with self._target.lora_slot.lock:
             state = self._target.lora_slot.state
             parameters = parameters_of(self._target)
@@ -180,7 +185,7 @@ class LoraAdapters:
                 name: _owned(want_fitting(name, adapter, parameters), state.adapters.get(name))
                 for name, adapter in adapters.items()
             }
-            wanted = dict.fromkeys(adapters, 1.0) if scales is None else dict(scales)
+            wanted = dict.fromkeys(adapters, 1.0) if scales is None else _scales(scales, adapters)
             return self._change(taken, wanted, in_place)
 
     def follow(
@@ -196,6 +201,8 @@ class LoraAdapters:
         Raises:
             MismatchError: As for ``replace``; also when the program has no weight of the module.
         """
+        if not isinstance(view, AdapterView):
+            raise TypeError(f"[lora] want the view of a module, have {have(view)}")
         read = parameters_of(self._target)
         if view.adapters and read and not read.keys() & set(view.names.values()):
             raise MismatchError(
@@ -242,17 +249,30 @@ def _read(
 ) -> tuple[Mapping[str, Any], LoraConfig]:
     given = None if config is None else LoraConfig.of(config)
     if not isinstance(source, str | os.PathLike):
+        if not isinstance(source, Mapping):
+            raise TypeError(f"[lora] want a state_dict or a path, have {have(source)}")
         return source, given or LoraConfig()
     file = find_file(source)
     tensors = read_tensors(file)
     return tensors, given or read_config(source, file, prefix)
 
 
-def _scale(name: str, scale: float) -> float:
-    value = float(scale)
-    if value != value or value in (float("inf"), float("-inf")):
-        raise InvalidArgumentError(f"[lora] {name}: want a finite scale, have {value}")
-    return value
+def _want_name(name: Any) -> None:
+    want_type("[lora] name of an adapter", name, str)
+    if not name:
+        raise InvalidArgumentError("[lora] name of an adapter: want a name, have none")
+
+
+def _want_loaded(names: Iterable[Any], loaded: Mapping[str, Adapter]) -> None:
+    if unknown := [str(name) for name in names if name not in loaded]:
+        raise NotFoundError(
+            f"[lora] no adapter {', '.join(unknown)}; have {', '.join(loaded) or 'none'}"
+        )
+
+
+def _scales(scales: Mapping[str, Any], loaded: Mapping[str, Adapter]) -> dict[str, float]:
+    _want_loaded(scales, loaded)
+    return {name: finite(f"[lora] {name}: scale", scale) for name, scale in scales.items()}
 
 
 def _owned(adapter: Adapter, old: Adapter | None) -> Adapter:

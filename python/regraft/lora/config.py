@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from regraft._want import finite, want_mapping, want_type
 from regraft.errors import InvalidArgumentError, UnsupportedError
 from regraft.lora.metadata import header_fields
 
@@ -37,7 +38,9 @@ class LoraConfig:
 
         Raises:
             UnsupportedError: It is none of plain LoRA; lists why.
+            TypeError, InvalidArgumentError: A field is not what it has to be.
         """
+        want_mapping("[lora] config", fields)
         kind = fields.get("peft_type", "LORA")
         wrong = [name for name in _NOT_PLAIN if fields.get(name)]
         if str(getattr(kind, "value", kind)) != "LORA":
@@ -46,8 +49,8 @@ class LoraConfig:
             raise UnsupportedError(f"[lora] want plain LoRA, have {', '.join(wrong)}")
         alpha = fields.get("lora_alpha")
         return LoraConfig(
-            alpha=None if alpha is None else float(alpha),
-            alpha_pattern=dict(fields.get("alpha_pattern") or {}),
+            alpha=None if alpha is None else finite("[lora] lora_alpha", alpha),
+            alpha_pattern=_pattern(fields.get("alpha_pattern") or {}),
             use_rslora=bool(fields.get("use_rslora")),
             fan_in_fan_out=bool(fields.get("fan_in_fan_out")),
         )
@@ -56,9 +59,12 @@ class LoraConfig:
         self, *, alpha: float | None, use_rslora: bool | None, fan_in_fan_out: bool | None
     ) -> LoraConfig:
         """With what the caller said; None leaves a field as it is."""
+        for name, flag in (("use_rslora", use_rslora), ("fan_in_fan_out", fan_in_fan_out)):
+            if flag is not None:
+                want_type(f"[lora] {name}", flag, bool)
         out = self
         if alpha is not None:
-            out = replace(out, alpha=float(alpha), alpha_pattern={})
+            out = replace(out, alpha=finite("[lora] alpha", alpha), alpha_pattern={})
         if use_rslora is not None:
             out = replace(out, use_rslora=use_rslora)
         if fan_in_fan_out is not None:
@@ -107,7 +113,22 @@ def read_config(path: str | os.PathLike[str], file: Path, prefix: str = "") -> L
         raise InvalidArgumentError(f"[lora] {beside}: {error}") from error
     if not isinstance(fields, dict):
         raise InvalidArgumentError(f"[lora] {beside}: want a JSON object")
-    return LoraConfig.of(fields)
+    try:
+        return LoraConfig.of(fields)
+    except TypeError as error:
+        raise InvalidArgumentError(f"[lora] {beside}: {error}") from error
+
+
+def _pattern(fields: Any) -> dict[str, float]:
+    want_mapping("[lora] alpha_pattern", fields)
+    for pattern in fields:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise InvalidArgumentError(
+                f"[lora] alpha_pattern: want regular expressions, have {pattern!r}: {error}"
+            ) from error
+    return {name: finite(f"[lora] alpha_pattern of {name}", v) for name, v in fields.items()}
 
 
 def _of_header(file: Path, prefix: str) -> LoraConfig:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from regraft._handover import unreadable
 from regraft._weights import open_file
 from regraft.errors import InvalidArgumentError, MismatchError, UnsupportedError
 from regraft.lora.adapter import Adapter, Delta, Replacement
@@ -74,6 +75,10 @@ def read_adapter(
         UnsupportedError: What is no plain LoRA; lists all.
         InvalidArgumentError: There is nothing in it, or alpha is not known.
     """
+    if wrong := [key for key in tensors if not isinstance(key, str)]:
+        raise InvalidArgumentError(
+            f"[lora] {name}: want names of tensors, have {', '.join(map(repr, wrong))}"
+        )
     tensors = {
         key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
     }
@@ -112,9 +117,11 @@ def read_adapter(
 def _want_tensors(name: str, tensors: Mapping[str, Any]) -> None:
     wrong = []
     for key, value in tensors.items():
-        is_number = isinstance(value, int | float) or (
-            isinstance(value, torch.Tensor) and value.numel() == 1
-        )
+        is_tensor = isinstance(value, torch.Tensor)
+        if is_tensor and (problem := unreadable(value)):
+            wrong.append(f"{key}: {problem}")
+            continue
+        is_number = isinstance(value, int | float) or (is_tensor and value.numel() == 1)
         if key.endswith(".alpha") and not (is_number and math.isfinite(float(value))):
             wrong.append(f"{key}: want one finite number, have {_text(value)}")
         elif not key.endswith(".alpha") and not isinstance(value, torch.Tensor):

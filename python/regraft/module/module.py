@@ -24,10 +24,11 @@ from regraft.module import split
 from regraft.module.bank import Bank, Cell
 from regraft.module.gate import Gate
 from regraft.module.report import ModuleMemoryReport, ModuleRefitReport, add_memory
+from regraft.module.request import RefitRequest
 from regraft.module.signature import Signature
 from regraft.module.source import open_weights
 from regraft.module.table import Parameter, Table
-from regraft.module.transaction import Before, RefitRequest, Transaction, roll_back_engines
+from regraft.module.transaction import Before, Transaction, roll_back_engines
 
 
 class Module(fx.GraphModule):
@@ -271,7 +272,14 @@ class Module(fx.GraphModule):
         engines = self.table.by_name[canonical].engines
         if not engines:
             raise StateError(f"[engine] {name}: the module has no weights yet")
-        return self.engines[engines[0]].parameter(canonical)
+        try:
+            return self.engines[engines[0]].parameter(canonical)
+        except NotFoundError as error:
+            if not self.is_immutable:
+                raise
+            raise StateError(
+                f"[engine] {name}: was not kept: the module has immutable weights"
+            ) from error
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
         """Copies of every parameter the module reads, tied names included."""

@@ -11,15 +11,15 @@ import io
 import json
 import os
 import struct
-import tempfile
 import zipfile
 from typing import IO, Any
 
 import torch
 
 from regraft import _regraft
+from regraft._files import replacing
 from regraft.engine import Engine, engine_options
-from regraft.errors import CorruptError, Error, IoError, MissingFileError, VersionError
+from regraft.errors import CorruptError, Error, InvalidArgumentError, VersionError
 from regraft.module import safetensors
 from regraft.module.bank import Cell
 from regraft.module.graph_json import graph_from_json, graph_to_json
@@ -43,28 +43,10 @@ def save_module(
     Raises:
         StateError: The module has no weights, or some were not retained.
         UnsupportedError: PyTorch segments hold what only lives in this process.
-        IoError: The operating system refused.
+        MissingFileError, IoError: The file cannot be written.
     """
-    path = os.path.abspath(os.fspath(path))
-    try:
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".regraft-")
-    except FileNotFoundError as error:
-        raise MissingFileError(f"[file] {path}: the folder does not exist") from error
-    except OSError as error:
-        raise IoError(f"[file] {path}: {error}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write_module(module, file, strip_weights=strip_weights, immutable=immutable)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        os.unlink(temporary)
-        raise IoError(f"[file] {path}: {error}") from error
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        write_module(module, file, strip_weights=strip_weights, immutable=immutable)
 
 
 def module_bytes(module: Module, *, strip_weights: bool = False, immutable: bool = False) -> bytes:
@@ -77,7 +59,7 @@ def module_bytes(module: Module, *, strip_weights: bool = False, immutable: bool
 def write_module(module: Module, file: IO[bytes], *, strip_weights: bool, immutable: bool) -> None:
     """Writes the archive."""
     if strip_weights and (immutable or module.is_immutable):
-        raise ValueError("strip_weights and immutable exclude each other")
+        raise InvalidArgumentError("[module_file] strip_weights and immutable exclude each other")
     with module.snapshot() as cells:
         optional = {n: c for n, c in cells.items() if module.table.by_name[n].optional}
         kept = optional if strip_weights else cells
@@ -300,9 +282,3 @@ def _signature(data: dict[str, Any]) -> Signature:
         for e in data["symbols"]
     )
     return Signature(specs(data["inputs"]), specs(data["outputs"]), symbols)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from regraft import _regraft
-from regraft._handover import dtype_name
+from regraft._handover import dtype_name, unreadable
 from regraft.errors import MismatchError
 from regraft.module.table import spec_text
 
@@ -54,6 +54,9 @@ class Signature:
         ranges = {symbol.name: symbol for symbol in self.symbols}
         problems = []
         for spec, tensor in zip(self.inputs, tensors, strict=True):
+            if tensor.layout != torch.strided or tensor.is_nested:
+                problems.append(f"input '{spec.name}': {unreadable(tensor)}")
+                continue
             fits = dtype_name(tensor.dtype) == spec.dtype and len(tensor.shape) == len(spec.dims)
             if fits:
                 for want, have in zip(spec.dims, tensor.shape, strict=True):

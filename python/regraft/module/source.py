@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from regraft import _regraft
-from regraft._handover import Row, dtype_name, plain, rows_of
+from regraft._handover import Row, dtype_name, plain, rows_of, unreadable
 from regraft._weights import Weights, is_path, open_file, tensors_from
 
 
@@ -40,10 +40,8 @@ class MappingSource:
 
     def spec(self, name: str) -> tuple[str, tuple[int, ...]]:
         value = self._tensors[name]
-        if not isinstance(value, torch.Tensor):
-            raise TypeError(f"want a tensor, have {type(value).__name__}")
-        if value.device.type == "meta":
-            raise TypeError("is a meta tensor and has no values")
+        if problem := unreadable(value):
+            raise TypeError(problem)
         return dtype_name(value.dtype), tuple(value.shape)
 
     def tensor(self, name: str) -> torch.Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from regraft._handover import dtype_name, plain
+from regraft._handover import DTYPES, dtype_name, plain
 from regraft.errors import Error, MismatchError, UnsupportedError
 from regraft.module.source import Source
 from regraft.module.table import Parameter, Table, spec_text
@@ -124,7 +124,7 @@ def can_cast(have: str, want: str) -> bool:
         return want in _FLOATS
     if have in _COMPLEX:
         return want in _COMPLEX
-    return want not in _COMPLEX
+    return have in DTYPES and want not in _COMPLEX
 
 
 def _wrong_spec(parameter: Parameter, source: Source, name: str, cast: bool) -> str:

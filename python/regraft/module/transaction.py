@@ -15,34 +15,12 @@ from regraft._handover import dtype_name
 from regraft.errors import Error, MismatchError, StateError
 from regraft.module.bank import Bank, Cell
 from regraft.module.report import ModuleRefitReport
+from regraft.module.request import RefitRequest
 from regraft.module.source import Source, row_of
 from regraft.module.staging import raise_problems, stage, want_identical
 
 if TYPE_CHECKING:
     from regraft.module.module import Module
-
-
-@dataclass(frozen=True)
-class RefitRequest:
-    """What a caller of ``Module.refit`` asks for."""
-
-    partial: bool = False
-    cast: bool = False
-    in_place: bool = False
-    dry_run: bool = False
-    allow_unexpected: bool = False
-    non_finite: str = "report"
-    wait_seconds: float = 60.0
-
-    def core(self) -> _regraft.RefitOptions:
-        options = _regraft.RefitOptions()
-        options.partial = self.partial
-        options.cast = self.cast
-        options.in_place = self.in_place
-        options.dry_run = self.dry_run
-        options.wait_seconds = self.wait_seconds
-        options.set_non_finite(self.non_finite)
-        return options
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,15 @@ from typing import Any
 from torch.export import Dim
 from torch.export.dynamic_shapes import _DimHint
 
-from regraft.errors import CorruptError, Error, MissingFileError, VersionError
+from regraft._files import replacing
+from regraft._want import path_text
+from regraft.errors import CorruptError, Error, IoError, MissingFileError, VersionError
 from regraft.module import safetensors
 from regraft.mutable.calls import CallKind, FreeDims
 from regraft.mutable.follower import Follower
 from regraft.mutable.saved import SavedProgram, SavedWeight, aliases_of, programs_of, weights_of
 from regraft.saving import load as load_engine
+from regraft.settings import make_settings
 
 _VERSION = 2
 _READ = (1, 2)  # The first had neither weights nor programs.
@@ -54,6 +57,7 @@ def save(follower: Follower, path: str | os.PathLike[str], strip_weights: bool) 
 
     Raises:
         TypeError: Dynamic shapes that have no text form, such as derived dims.
+        MissingFileError, IoError: The file cannot be written.
     """
     weights = {} if strip_weights else weights_of(follower)
     # Names of one tensor have one number.
@@ -78,20 +82,18 @@ def save(follower: Follower, path: str | os.PathLike[str], strip_weights: bool) 
         ],
         "aliases": aliases_of(follower),
     }
-    target = Path(path)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        written = Path(folder) / "new"
-        with zipfile.ZipFile(written, "w") as archive:
-            archive.writestr(_MANIFEST, json.dumps(manifest))
-            for key, engine in follower.kept.items():
-                engine.save(Path(folder) / key, strip_weights=True)
-                archive.write(Path(folder) / key, key)
-            if not strip_weights:
-                own = {numbers[key]: tensor.detach() for key, tensor in tensors.items()}
-                archive.writestr(_WEIGHTS, safetensors.dump(own))
-        with written.open("rb") as file:
-            os.fsync(file.fileno())
-        written.replace(target)
+    with (
+        replacing(path) as file,
+        tempfile.TemporaryDirectory() as folder,
+        zipfile.ZipFile(file, "w") as archive,
+    ):
+        archive.writestr(_MANIFEST, json.dumps(manifest))
+        for key, engine in follower.kept.items():
+            engine.save(Path(folder) / key, strip_weights=True)
+            archive.write(Path(folder) / key, key)
+        if not strip_weights:
+            own = {numbers[key]: tensor.detach() for key, tensor in tensors.items()}
+            archive.writestr(_WEIGHTS, safetensors.dump(own))
 
 
 def load(path: str | os.PathLike[str]) -> Saved:
@@ -100,15 +102,13 @@ def load(path: str | os.PathLike[str]) -> Saved:
     Raises:
         MissingFileError, CorruptError, VersionError: Not such a file.
     """
-    if not os.path.exists(path):
-        raise MissingFileError(f"[mutable] {os.fspath(path)}: the file does not exist")
+    path = path_text(path)
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
             manifest = json.loads(archive.read(_MANIFEST))
             if manifest["version"] not in _READ:
                 raise VersionError(
-                    f"[mutable] {os.fspath(path)}: want version {_VERSION}, "
-                    f"have {manifest['version']}"
+                    f"[mutable] {path}: want version {_VERSION}, have {manifest['version']}"
                 )
             engines = {}
             for number, key in enumerate(manifest["engines"]):
@@ -117,11 +117,10 @@ def load(path: str | os.PathLike[str]) -> Saved:
                 engines[key] = load_engine(file)
             stored = manifest.get("weights")
             own = {} if stored is None else safetensors.parse(archive.read(_WEIGHTS))
-        hints = manifest["hints"]
-        return Saved(
-            manifest["settings"],
-            manifest["options"],
-            None if hints is None else _decode(hints, {}),
+        saved = Saved(
+            _settings(manifest["settings"]),
+            _options(manifest["options"]),
+            _hints(manifest["hints"]),
             {
                 CallKind(spec, tuple(map(_tuple, leaves))): tuple(map(frozenset, free))
                 for spec, leaves, free in manifest["free"]
@@ -136,13 +135,19 @@ def load(path: str | os.PathLike[str]) -> Saved:
             },
             dict(manifest.get("aliases", {})),
         )
+        _want_known_names(saved)
+        return saved
     except Error:
         raise
+    except FileNotFoundError as error:
+        raise MissingFileError(f"[mutable] {path}: the file does not exist") from error
+    except OSError as error:
+        raise IoError(f"[mutable] {path}: cannot read: {error.strerror}") from error
     except (
         zipfile.BadZipFile, AttributeError, KeyError, TypeError, ValueError, struct.error
     ) as error:  # fmt: skip
         raise CorruptError(
-            f"[mutable] {os.fspath(path)}: not a file of MutableModule.save: {error}"
+            f"[mutable] {path}: not a file of MutableModule.save: {error}"
         ) from error
 
 
@@ -155,6 +160,42 @@ def _program(entry: dict[str, Any]) -> SavedProgram:
         {symbol: (int(least), int(most)) for symbol, (least, most) in entry["ranges"].items()},
         dict(entry["places"]),
     )
+
+
+def _settings(stored: dict[str, Any]) -> dict[str, Any]:
+    make_settings(stored)
+    return stored
+
+
+def _options(stored: dict[str, Any]) -> dict[str, Any]:
+    kinds = {name: type(value) for name, value in stored.items()}
+    if kinds != {"track": str, "strict": bool, "max_engines": int}:
+        raise ValueError(f"options: have {stored}")
+    return stored
+
+
+def _hints(stored: Any) -> tuple[Any, dict[str, Any]] | None:
+    if stored is None:
+        return None
+    positional, by_name = _decode(stored, {})
+    if not isinstance(positional, tuple) or not isinstance(by_name, dict):
+        raise ValueError(f"hints: have {stored}")
+    return positional, by_name
+
+
+def _want_known_names(saved: Saved) -> None:
+    if saved.weights is None:
+        return
+    paths = {""}
+    for name in saved.weights:
+        parts = name.split(".")
+        if not all(parts):
+            raise ValueError(f"the name of a weight is {name!r}")
+        paths.update(".".join(parts[:i]) for i in range(len(parts)))
+    places = {place for program in saved.programs for place in program.places.values()}
+    unknown = [*(places - saved.weights.keys()), *({*saved.aliases.values()} - paths)]
+    if unknown:
+        raise ValueError(f"unknown weights {', '.join(map(repr, unknown))}")
 
 
 def _tuple(leaf: Any) -> Any:
@@ -195,7 +236,7 @@ def _decode(value: Any, dims: dict[str, Any]) -> Any:
         name, least, greatest = inner
         return dims.setdefault(name, Dim(name, min=least, max=greatest))
     if kind == "hint":
-        hint = getattr(Dim, inner[0])
+        hint = {"AUTO": Dim.AUTO, "DYNAMIC": Dim.DYNAMIC, "STATIC": Dim.STATIC}[inner[0]]
         return hint if inner[1:] == [None, None] else hint(min=inner[1], max=inner[2])
     items = [_decode(item, dims) for item in inner]
     return tuple(items) if kind == "tuple" else items

@@ -13,6 +13,7 @@ import torch
 from torch.export import ExportedProgram
 
 from regraft._compile import compile
+from regraft._want import want_type
 from regraft.errors import InvalidArgumentError, MismatchError, NotFoundError, UnsupportedError
 from regraft.lora.base_view import AdapterView, adapter_view, base_view, has_adapters
 from regraft.lora.call_scale import call_scale, without_call_scale
@@ -55,6 +56,8 @@ class Follower:
             raise InvalidArgumentError(
                 f"[mutable] {', '.join(refused)}: a mutable module needs weights it can replace"
             )
+        want_type("[mutable] max_engines", max_engines, int)
+        want_type("[mutable] strict", strict, bool)
         if max_engines < 1:
             raise InvalidArgumentError(
                 f"[mutable] max_engines: want at least 1, have {max_engines}"
@@ -181,7 +184,7 @@ class Follower:
                 return
             base = {n: s.name for s in self._watch.slots for n in (s.name, s.user_name)}
             adapters = set(self._adapter_tracker.names)
-            unknown = sorted({name for name in names if name not in base} - adapters)
+            unknown = sorted(str(name) for name in {*names} - base.keys() - adapters)
             if unknown:
                 raise NotFoundError(f"[mutable] no weight is named {', '.join(unknown)}")
             self._tracker.notify([base[name] for name in names if name in base])

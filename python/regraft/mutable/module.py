@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import functools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import torch
 
+from regraft._want import have, want_flags
 from regraft.errors import InvalidArgumentError, StateError
 from regraft.mutable import files
 from regraft.mutable.follower import Follower
@@ -103,6 +104,8 @@ class MutableModule:
         Raises:
             NotFoundError: Names that the module does not have; lists every one.
         """
+        if isinstance(names, str) or not isinstance(names, Iterable | None):
+            raise TypeError(f"[mutable] want names of weights, have {have(names)}")
         self._regraft.notify(None if names is None else list(names))
 
     @property
@@ -138,6 +141,9 @@ class MutableModule:
             path: Of the file; written atomically.
             strip_weights: Leave the weights out: kilobytes; ``load`` then needs the module.
         """
+        if not issubclass(type(module), MutableModule):
+            raise TypeError(f"[mutable] want a MutableModule, have {type(module).__name__}")
+        want_flags("mutable", strip_weights=strip_weights)
         files.save(module._regraft, path, strip_weights)
 
     @staticmethod

@@ -10,11 +10,15 @@ import torch
 from torch.export import ExportedProgram
 
 import regraft
+from regraft import _regraft
+from regraft._files import replacing
+from regraft._want import have, path_text, want_mapping, want_type
 from regraft.engine import Engine
 from regraft.errors import InvalidArgumentError, UnsupportedError
 from regraft.exported import held_tensor, to_exported_program
 from regraft.module.module import Module
 from regraft.module.saving import is_module_file
+from regraft.mutable import MutableModule
 from regraft.torch_tensorrt._inputs import make_inputs
 from regraft.torch_tensorrt.dynamo._tracer import trace_inputs
 
@@ -50,6 +54,7 @@ def save(
     Raises:
         UnsupportedError: Another format, or a program that takes or returns numbers.
         InvalidArgumentError: No path.
+        MissingFileError, IoError: The file cannot be written.
     """
     if output_format != "exported_program":
         error = UnsupportedError if output_format in _OTHERS else InvalidArgumentError
@@ -58,6 +63,15 @@ def save(
         )
     if not os.fspath(file_path):
         raise InvalidArgumentError("[torch_tensorrt] save: want file_path, have none")
+    if extra_files is not None:
+        want_mapping("[torch_tensorrt] extra_files", extra_files)
+        for name, text in extra_files.items():
+            want_type(f"[torch_tensorrt] extra_files: {name}", text, str)
+    if issubclass(type(module), MutableModule):
+        raise TypeError(
+            "[torch_tensorrt] save: want a compiled program, have a mutable module: use "
+            "MutableTorchTensorRTModule.save"
+        )
     given = make_inputs(inputs, arg_inputs, kwarg_inputs)
     if isinstance(module, Engine | Module):
         if dynamic_shapes is None:
@@ -69,7 +83,8 @@ def save(
     else:
         program = trace_inputs(module, given, dynamic_shapes)
     files = None if extra_files is None else dict(extra_files)
-    torch.export.save(program, os.fspath(file_path), extra_files=files)
+    with replacing(file_path) as file:
+        torch.export.save(program, file, extra_files=files)
 
 
 def load(
@@ -94,9 +109,12 @@ def load(
     """
     if format not in (None, "exported_program"):
         raise UnsupportedError(f"[torch_tensorrt] format: want 'exported_program', have {format!r}")
-    path = os.fspath(file_path)
+    if not isinstance(extra_files, dict | None):
+        raise TypeError(f"[torch_tensorrt] extra_files: want a dict, have {have(extra_files)}")
+    path = path_text(file_path)
     if not _is_exported(path):
         return regraft.load(path)
+    _regraft.open_source(path)  # Says what is wrong with an archive that is none.
     program = torch.export.load(path, extra_files=extra_files)
     held_tensor(program)  # A file of two compiled programs is refused before it is used.
     return program

@@ -7,11 +7,22 @@ from typing import Any
 
 import torch
 
+from regraft._want import finite, have, want_type
 from regraft.errors import InvalidArgumentError
 from regraft.torch_tensorrt._enums import dtype as dtype_names
 from regraft.torch_tensorrt._enums import memory_format, torch_dtype
 
 _RANGE = ("min_shape", "opt_shape", "max_shape")
+
+
+def _domain(given: Any) -> tuple[float, float]:
+    what = "[torch_tensorrt] tensor_domain"
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise InvalidArgumentError(f"{what}: want (low, high), have {given!r}")
+    low, high = finite(what, given[0]), finite(what, given[1])
+    if low >= high:
+        raise InvalidArgumentError(f"{what}: want low < high, have {given!r}")
+    return given[0], given[1]
 
 
 class Input:
@@ -44,9 +55,14 @@ class Input:
         torch_tensor: torch.Tensor | None = None,
         name: str = "",
     ) -> None:
+        want_type("[torch_tensorrt] Input: name", name, str)
+        if not isinstance(torch_tensor, torch.Tensor | None):
+            raise TypeError(
+                f"[torch_tensorrt] torch_tensor: want a tensor, have {have(torch_tensor)}"
+            )
         self.name = name
         self.format = memory_format(format)
-        self.tensor_domain = tensor_domain
+        self.tensor_domain = None if tensor_domain is None else _domain(tensor_domain)
         self.torch_tensor = torch_tensor
         if torch_tensor is not None:
             shape = tuple(torch_tensor.shape) if shape is None else shape
@@ -57,10 +73,10 @@ class Input:
         if isinstance(shape, Mapping):
             given, shape = {**given, **shape}, None
         if (shape is None) == (not given) or (given and sorted(given) != sorted(_RANGE)):
-            have = [*(["shape"] if shape is not None else []), *given] or ["none"]
+            named = [*(["shape"] if shape is not None else []), *given] or ["none"]
             raise InvalidArgumentError(
                 f"[torch_tensorrt] {self._label()}: want shape, or all of {', '.join(_RANGE)}; "
-                f"have {', '.join(have)}"
+                f"have {', '.join(named)}"
             )
         if shape is not None:
             given = dict.fromkeys(_RANGE, shape)
@@ -145,6 +161,8 @@ class Input:
         Args:
             disable_memory_format_check: Take the layout for contiguous without looking.
         """
+        if not isinstance(t, torch.Tensor):
+            raise TypeError(f"[torch_tensorrt] want a tensor, have {have(t)}")
         is_last = t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last)
         is_plain = disable_memory_format_check or t.is_contiguous() or not is_last
         layout = torch.contiguous_format if is_plain else torch.channels_last

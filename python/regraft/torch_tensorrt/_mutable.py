@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from regraft._want import have
 from regraft.errors import InvalidArgumentError
 from regraft.mutable import MutableModule
 from regraft.torch_tensorrt._options import settings_of
@@ -52,6 +53,10 @@ class MutableTorchTensorRTModule(MutableModule):
             if compile_kwargs:
                 raise InvalidArgumentError(
                     "[torch_tensorrt] pass either config or single options, not both"
+                )
+            if not isinstance(config, CompilationSettings):
+                raise TypeError(
+                    f"[torch_tensorrt] config: want CompilationSettings, have {have(config)}"
                 )
             compile_kwargs = dict(config.options())
             immutable_weights = compile_kwargs.pop("immutable_weights", immutable_weights)

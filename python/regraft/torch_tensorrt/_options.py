@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
 
 from regraft import _regraft
+from regraft._want import want_type
 from regraft.cache import DEFAULT_SIZE
 from regraft.errors import InvalidArgumentError
 from regraft.settings import want_known
@@ -130,6 +131,7 @@ def settings_of(options: Mapping[str, Any], *others: str) -> dict[str, Any]:
     settings["precision"] = _precision(full["enabled_precisions"], full["use_explicit_typing"])
     settings["torch_executed_ops"] = _ops(full["torch_executed_ops"])
     # A whole program is no block, and 0 says the same as 1.
+    want_type("[torch_tensorrt] min_block_size", full["min_block_size"], int)
     blocks = 1 if full["require_full_compilation"] else full["min_block_size"]
     settings["min_block_size"] = max(blocks, 1)
     settings["dryrun"] = bool(full["dryrun"])
@@ -159,9 +161,11 @@ def backend_of(device: Any) -> str:
 
 
 def _without_old(given: dict[str, Any]) -> dict[str, Any]:
+    for name in (*OLD, "immutable_weights"):
+        want_type(f"[torch_tensorrt] {name}", given.get(name, False), bool)
     said = {name: not given.pop(name) for name in OLD if name in given}
     if "immutable_weights" in given:
-        said["immutable_weights"] = bool(given["immutable_weights"])
+        said["immutable_weights"] = given["immutable_weights"]
     if len(set(said.values())) > 1:
         raise InvalidArgumentError(
             f"[torch_tensorrt] {', '.join(said)} contradict each other; pass immutable_weights"
@@ -193,7 +197,7 @@ def _precision(enabled: Any, is_explicit: bool) -> str:
 
 
 def _ops(ops: Any) -> tuple[Any, ...]:
-    if isinstance(ops, str):
+    if isinstance(ops, str) or not isinstance(ops, Iterable | None):
         raise InvalidArgumentError(
             f"[torch_tensorrt] torch_executed_ops: want a collection of ops, have {ops!r}"
         )
