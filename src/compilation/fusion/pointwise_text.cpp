@@ -134,7 +134,8 @@ std::string append_instructions(const Node& node,
   };
   const std::string x = source(0);
   if (node.is("cast")) {
-    return emit(base::cat("cast:", is_floating(result) ? "f32" : name(result), " ", x));
+    // What the program states is rounded; results of other 16-bit ops are not.
+    return emit(base::cat("cast:", name(result), " ", x));
   }
   if (is_one_of(node, kRounding) && !is_floating(node.input(size_t{0})->dtype())) return x;
   if (node.is("gelu")) {

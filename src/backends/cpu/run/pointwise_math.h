@@ -326,6 +326,17 @@ struct Convert {
     }
   }
 };
+// Rounded to 16 bits, kept in f32.
+struct RoundToBf16 {
+  REGRAFT_INLINE static float at(float x) {
+    const uint32_t bits = std::bit_cast<uint32_t>(x);
+    const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) & 0xffff0000U;
+    return x != x ? x : std::bit_cast<float>(rounded);
+  }
+};
+struct RoundToHalf {
+  static float at(float x) { return convert<float>(convert<Half>(x)); }
+};
 // To a narrow integer, kept in 64 bits.
 template <typename To>
 struct Narrow {

@@ -212,6 +212,8 @@ constexpr Entry kEntries[] = {
      1,
      {unary<Convert<float>, float>, unary<Convert<float>, int64_t, float>,
       unary<Convert<float>, bool, float>}},
+    {"cast:bf16", 1, {unary<RoundToBf16, float>, nullptr, nullptr}},
+    {"cast:f16", 1, {library<RoundToHalf>, nullptr, nullptr}},
     {"cast:i64",
      1,
      {unary<Convert<int64_t>, float, int64_t>, unary<Convert<int64_t>, int64_t>,

@@ -25,7 +25,7 @@ DType lane_dtype(Lane lane);
 // results, one per output. Ops are those of the catalogue, with attributes as further numbers
 // ("clamp r0 0 6", "elu r0 0.5"), casts and the flavours of gelu and div part of the
 // name ("cast:i32 r1", "gelu_tanh r0", "div_floor r0 2"). Intermediate results are not rounded to
-// 16 bits.
+// 16 bits but by "cast:bf16" and "cast:f16".
 struct PointwiseProgram {
   struct Source {
     enum class Kind : uint8_t { Input, Register, Number } kind = Kind::Number;

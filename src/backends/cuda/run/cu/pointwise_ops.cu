@@ -265,6 +265,14 @@ __device__ inline i64 op_cast_i64(T x) {
   return (i64)x;
 }
 template <typename T>
+__device__ inline float op_cast_bf16(T x) {
+  return widen(to<bf16>(x));
+}
+template <typename T>
+__device__ inline float op_cast_f16(T x) {
+  return widen(to<f16>(x));
+}
+template <typename T>
 __device__ inline i64 op_cast_i32(T x) {
   return (i32)(i64)x;
 }
