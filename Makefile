@@ -46,10 +46,8 @@ bench: package
 	@PYTHONPATH=build/release/python $(python) benchmarks/cache.py --models resnet18 --precisions f32
 	@PYTHONPATH=build/release/python $(python) benchmarks/tracking.py
 
-bench-cuda: setup
-	@cmake --preset release --log-level=WARNING -B build/release-cuda -DREGRAFT_CUDA=ON
-	@cmake --build build/release-cuda
-	@PYTHONPATH=build/release-cuda/python $(python) benchmarks/bench.py --backend cuda $(BENCH_FLAGS)
+bench-cuda: package
+	@PYTHONPATH=build/release/python $(python) benchmarks/cuda.py $(BENCH_FLAGS)
 
 fuzz: setup
 	@tools/fuzz --seconds $(or $(FUZZ_SECONDS),600)

@@ -85,7 +85,7 @@ def inference_row(
     model, program = exported(name)
     inputs = zoo.example_inputs(name, batch, seed=3)
     start = time.perf_counter()
-    engine = regraft.compile(program, backend=args.backend, precision=precision, optimum=inputs)
+    engine = regraft.compile(program, precision=precision, optimum=inputs)
     build_ms = 1e3 * (time.perf_counter() - start)
     immutable = frozen(engine)
     want = zoo.run(model, inputs)
@@ -127,7 +127,7 @@ def inference_row(
 def refit_row(name: str, precision: str, args: argparse.Namespace) -> dict[str, Any]:
     _, program = exported(name)
     start = time.perf_counter()
-    engine = regraft.compile(program, backend=args.backend, precision=precision)
+    engine = regraft.compile(program, precision=precision)
     build_ms = 1e3 * (time.perf_counter() - start)
     states = [dict(zoo.build(name, seed).state_dict()) for seed in (1, 2)]
     count = sum(t.numel() for t in states[0].values())
@@ -258,7 +258,6 @@ def main() -> None:
     parser.add_argument("--refit-models", nargs="*", default=list(REFIT_MODELS))
     parser.add_argument("--batch", nargs="*", type=int, default=[1, 8])
     parser.add_argument("--precision", nargs="*", default=list(DTYPES))
-    parser.add_argument("--backend", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=6.0, help="per row")
     parser.add_argument("--output", type=Path, default=ROOT / "out")

@@ -63,6 +63,15 @@ target_link_libraries(regraft_compiler
 # Part of the engine cache's keys: another compiler never finds this one's plans.
 target_link_options(regraft_compiler PRIVATE -Wl,--build-id)
 
+if(REGRAFT_PCH)
+  set(common_headers <algorithm> <functional> <map> <memory> <optional> <set> <span> <sstream>
+                     <string> <variant> <vector> "${CMAKE_SOURCE_DIR}/src/base/fail.h")
+  target_precompile_headers(regraft_runtime PRIVATE ${common_headers} "${CMAKE_SOURCE_DIR}/src/plan/plan.h")
+  target_precompile_headers(regraft_compiler PRIVATE ${common_headers} "${CMAKE_SOURCE_DIR}/src/ir/graph.h")
+  # Options of their own would not fit the precompiled header.
+  set_source_files_properties(${vector_sources} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+endif()
+
 regraft_glob(cli_sources cli)
 if(cli_sources)
   add_executable(regraft ${cli_sources})

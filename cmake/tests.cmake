@@ -21,6 +21,15 @@ list(REMOVE_DUPLICATES test_folders)
 if(NOT REGRAFT_CUDA)
   list(REMOVE_ITEM test_folders backends/cuda)
 endif()
+if(REGRAFT_PCH)
+  # Only for its header, which all tests share.
+  add_executable(test_headers "${gen}/empty.cpp")
+  target_link_libraries(test_headers PRIVATE
+    regraft_test_support DNNL::dnnl simdjson::simdjson ZLIB::ZLIB GTest::gmock_main)
+  target_precompile_headers(test_headers PRIVATE
+    ${common_headers} <gmock/gmock.h> <gtest/gtest.h>
+    "${CMAKE_SOURCE_DIR}/include/regraft/engine.h")
+endif()
 foreach(folder IN LISTS test_folders)
   string(REPLACE "/" "_" area "${folder}")
   file(GLOB sources CONFIGURE_DEPENDS "${tests_root}/${folder}/*.cpp")
@@ -28,6 +37,9 @@ foreach(folder IN LISTS test_folders)
   # DNNL and simdjson for their headers: some tests look at what the libraries did.
   target_link_libraries(test_${area} PRIVATE
     regraft_test_support DNNL::dnnl simdjson::simdjson ZLIB::ZLIB GTest::gmock_main)
+  if(REGRAFT_PCH)
+    target_precompile_headers(test_${area} REUSE_FROM test_headers)
+  endif()
   set_target_properties(test_${area} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   add_test(NAME ${area} COMMAND test_${area})
   set_tests_properties(${area} PROPERTIES WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}"
