@@ -493,6 +493,8 @@ class ContainerWatch:
 
     def touched(self) -> bool: ...
 
+    def touched_at(self) -> list[int]: ...
+
 HAS_DICT_TAGS: bool = True
 
 class Digests:

@@ -99,28 +99,23 @@ class TensorStamps {
 // lists, it does not: they are compared item by item, by identity.
 class ContainerWatch {
  public:
-  ContainerWatch(nb::list containers, bool tags) : containers_(std::move(containers)) {
-    for (nb::handle container : containers_) {
-      Watched watched;
-      watched.tagged = tags && kHasTags && PyDict_Check(container.ptr());
-      if (watched.tagged) {
-        watched.tag = tag(container.ptr());
-      } else {
-        watched.items = items(container.ptr());
-      }
-      watched_.push_back(std::move(watched));
-    }
+  ContainerWatch(nb::list containers, bool tags) : containers_(std::move(containers)), tags_(tags) {
+    for (nb::handle container : containers_)
+      watched_.push_back(now(container.ptr()));
   }
 
   bool touched() const {
-    for (size_t i = 0; i < watched_.size(); ++i) {
-      PyObject* container = PyList_GET_ITEM(containers_.ptr(), static_cast<Py_ssize_t>(i));
-      const Watched& watched = watched_[i];
-      if (watched.tagged ? tag(container) != watched.tag
-                         : !same_items(container, watched.items.ptr()))
-        return true;
-    }
+    for (size_t i = 0; i < watched_.size(); ++i)
+      if (is_touched(i)) return true;
     return false;
+  }
+
+  // Places of those that were.
+  std::vector<size_t> touched_at() const {
+    std::vector<size_t> places;
+    for (size_t i = 0; i < watched_.size(); ++i)
+      if (is_touched(i)) places.push_back(i);
+    return places;
   }
 
   static constexpr bool kHasTags = PY_VERSION_HEX < 0x030D0000;
@@ -131,6 +126,27 @@ class ContainerWatch {
     uint64_t tag = 0;
     nb::object items;  // A tuple that keeps what it names alive, so no address is used twice.
   };
+
+  Watched now(PyObject* container) const {
+    Watched watched;
+    watched.tagged = tags_ && kHasTags && PyDict_Check(container);
+    if (watched.tagged) {
+      watched.tag = tag(container);
+    } else {
+      watched.items = items(container);
+    }
+    return watched;
+  }
+
+  PyObject* container(size_t i) const {
+    return PyList_GET_ITEM(containers_.ptr(), static_cast<Py_ssize_t>(i));
+  }
+
+  bool is_touched(size_t i) const {
+    const Watched& watched = watched_[i];
+    return watched.tagged ? tag(container(i)) != watched.tag
+                          : !same_items(container(i), watched.items.ptr());
+  }
 
   static uint64_t tag([[maybe_unused]] PyObject* dict) {
 #if PY_VERSION_HEX < 0x030D0000
@@ -173,6 +189,7 @@ class ContainerWatch {
   }
 
   nb::list containers_;
+  bool tags_;
   std::vector<Watched> watched_;
 };
 
@@ -216,7 +233,8 @@ void bind_tracking(nb::module_& module) {
   nb::class_<ContainerWatch>(module, "ContainerWatch")
       .def(nb::init<nb::list, bool>(),
            nb::sig("def __init__(self, containers: list[object], tags: bool) -> None"))
-      .def("touched", &ContainerWatch::touched);
+      .def("touched", &ContainerWatch::touched)
+      .def("touched_at", &ContainerWatch::touched_at);
   module.attr("HAS_DICT_TAGS") = ContainerWatch::kHasTags;
   nb::class_<Digests>(module, "Digests")
       .def(nb::init<const std::vector<std::pair<uintptr_t, size_t>>&>(), nb::arg("blocks"))

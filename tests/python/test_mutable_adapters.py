@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import regraft
 from regraft import MutableModule, _regraft
 from regraft.mutable import follower as follower_module
+from regraft.mutable.watch import ModuleWatch
 
 
 class Attention(nn.Module):
@@ -240,3 +241,98 @@ def test_dora_stays_layers(adapted: _Adapted) -> None:
     inject_adapter_in_model(config, adapted.net, "a")
     adapted.net.eval()
     assert not torch.allclose(adapted.check(), base)
+
+
+class _Noted(Attention):
+    """Keeps what people keep in modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors = {"a": 1.0, "b": [2.0]}
+        self.pair = (torch.ones(2), torch.ones(2))
+
+
+def _share_a_list(net: Any, layers: list[LoraLayer]) -> None:
+    shared = ["a"]
+    for layer in layers:
+        layer._active_adapter = shared
+
+
+# What is done to a module with adapters, and whether reading what was touched tells all of it.
+_CHANGES: dict[str, tuple[Callable[[Any, list[LoraLayer]], object], bool]] = {
+    "scale": (lambda net, layers: [x.set_scale("a", 0.3) for x in layers], True),
+    "one scale": (lambda net, layers: layers[1].set_scale("a", 0.7), True),
+    "same scale": (lambda net, layers: layers[0].scaling.update(layers[0].scaling), True),
+    "adapter": (lambda net, layers: [x.set_adapter(["b"]) for x in layers], True),
+    "off": (lambda net, layers: [x.enable_adapters(False) for x in layers], True),
+    "on": (lambda net, layers: [x.enable_adapters(True) for x in layers], True),
+    "share": (_share_a_list, True),
+    "unshare": (lambda net, layers: layers[0].set_adapter(["a"]), False),
+    "shared": (lambda net, layers: layers[1]._active_adapter.append("b"), True),
+    "dict": (lambda net, layers: setattr(layers[0], "scaling", dict(layers[0].scaling)), True),
+    "base value": (lambda net, layers: net.factors.update(a=3.0), False),
+    "base list": (lambda net, layers: net.factors["b"].append(1.0), False),
+    "base as it was": (lambda net, layers: net.factors.update(net.factors), True),
+    "tensors": (lambda net, layers: setattr(net, "pair", (torch.zeros(2), net.pair[1])), True),
+    "weight": (lambda net, layers: layers[0].lora_A["a"].weight.data.zero_(), True),
+    "new tensor": (lambda net, layers: setattr(net, "extra", torch.ones(3)), False),
+    "layer": (lambda net, layers: setattr(net, "q", net.q.base_layer), False),
+}
+
+
+def _described(watch: ModuleWatch) -> Any:
+    slots = [
+        (slot.name, slot.user_name, slot.key, id(slot.holder[slot.key]))
+        for slot in (*watch.slots, *watch.adapter_slots)
+    ]
+    return slots, sorted({id(container) for container in watch._containers})
+
+
+def test_reading_again_tells_what_a_new_watch_tells() -> None:
+    adapted = _Adapted()
+    adapted.net = net = _Noted().eval().requires_grad_(False)
+    adapted.load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = LoraConfig(r=3, target_modules=["q", "v"], init_lora_weights=False)
+        inject_adapter_in_model(config, net, "b")
+    layers = list(adapted.layers())
+    watch = ModuleWatch(net)
+    for name, (change, is_enough) in _CHANGES.items():
+        change(net, layers)
+        fresh = ModuleWatch(net)
+        differs = not fresh.has_adapters_of(watch)
+        is_other = fresh.structure != watch.structure
+        again = watch.read_again()
+        assert (again is not None) == is_enough, name
+        if again is None:
+            # As before the change: what a new watch is compared with.
+            assert (fresh.structure != watch.structure) == is_other, name
+            assert fresh.has_adapters_of(watch) != differs, name
+            watch = fresh
+            continue
+        assert again == differs, name
+        assert not is_other, name
+        assert watch.structure == fresh.structure, name
+        assert fresh.has_adapters_of(watch), name
+        assert _described(watch) == _described(fresh), name
+        assert not watch.is_touched(), name
+
+
+def test_scales_are_read_without_looking_at_the_whole_module(
+    adapted: _Adapted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted.load()
+    adapted.check()
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the whole module is not to be read for a scale")
+
+    monkeypatch.setattr(follower_module, "ModuleWatch", refuse)
+    before = adapted.check()
+    for scale in (0.25, 2.0):
+        for layer in adapted.layers():
+            layer.set_scale("a", scale)
+        after = adapted.check()
+        assert not torch.equal(before, after)
+        before = after

@@ -48,10 +48,16 @@ class Peft:
         self._tuner_layer = tuners.BaseTunerLayer
         self._auxiliary = other.AuxiliaryTrainingWrapper
         self._saved = other.ModulesToSaveWrapper
+        # By class: some of them answer isinstance slowly.
+        self._wrappers: dict[type, bool] = {}
 
     def is_wrapper(self, module: nn.Module) -> bool:
         """Whether the module stands around another that the base model has."""
-        return isinstance(module, (*self._models, self._tuner_layer, self._auxiliary))
+        kind = type(module)
+        if (known := self._wrappers.get(kind)) is None:
+            known = issubclass(kind, (*self._models, self._tuner_layer, self._auxiliary))
+            self._wrappers[kind] = known
+        return known
 
     def inner(self, wrapper: Any) -> tuple[str, nn.Module]:
         """Name and module of what a wrapper stands around."""

@@ -17,7 +17,7 @@ from regraft.errors import InvalidArgumentError, MismatchError, UnsupportedError
 from regraft.lora.adapter import Adapter, Delta, Replacement
 from regraft.lora.config import LoraConfig, read_config
 from regraft.lora.names import Finder, understand
-from regraft.lora.transition import Parameter
+from regraft.lora.state import Parameter
 from regraft.lora.want import fits, nearest, problems_of, want_fitting
 from regraft.module.source import FileSource
 from regraft.module.staging import raise_problems

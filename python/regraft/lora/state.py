@@ -14,6 +14,16 @@ from regraft.module.staging import raise_problems
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """What adapters need to know of a parameter."""
+
+    name: str
+    dtype: str
+    dims: tuple[int, ...]
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class State:
     """Immutable.
 
@@ -61,10 +71,14 @@ class Slot:
     """The adapters of one compiled program.
 
     Thread-safety: hold ``lock`` around whatever changes the program's weights.
+
+    Attributes:
+        parameters: Of the program, by every name of theirs; made when first needed.
     """
 
     def __init__(self, state: State | None = None) -> None:
         self.lock = threading.RLock()
+        self.parameters: dict[str, Parameter] | None = None
         self.state = state or State()
         self._before = self.state
 

@@ -13,7 +13,7 @@ from regraft._handover import dtype_name
 from regraft._weights import Weights, is_path, tensors_from
 from regraft.errors import Error
 from regraft.lora.adapter import Adapter, Recipe, own
-from regraft.lora.state import Slot, State
+from regraft.lora.state import Parameter, Slot, State
 from regraft.module.source import Source, open_weights, row_of
 from regraft.module.staging import can_cast, same_bits
 
@@ -35,18 +35,15 @@ class Target(Protocol):
         """A partial refit with these very values."""
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """What adapters need to know of a parameter."""
-
-    name: str
-    dtype: str
-    dims: tuple[int, ...]
-    aliases: tuple[str, ...]
-
-
 def parameters_of(target: Target) -> dict[str, Parameter]:
     """By every name of theirs."""
+    slot = target.lora_slot
+    if slot.parameters is None:
+        slot.parameters = _parameters_of(target)
+    return slot.parameters
+
+
+def _parameters_of(target: Target) -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
     for info in target.parameters():
         spec = info.spec

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from regraft._handover import dtype_name
 from regraft.errors import MismatchError
 from regraft.lora.adapter import Adapter, Delta
-from regraft.lora.transition import Parameter
+from regraft.lora.state import Parameter
 from regraft.module.staging import raise_problems, same_bits
 from regraft.module.table import spec_text
 

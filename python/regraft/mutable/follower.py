@@ -77,6 +77,8 @@ class Follower:
         self._free: dict[CallKind, FreeDims] = {}
         # Whether a call brought a scale for adapters.
         self._is_scaled = False
+        # The adapters, where they were just looked at.
+        self._view: AdapterView | None = None
         self._begin()
 
     # ---- running ----
@@ -226,6 +228,12 @@ class Follower:
 
     def _look_again(self) -> bool:
         """Looks at a module that was written to; False when that began everything anew."""
+        adapters_differ = self._watch.read_again()
+        if adapters_differ is False:
+            return True
+        if adapters_differ and ((view := self._adapters()) is not None) == self._sees_through:
+            self._adapters_changed(view)
+            return True
         sees_through = self._adapters() is not None
         old, new = self._watch, ModuleWatch(self.module, sees_through)
         if new.structure != old.structure or new.slots_named() != old.slots_named():
@@ -239,7 +247,8 @@ class Follower:
             self._adapters_changed()
         return True
 
-    def _adapters_changed(self) -> None:
+    def _adapters_changed(self, view: AdapterView | None = None) -> None:
+        self._view = view
         for program in self._programs:
             program.scale = None
 
@@ -258,8 +267,9 @@ class Follower:
                 has_weights = bool(program.engine.generation)
                 self.last_refit = program.engine.refit(weights, partial=has_weights)
         if program.scale != scale:
-            self._refit_adapters(program.engine, self._adapters(), scale)
+            self._refit_adapters(program.engine, self._view or self._adapters(), scale)
             program.scale = scale
+        self._view = None  # What it was made of may change from here on.
         program.pending.clear()
 
     def _refit_adapters(self, engine: Any, view: AdapterView | None, scale: float) -> None:

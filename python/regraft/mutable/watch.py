@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
@@ -63,18 +64,22 @@ class ModuleWatch:
     """
 
     def __init__(self, module: nn.Module, sees_through: bool = True) -> None:
-        self.slots: list[Slot] = []
-        self.adapter_slots: list[Slot] = []
-        self.structure: list[Any] = [sees_through]
         self.is_exchanged = False
-        self._adapters: list[Any] = []
-        self._containers: list[_Container] = []
-        self._seen: set[int] = set()
-        # By identity; their dicts are in `_containers`, so no new module gets the id of one.
+        self._sees_through = sees_through
+        self._units: list[_Unit] = []
+        # By identity of the container; they are kept alive by the watch below.
+        self._owners: dict[int, _Unit] = {}
+        # By identity of the container: of units that hold it beside its owner.
+        self._sharers: dict[int, set[int]] = {}
+        # By identity; their dicts are watched, so no new module gets the id of one.
         self._modules: set[int] = set()
         self._add_module(module, "", "", sees_through)
-        self._watch = _regraft.ContainerWatch([*self._containers], True)
+        self._flatten()
         watch_registrations(self)
+
+    @property
+    def structure(self) -> list[Any]:
+        return [self._sees_through, *(unit.parts for unit in self._units if unit.at is not None)]
 
     def tensors(self) -> list[torch.Tensor]:
         """The tensors now in the slots; call it when nothing but tensors was touched."""
@@ -95,7 +100,67 @@ class ModuleWatch:
 
     def has_adapters_of(self, other: ModuleWatch) -> bool:
         """Whether layers, settings and scales of adapters are the same."""
-        return self._adapters == other._adapters
+        return self._adapter_parts() == other._adapter_parts()
+
+    def read_again(self) -> bool | None:
+        """Reads again what was touched, and no more.
+
+        Returns:
+            Whether layers, settings and scales of adapters are others now; None when more than
+            that is: then only a new watch tells.
+        """
+        touched = [self._containers[i] for i in self._watch.touched_at()]
+        found = {id(self._owners[id(container)]) for container in touched}
+        units = [unit for unit in self._units if id(unit) in found]
+        children = {id(unit.module._modules) for unit in units}
+        if self.is_exchanged or any(id(container) in children for container in touched):
+            return None
+        before = [dataclasses.replace(unit) for unit in units]
+        self._disown(units)
+        differ = self._replace_units(units, found)
+        if differ is None:
+            self._disown(units)
+            for unit, old in zip(units, before, strict=True):
+                unit.take(old)
+                self._own(unit)
+        else:
+            self._flatten()
+        return differ
+
+    def _replace_units(self, units: list[_Unit], found: set[int]) -> bool | None:
+        """Puts what units hold now in their places; a result as of `read_again`."""
+        differ = False
+        for unit in units:
+            fresh = self._read(unit)
+            is_other = fresh.parts != unit.parts
+            if fresh.places() != unit.places() or (is_other and unit.at is not None):
+                return None
+            kept = {id(container) for container in fresh.containers}
+            dropped = [c for c in unit.containers if id(c) not in kept]
+            # What another unit holds too must be watched on.
+            if any(self._sharers.get(id(c), set()) - found for c in dropped):
+                return None
+            differ |= is_other
+            unit.take(fresh)
+            self._own(unit)
+        return differ
+
+    def _own(self, unit: _Unit) -> None:
+        self._owners.update((id(container), unit) for container in unit.containers)
+
+    def _disown(self, units: list[_Unit]) -> None:
+        for unit in units:
+            for container in unit.containers:
+                self._owners.pop(id(container), None)
+
+    def _flatten(self) -> None:
+        self.slots = [s for unit in self._units if unit.at is not None for s in unit.slots]
+        self.adapter_slots = [s for unit in self._units if unit.at is None for s in unit.slots]
+        self._containers = [c for unit in self._units for c in unit.containers]
+        self._watch = _regraft.ContainerWatch([*self._containers], True)
+
+    def _adapter_parts(self) -> list[Any]:
+        return [unit.parts for unit in self._units if unit.at is None]
 
     def registered(self, parent: nn.Module, name: str, child: nn.Module | None) -> None:
         """`parent.name = child` is about to happen."""
@@ -133,67 +198,109 @@ class ModuleWatch:
     ) -> bool:
         """Adds what a module itself holds; `at` None means to the adapters. False when it was
         added before."""
-        attributes = module.__dict__
-        if id(attributes) in self._seen:
+        if id(module.__dict__) in self._owners:
             return False
-        self._seen.add(id(attributes))
-        reader = _Reader(self, user_path, at)
-        for table in ("_parameters", "_buffers"):
-            reader.add(attributes[table], "", _DEPTH)
-        # Behind wrappers, children are told by what is under them.
-        children = [
-            (key, _Same(innermost(child) if sees_through and child is not None else child))
-            for key, child in module._modules.items()
-        ]
-        reader.parts.append((type(module), children))
-        self._containers += [attributes["_modules"], attributes]
-        self._seen.add(id(attributes["_modules"]))
-        kept = {key: value for key, value in attributes.items() if key not in _NOTES}
-        reader.parts.append(_items(kept))
-        for key, value in kept.items():
-            if not key.startswith(_UNREAD):
-                reader.add_value(value, attributes, key, key, _DEPTH)
+        unit = _Unit(module, user_path, at, sees_through)
+        unit.take(self._read(unit))
+        self._units.append(unit)
+        self._own(unit)
         return True
+
+    def _read(self, unit: _Unit) -> _Unit:
+        """What the module of a unit holds now, less what other units hold too."""
+
+        def is_others(container: _Container) -> bool:
+            if id(container) not in self._owners:
+                return False
+            self._sharers.setdefault(id(container), set()).add(id(unit))
+            return True
+
+        fresh = _Unit(unit.module, unit.user_path, unit.at, unit.sees_through)
+        _Reader(fresh, is_others).read()
+        return fresh
 
 
 @dataclass
-class _Reader:
-    """Reads what one module holds into a watch."""
+class _Unit:
+    """What one module itself holds.
 
-    watch: ModuleWatch
+    Attributes:
+        at: Its path in the base; None for adapters.
+        parts: To be compared.
+        slots: Of its tensors.
+        containers: Its dicts and lists, and those of plain objects in them.
+    """
+
+    module: nn.Module
     user_path: str
     at: str | None
+    sees_through: bool
+    parts: list[Any] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
+    containers: list[_Container] = field(default_factory=list)
 
-    @property
-    def parts(self) -> list[Any]:
-        return self.watch._adapters if self.at is None else self.watch.structure
+    def take(self, other: _Unit) -> None:
+        """What it holds is from now on what another of the same module does."""
+        self.parts, self.slots, self.containers = other.parts, other.slots, other.containers
 
-    def add(self, container: _Container, prefix: str, depth: int) -> None:
-        watch = self.watch
-        if id(container) in watch._seen:
+    def places(self) -> list[Any]:
+        """Of its tensors."""
+        return [(slot.name, slot.key) for slot in self.slots]
+
+
+class _Reader:
+    """Reads what one module holds."""
+
+    def __init__(self, unit: _Unit, is_others: Callable[[_Container], bool]) -> None:
+        self._unit = unit
+        self._is_others = is_others
+        self._seen: set[int] = set()
+
+    def read(self) -> None:
+        unit, module = self._unit, self._unit.module
+        attributes = module.__dict__
+        self._seen.add(id(attributes))
+        for table in ("_parameters", "_buffers"):
+            self._add(attributes[table], "", _DEPTH)
+        # Behind wrappers, children are told by what is under them.
+        children = [
+            (key, _Same(innermost(child) if unit.sees_through and child is not None else child))
+            for key, child in module._modules.items()
+        ]
+        unit.parts.append((type(module), children))
+        unit.containers += [attributes["_modules"], attributes]
+        self._seen.add(id(attributes["_modules"]))
+        kept = {key: value for key, value in attributes.items() if key not in _NOTES}
+        unit.parts.append(_items(kept))
+        for key, value in kept.items():
+            if not key.startswith(_UNREAD):
+                self._add_value(value, attributes, key, key, _DEPTH)
+
+    def _add(self, container: _Container, prefix: str, depth: int) -> None:
+        if id(container) in self._seen or self._is_others(container):
             return
-        watch._seen.add(id(container))
-        watch._containers.append(container)
-        self.parts.append(_items(container))
+        self._seen.add(id(container))
+        self._unit.containers.append(container)
+        self._unit.parts.append(_items(container))
         for key, value in _entries(container):
-            self.add_value(value, container, key, f"{prefix}{key}", depth - 1)
+            self._add_value(value, container, key, f"{prefix}{key}", depth - 1)
 
-    def add_value(self, value: Any, holder: Any, key: Any, name: str, depth: int) -> None:
+    def _add_value(self, value: Any, holder: Any, key: Any, name: str, depth: int) -> None:
+        unit = self._unit
         if isinstance(value, torch.Tensor):
-            user_name = _joined(self.user_path, name)
-            slots = self.watch.adapter_slots if self.at is None else self.watch.slots
-            own_name = user_name if self.at is None else _joined(self.at, name)
-            slots.append(Slot(own_name, user_name, holder, key))
+            user_name = _joined(unit.user_path, name)
+            own_name = user_name if unit.at is None else _joined(unit.at, name)
+            unit.slots.append(Slot(own_name, user_name, holder, key))
         elif depth <= 0 or isinstance(value, (*_OPAQUE, *_PLAIN, nn.Module)):
             return
         elif isinstance(value, dict | list):
-            self.add(value, name + ".", depth)
+            self._add(value, name + ".", depth)
         elif isinstance(value, tuple | set | frozenset):
             fixed = tuple(value)
             for index, item in enumerate(fixed):
-                self.add_value(item, fixed, index, f"{name}.{index}", depth - 1)
+                self._add_value(item, fixed, index, f"{name}.{index}", depth - 1)
         elif isinstance(inner := getattr(value, "__dict__", None), dict):
-            self.add(inner, name + ".", depth)
+            self._add(inner, name + ".", depth)
 
 
 class _Same:
