@@ -19,6 +19,9 @@ from torch.utils import _pytree as pytree
 
 from regraft.errors import MismatchError, UnsupportedError
 
+# Classes that no one registers as containers.
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
 
 class CallSpec:
     """How a program is called: the trees of its inputs and outputs.
@@ -40,6 +43,12 @@ class CallSpec:
             (name, least, greatest) for name, least, greatest in spec.get("number_symbols", [])
         ]
         self._constants: list[tuple[int, Any]] = [(i, v) for i, v in spec.get("constants", [])]
+        positional, by_name = self._in_spec.children()
+        is_flat = not by_name.children() and all(s.is_leaf() for s in positional.children())
+        # Tensors by position and nothing else: then how many.
+        self._flat = len(self._tensors) if is_flat and not self._numbers else -1
+        if self._constants:
+            self._flat = -1
         self._out_constants: dict[int, Any] = dict(spec.get("out_constants", []))
 
     def flatten(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -49,6 +58,8 @@ class CallSpec:
             MismatchError: The call has another structure than the exported one, or another value
                 where that was a constant.
         """
+        if len(args) == self._flat and not kwargs and all(type(x) in _PLAIN for x in args):
+            return [*args]
         kwargs = self._in_order(kwargs)
         leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
         if spec != self._in_spec:

@@ -265,6 +265,11 @@ def open_program(
     )
 
 
+def compile_source(source: Source, settings: CompilationSettings) -> Any:
+    """``compile`` of a program that the core has already."""
+    return _Compilation(source, settings, None).run()
+
+
 class _Compilation:
     """One call of ``compile``."""
 

@@ -462,7 +462,11 @@ def _inputs(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
             )
         if tensor.device.type != "cpu":
             raise MismatchError(f"[engine] input {i}: want host memory, have {tensor.device}")
-        out.append(plain(tensor))
+        is_ready = type(tensor) is torch.Tensor and not tensor.requires_grad and tensor.is_cpu
+        if is_ready and not tensor.is_neg() and not tensor.is_conj():
+            out.append(tensor)  # The core tells what is wrong with it.
+        else:
+            out.append(plain(tensor))
     return out
 
 

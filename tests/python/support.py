@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+import regraft
 from models import zoo
+from regraft._compile import Source, compile_source, open_model
+from regraft.settings import make_settings
 
 # Relative L2 error to PyTorch f32: sums are taken in another order.
 F32_TOLERANCE = 1e-5
@@ -84,6 +88,19 @@ def model(name: str, seed: int) -> nn.Module:
 @functools.lru_cache(maxsize=4)
 def program(name: str, dialect: str, dynamic: bool = True) -> ExportedProgram:
     return zoo.program(name, dialect, dynamic=dynamic)
+
+
+@functools.lru_cache(maxsize=4)
+def _source(name: str, dialect: str, dynamic: bool) -> Source:
+    return open_model(program(name, dialect, dynamic), (), {}, None)
+
+
+def compiled(name: str, dialect: str, *, dynamic: bool = True, **options: Any) -> regraft.Engine:
+    """What `regraft.compile` makes of a model of the zoo, which is handed to the core once: that
+    takes longer than compiling it."""
+    source = _source(name, dialect, dynamic)
+    engine: regraft.Engine = compile_source(source, make_settings(options))
+    return engine
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:

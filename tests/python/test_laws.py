@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ PRECISIONS = ["f32", "bf16"]
 
 
 def _engine(name: str, precision: str = "f32") -> regraft.Engine:
-    return regraft.compile(support.program(name, "raw"), backend="cpu", precision=precision)
+    return support.compiled(name, "raw", backend="cpu", precision=precision)
 
 
 def _inputs(name: str) -> tuple[torch.Tensor, ...]:
@@ -35,32 +36,61 @@ def _same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
     return all(support.same_bits(x, y) for x, y in zip(a, b, strict=True))
 
 
-# Builds from the second weights in a process that knows nothing but the realised plan.
-_BUILD = """
-import sys, torch, regraft
+# Builds from the second weights in a process that knows nothing but realised plans.
+_BUILDER = """
+import functools, json, sys
+import torch, regraft
 from models import zoo
-name, precision, plan, out = sys.argv[1:]
-model, inputs = zoo.build(name, 1), zoo.example_inputs(name)
-program = zoo.export_model(model, inputs, "raw", zoo.dynamic_shapes(name))
-engine = regraft.compile(program, backend="cpu", precision=precision, realised=open(plan).read())
-torch.save(torch.utils._pytree.tree_leaves(engine(*zoo.example_inputs(name, 3, seed=9))), out)
+
+@functools.lru_cache(maxsize=1)
+def program(name):
+    shapes = zoo.dynamic_shapes(name)
+    return zoo.export_model(zoo.build(name, 1), zoo.example_inputs(name), "raw", shapes)
+
+for line in sys.stdin:
+    name, precision, plan, out = json.loads(line)
+    text = open(plan).read()
+    engine = regraft.compile(program(name), backend="cpu", precision=precision, realised=text)
+    torch.save(torch.utils._pytree.tree_leaves(engine(*zoo.example_inputs(name, 3, seed=9))), out)
+    print("built", flush=True)
 """
 
 
+@pytest.fixture(scope="module")
+def build_elsewhere() -> Iterator[Callable[..., list[torch.Tensor]]]:
+    """Builds in another process, one for all tests: importing PyTorch takes longer than a build."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _BUILDER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def build(name: str, precision: str, plan: Path, out: Path) -> list[torch.Tensor]:
+        process.stdin.write(json.dumps([name, precision, str(plan), str(out)]) + "\n")
+        process.stdin.flush()
+        assert "built\n" in process.stdout, "the other process ended"
+        built: list[torch.Tensor] = torch.load(out)
+        return built
+
+    yield build
+    process.stdin.close()
+    assert process.wait(60) == 0
+
+
+@pytest.mark.xdist_group("elsewhere")
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", MODELS)
 def test_l1_refit_equals_build_in_another_process(
-    name: str, precision: str, tmp_path: Path
+    name: str, precision: str, tmp_path: Path, build_elsewhere: Callable[..., list[torch.Tensor]]
 ) -> None:
     engine = _engine(name, precision)
     engine.refit(support.model(name, 1))
     (tmp_path / "plan").write_text(engine.realised_plan())
-    subprocess.run(
-        [sys.executable, "-c", _BUILD, name, precision, tmp_path / "plan", tmp_path / "out.pt"],
-        check=True,
-        env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
-    )
-    built = torch.load(tmp_path / "out.pt")
+    built = build_elsewhere(name, precision, tmp_path / "plan", tmp_path / "out.pt")
     refitted = _run(engine, name)
     assert _same(refitted, tuple(built))
     support.check_outputs(precision, refitted, support.truth(support.model(name, 1), _inputs(name)))
@@ -169,27 +199,20 @@ def _filled(name: str, fill: Callable[[torch.Tensor], torch.Tensor]) -> torch.nn
     return model
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", MODELS)
-def test_l8_files_depend_on_values_by_their_bytes_only(
-    name: str, precision: str, tmp_path: Path
-) -> None:
+def test_l8_files_depend_on_values_by_their_bytes_only(name: str, tmp_path: Path) -> None:
     def saved(engine: regraft.Engine, **options: bool) -> bytes:
         engine.save(tmp_path / "m.rgf", **options)
         return (tmp_path / "m.rgf").read_bytes()
 
+    inputs, shapes = zoo.example_inputs(name), zoo.dynamic_shapes(name)
     models = [_filled(name, fill) for fill in (torch.zeros_like, torch.randn_like, torch.clone)]
-    engines = [
-        regraft.compile(
-            zoo.export_model(model, zoo.example_inputs(name), "raw", zoo.dynamic_shapes(name)),
-            backend="cpu",
-            precision=precision,
-        )
-        for model in models
-    ]
-    assert len({saved(engine, strip_weights=True) for engine in engines}) == 1
-    files = [saved(engine) for engine in engines]
-    assert len(set(files)) == 3
-    # The file of the one is the file of the other once it has its weights.
-    engines[0].refit(models[2])
-    assert saved(engines[0]) == files[2]
+    programs = [zoo.export_model(model, inputs, "raw", shapes) for model in models]
+    for precision in PRECISIONS:
+        engines = [regraft.compile(p, backend="cpu", precision=precision) for p in programs]
+        assert len({saved(engine, strip_weights=True) for engine in engines}) == 1
+        files = [saved(engine) for engine in engines]
+        assert len(set(files)) == 3
+        # The file of the one is the file of the other once it has its weights.
+        engines[0].refit(models[2])
+        assert saved(engines[0]) == files[2]

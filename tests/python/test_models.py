@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-import regraft
 import support
 from models import zoo
 
@@ -18,7 +17,7 @@ def _names(*, tiny: bool) -> list[object]:
 
 
 def _check(name: str, dialect: str, backend: str, precision: str) -> None:
-    engine = regraft.compile(support.program(name, dialect), backend=backend, precision=precision)
+    engine = support.compiled(name, dialect, backend=backend, precision=precision)
     for batch, sequence in ((2, None), (3, 7)):
         inputs = zoo.example_inputs(name, batch, seed=5, sequence=sequence)
         want = support.truth_of(name, 0, batch, sequence)
@@ -32,7 +31,7 @@ def _check(name: str, dialect: str, backend: str, precision: str) -> None:
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 @pytest.mark.parametrize("name", _names(tiny=True))
 def test_no_reference_kernel_in_a_run(name: str, precision: str) -> None:
-    engine = regraft.compile(support.program(name, "raw"), backend="cpu", precision=precision)
+    engine = support.compiled(name, "raw", backend="cpu", precision=precision)
     tactics = [line for line in engine.steps().splitlines() if line.startswith("tactic compute")]
     assert tactics
     assert not [line for line in tactics if line.endswith("reference")]
