@@ -27,8 +27,7 @@ if(REGRAFT_PCH)
   target_link_libraries(test_headers PRIVATE
     regraft_test_support DNNL::dnnl simdjson::simdjson ZLIB::ZLIB GTest::gmock_main)
   target_precompile_headers(test_headers PRIVATE
-    ${common_headers} <gmock/gmock.h> <gtest/gtest.h>
-    "${CMAKE_SOURCE_DIR}/include/regraft/engine.h")
+    ${common_headers} <gmock/gmock.h> <gtest/gtest.h>)
 endif()
 foreach(folder IN LISTS test_folders)
   string(REPLACE "/" "_" area "${folder}")

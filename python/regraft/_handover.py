@@ -146,6 +146,7 @@ def rows_of(
     rows: list[Row] = []
     kept: list[torch.Tensor] = []
     bad: list[str] = []
+    copies: dict[tuple[Any, ...], torch.Tensor] = {}
     ordinal = -1 if device is None or device.type != "cuda" else device.index or 0
     for name, value in tensors.items():
         # Most of the time of a small refit: no detach() where none is needed.
@@ -162,14 +163,25 @@ def rows_of(
         if problem := unreadable(value):
             bad.append(f"{name}: {problem}")
             continue
-        is_near = device is not None and value.device == device
-        tensor = resolved(value) if is_near else plain(value)
+        # Tensors that share their memory share the copy: ties are seen by addresses.
+        place = _place(value)
+        tensor = copies.get(place)
+        if tensor is None:
+            is_near = device is not None and value.device == device
+            tensor = copies[place] = resolved(value) if is_near else plain(value)
         kept.append(tensor)
         dtype = _DTYPE_NAMES[value.dtype]
         rows.append((name, tensor.data_ptr(), dtype, tensor.shape, tensor.stride()))
     if bad:
         raise TypeError("these weights cannot be read:\n  " + "\n  ".join(bad))
     return rows, kept
+
+
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Equal for tensors that are one."""
+    flags = (tensor.is_conj(), tensor.is_neg())
+    layout = (tensor.dtype, tensor.shape, tensor.stride())
+    return (tensor.device, tensor.data_ptr(), *layout, *flags)
 
 
 def tensors_of(program: ExportedProgram) -> dict[str, torch.Tensor]:
