@@ -20,6 +20,7 @@ from torch.nn import functional as F
 import regraft
 import support
 from models import zoo
+from regraft import _regraft
 from regraft.cache import BaseEngineCache, DiskEngineCache, cache_options, default_dir
 
 
@@ -237,16 +238,30 @@ print(len(hits), sum(hits), error < 1e-5)
 """
 
 
-def test_new_processes_of_torch_compile_hit_and_refit(tmp_path: Path) -> None:
-    for seed, hits in ((0, 0), (1, 1)):
-        result = subprocess.run(
-            [sys.executable, "-c", _COMPILE_LATE, tmp_path, "tiny_resnet18", str(seed)],
-            check=True,
-            env=_environment(),
-            capture_output=True,
-            text=True,
-        )
-        assert result.stdout.split() == ["1", str(hits), "True"]
+def test_new_processes_of_torch_compile_hit_and_refit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "tiny_resnet18"
+    compile_core, built = _regraft.compile, []
+
+    def counted(*args: Any) -> Any:
+        built.append(compile_core(*args))
+        return built[-1]
+
+    monkeypatch.setattr(_regraft, "compile", counted)
+    options = {"cache_built_engines": True, "engine_cache_dir": tmp_path}
+    compiled = torch.compile(support.model(name, 0), backend="regraft", options=options)
+    with torch.no_grad():
+        compiled(*zoo.example_inputs(name, 2, seed=9))
+    assert [engine.from_cache for engine in built] == [False]
+    result = subprocess.run(
+        [sys.executable, "-c", _COMPILE_LATE, tmp_path, name, "1"],
+        check=True,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.split() == ["1", "1", "True"]
 
 
 # Compiles small programs in random order for ever and checks every answer.
