@@ -1,6 +1,8 @@
 // Every kernel of the backend compiles for the GPUs that it is made for; no GPU is needed.
 #include <set>
+#include <tuple>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "backends/cuda/compile/backend.h"
@@ -32,21 +34,23 @@ SymbolValues sizes_of(const plan::Plan& plan, const test::PreparedCase& c) {
   return plan::solve_symbols(plan, dims);
 }
 
-// Prepares every step; only libraries, which are not here, may be missing.
-void compile_steps(const Case& c, CudaDevice& device) {
+// Prepares every step; only libraries, which are not here, may be missing. Gives the tactics.
+std::set<std::string> compile_steps(const Case& c, CudaDevice& device) {
+  std::set<std::string> tactics;
   const auto prepared = test::prepare_case(c, Feed::Inputs);
   const plan::Plan plan = plan_of(*prepared);
   const engine::Shaped shaped = engine::shape_all(plan, sizes_of(plan, *prepared), device);
   for (const auto* steps : {&plan.shape_steps, &plan.compute_steps}) {
     for (const plan::Step& step : *steps) {
       try {
-        engine::prepare(engine::request_of(plan, step, shaped));
+        tactics.insert(engine::prepare(engine::request_of(plan, step, shaped))->tactic());
       } catch (const Error& error) {
         const std::string text = error.what();
         EXPECT_EQ(text.find("does not compile"), std::string::npos) << c.name << ": " << text;
       }
     }
   }
+  return tactics;
 }
 
 class Kernels : public testing::TestWithParam<std::string> {};
@@ -71,6 +75,29 @@ TEST_P(Kernels, Compile) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, Kernels, testing::ValuesIn(test::case_files()),
                          [](const auto& info) { return info.param; });
+
+// Images with their channels last and dense rows have kernels of their own.
+TEST(Vectors, AreTaken) {
+  ASSERT_NO_THROW(compiler_version()) << "tools/setup installs NVRTC with PyTorch";
+  CudaDevice device("sm_80");
+  const std::tuple<const char*, const char*, const char*> kWanted[] = {
+      {"max_pool", "2d_between_convolutions", "pool"},
+      {"avg_pool", "2d_between_convolutions", "pool"},
+      {"reduce", "columns_after_a_convolution", "column_reduce"},
+      {"layer_norm", "whole_vectors", "row_norm"},
+      {"layer_norm", "long_rows", "row_norm"},
+      {"rms_norm", "many_rows", "row_norm"},
+  };
+  for (const auto& [file, name, tactic] : kWanted) {
+    int seen = 0;
+    for (const Case& c : test::load_cases(file)) {
+      if (c.name.find(name) == std::string::npos) continue;
+      EXPECT_THAT(compile_steps(c, device), testing::Contains(tactic)) << c.name;
+      ++seen;
+    }
+    EXPECT_GT(seen, 0) << name;
+  }
+}
 
 PointwiseSpec spec_of(const std::string& program, const std::vector<LaunchOperand>& inputs,
                       const LaunchOperand& output) {

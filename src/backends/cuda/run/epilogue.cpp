@@ -59,6 +59,14 @@ Epilogue epilogue_of(const KernelRequest& request) {
   return out;
 }
 
+std::string epilogue_program(std::span<const EpilogueItem> items) {
+  std::vector<std::string> lines;
+  std::string value = "i0";
+  for (const EpilogueItem& item : items)
+    value = append(item, value, "", lines);
+  return base::cat(base::join(lines, "; "), " -> ", value);
+}
+
 Launch make_epilogue(CudaDevice& device, const KernelRequest& request, const LaunchOperand& product,
                      const std::optional<LaunchOperand>& bias, std::span<const EpilogueItem> items,
                      size_t first_operand) {

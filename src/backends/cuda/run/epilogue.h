@@ -21,6 +21,8 @@ struct EpilogueItem {
 using Epilogue = std::vector<EpilogueItem>;
 
 Epilogue epilogue_of(const KernelRequest& request);
+// Items without operands as a pointwise program of i0.
+std::string epilogue_program(std::span<const EpilogueItem> items);
 
 // The items as a launch over `product`: bias first if given (strides over the result's dims), then
 // the items, whose operands are the step's inputs from `first_operand` on.

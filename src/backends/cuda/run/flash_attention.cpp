@@ -19,6 +19,15 @@ bool is_readable(const LaunchOperand& operand) {
   return true;
 }
 
+// Neighbours along the keys can be read two at a time.
+bool is_in_pairs(const LaunchOperand& mask) {
+  const size_t rank = mask.dims.size();
+  if (mask.strides[rank - 1] != 1 || mask.dims[rank - 1] % 2 != 0) return false;
+  return std::all_of(mask.strides.begin(), mask.strides.end() - 1,
+                     [](int64_t stride) { return stride % 2 == 0; }) &&
+         mask.alignment % 2 == 0;
+}
+
 int64_t row_of(const LaunchOperand& operand) { return operand.strides[operand.dims.size() - 2]; }
 
 }  // namespace
@@ -50,7 +59,8 @@ std::optional<Launch> try_make_flash(CudaDevice& device, const AttentionProblem&
                       warps, "\n#define TILE ", tile, "\n#define FEATURES ", features,
                       "\n#define WIDTH ", width, "\n#define CAUSAL ", problem.causal ? 1 : 0,
                       "\n#define HAS_MASK ", problem.mask ? 1 : 0, "\n#define MASK_IS_BOOL ",
-                      mask_type == DType::Bool ? 1 : 0, "\n");
+                      mask_type == DType::Bool ? 1 : 0, "\n#define MASK_IN_PAIRS ",
+                      problem.mask && is_in_pairs(*problem.mask) ? 1 : 0, "\n");
   source += kernel_source("flash_attention");
 
   const LaunchOperand& mask = problem.mask ? *problem.mask : problem.query;

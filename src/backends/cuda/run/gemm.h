@@ -49,6 +49,7 @@ class Gemm {
   };
   MatrixOperand readable(const MatrixOperand& operand, const Dims& batch);
   void plan(const Product& product);
+  void align_rows();
   void choose();
 
   CudaDevice& device_;
@@ -56,6 +57,7 @@ class Gemm {
   std::optional<MatrixOperand> addend_;
   std::optional<Place> bias_;
   std::vector<Launch> copies_;
+  Launch finish_;  // Takes the result out of the workspace where it was made.
   std::vector<Call> calls_;
   size_t workspace_bytes_ = 0, lt_workspace_offset_ = 0, lt_workspace_bytes_ = 0;
   bool is_double_ = false;

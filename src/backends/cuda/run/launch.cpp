@@ -35,48 +35,6 @@ void pad(Launch::Words& words, const std::vector<T>& values, size_t count) {
     words.add(i < values.size() ? values[i] : T{});
 }
 
-// The axes of all operands that are in the line, or not; axes of size 1 are dropped and neighbours
-// that all operands walk evenly are merged.
-std::vector<LaunchOperand> select_axes(const LineSpec& spec, bool in_line) {
-  const Dims& dims = spec.operands[0].dims;
-  std::vector<size_t> axes;
-  for (size_t d = 0; d < dims.size(); ++d) {
-    if (spec.reduced[d] == in_line && dims[d] != 1) axes.push_back(d);
-  }
-  if (in_line && spec.any_order) {
-    // Neighbours in memory are read by neighbouring threads.
-    std::stable_sort(axes.begin(), axes.end(), [&](size_t a, size_t b) {
-      return spec.operands[0].strides[a] > spec.operands[0].strides[b];
-    });
-  }
-  std::vector<LaunchOperand> out = spec.operands;
-  for (LaunchOperand& operand : out) {
-    operand.dims.clear();
-    operand.strides.clear();
-  }
-  for (const size_t d : axes) {
-    bool merges = !out[0].dims.empty();
-    for (size_t k = 0; merges && k < out.size(); ++k) {
-      merges = out[k].strides.back() == spec.operands[k].strides[d] * dims[d];
-    }
-    for (size_t k = 0; k < out.size(); ++k) {
-      if (merges) {
-        out[k].dims.back() *= dims[d];
-        out[k].strides.back() = spec.operands[k].strides[d];
-      } else {
-        out[k].dims.push_back(dims[d]);
-        out[k].strides.push_back(spec.operands[k].strides[d]);
-      }
-    }
-  }
-  for (LaunchOperand& operand : out) {
-    if (!operand.dims.empty() || !in_line) continue;
-    operand.dims = {1};
-    operand.strides = {0};
-  }
-  return out;
-}
-
 }  // namespace
 
 void* Place::in(const KernelArguments& arguments) const {
@@ -173,8 +131,48 @@ Launch make_element(CudaDevice& device, const ElementSpec& spec) {
   return {device.function(source), std::move(words), blocks_for(device, count, kThreads), kThreads};
 }
 
+std::vector<LaunchOperand> line_axes(const LineSpec& spec, bool in_line) {
+  const Dims& dims = spec.operands[0].dims;
+  std::vector<size_t> axes;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (spec.reduced[d] == in_line && dims[d] != 1) axes.push_back(d);
+  }
+  if (in_line && spec.any_order) {
+    // Neighbours in memory are read by neighbouring threads.
+    std::stable_sort(axes.begin(), axes.end(), [&](size_t a, size_t b) {
+      return spec.operands[0].strides[a] > spec.operands[0].strides[b];
+    });
+  }
+  std::vector<LaunchOperand> out = spec.operands;
+  for (LaunchOperand& operand : out) {
+    operand.dims.clear();
+    operand.strides.clear();
+  }
+  for (const size_t d : axes) {
+    bool merges = !out[0].dims.empty();
+    for (size_t k = 0; merges && k < out.size(); ++k) {
+      merges = out[k].strides.back() == spec.operands[k].strides[d] * dims[d];
+    }
+    for (size_t k = 0; k < out.size(); ++k) {
+      if (merges) {
+        out[k].dims.back() *= dims[d];
+        out[k].strides.back() = spec.operands[k].strides[d];
+      } else {
+        out[k].dims.push_back(dims[d]);
+        out[k].strides.push_back(spec.operands[k].strides[d]);
+      }
+    }
+  }
+  for (LaunchOperand& operand : out) {
+    if (!operand.dims.empty() || !in_line) continue;
+    operand.dims = {1};
+    operand.strides = {0};
+  }
+  return out;
+}
+
 Launch make_line(CudaDevice& device, const LineSpec& spec) {
-  const std::vector<LaunchOperand> kept = select_axes(spec, false), line = select_axes(spec, true);
+  const std::vector<LaunchOperand> kept = line_axes(spec, false), line = line_axes(spec, true);
   const int64_t lines = numel(kept[0].dims);
   int64_t length = 1;
   for (size_t d = 0; d < spec.reduced.size(); ++d) {

@@ -64,6 +64,7 @@ class Launch {
   Launch(CUfunction function, Words words, unsigned blocks, unsigned threads,
          unsigned shared_bytes = 0);
   void run(const KernelArguments& arguments) const;
+  bool is_empty() const { return blocks_ == 0; }
 
  private:
   CUfunction function_ = nullptr;
@@ -97,6 +98,9 @@ struct LineSpec {
   bool one_thread = false;  // A line is the work of one thread.
 };
 Launch make_line(CudaDevice& device, const LineSpec& spec);
+// The axes of all operands that are in the line, or not; axes of size 1 are dropped and neighbours
+// that all operands walk evenly are merged. A line has one axis at least.
+std::vector<LaunchOperand> line_axes(const LineSpec& spec, bool in_line);
 
 // A kernel of launches that run one after the other.
 class LaunchKernel final : public Kernel {

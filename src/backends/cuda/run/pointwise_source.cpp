@@ -32,7 +32,9 @@ std::string expression(std::string_view word) {
   return base::cat("((i64)", word, "ll)");
 }
 
-std::string statements(std::string_view program) {
+}  // namespace
+
+std::string pointwise_statements(std::string_view program) {
   const size_t arrow = program.find("->");
   std::string_view body = program.substr(0, arrow), result = program.substr(arrow + 2);
   std::string text;
@@ -50,6 +52,8 @@ std::string statements(std::string_view program) {
   const std::string value = expression(take(result, ' '));
   return text + base::cat("      const auto result = ", value, ";\n");
 }
+
+namespace {
 
 // The bits of an element that are all set in NaN and infinity.
 std::string_view exponent_mask(DType dtype) {
@@ -195,7 +199,7 @@ class BodyWriter {
       }
       count(k, base::cat("x", k));
     }
-    add(statements(spec_.program), "      ",
+    add(pointwise_statements(spec_.program), "      ",
         is_vector(0) ? "done.items[j]"
         : n == 1     ? "p.out[target]"
                      : "p.out[target + j]",
@@ -261,8 +265,8 @@ class BodyWriter {
           "] + c * (index)a.strides[", j + 1, "][", axis, "]];\n");
       count(j, base::cat("x", j));
     }
-    add(statements(spec_.program), "      p.out[target + r + c * (index)a.strides[0][", axis,
-        "]] = ", result(), ";\n    }\n  }\n");
+    add(pointwise_statements(spec_.program), "      p.out[target + r + c * (index)a.strides[0][",
+        axis, "]] = ", result(), ";\n    }\n  }\n");
   }
 
   const PointwiseSpec& spec_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backends/cuda/run/pointwise.h"
@@ -10,6 +11,9 @@ namespace regraft::cuda {
 
 // What the sources of pointwise kernels begin with.
 std::string pointwise_prelude();
+
+// A program as statements: from x0, x1, ..., of element types, to `result`.
+std::string pointwise_statements(std::string_view program);
 
 // The types Operands and Layout, and
 //

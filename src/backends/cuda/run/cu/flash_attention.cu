@@ -107,6 +107,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant_
   // exp(x) = exp2(x log2 e)
   const float scale = (float)(a.scale * 1.4426950408889634);
   const i64 row = first + warp * 16 + lane / 4;
+#if HAS_MASK
+  // Of the thread's two rows; those behind the last query are calculated and not stored.
+  const MASK* masks[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const i64 r = row + half * 8;
+    masks[half] = a.mask + offsets[4] + (r < a.queries ? r : 0) * a.mask_row;
+  }
+#endif
 
   for (int step = 0; step < steps; ++step) {
     const E* k_tile = keys + step % 2 * TILE * PITCH;
@@ -116,6 +125,30 @@ extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant_
       fetch_tile(keys + (step + 1) % 2 * TILE * PITCH, key, a.key_row, next, a.keys, TILE);
       fetch_tile(values + (step + 1) % 2 * TILE * PITCH, value, a.value_row, next, a.keys, TILE);
       commit();
+    }
+    const i64 begin = (i64)step * TILE;
+#if HAS_MASK && MASK_IS_BOOL
+    // One bit for each score; the loads wait together with those of the tiles.
+    u32 allowed = 0;
+#pragma unroll
+    for (int n = 0; n < TILE / 8; ++n) {
+      const i64 k = begin + n * 8 + lane % 4 * 2;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+#if MASK_IN_PAIRS
+        const u32 two = k < a.keys ? *(const unsigned short*)(masks[half] + k) : 0u;
+        allowed |= (two & 1u) << (n * 4 + half * 2) | (two >> 8 & 1u) << (n * 4 + half * 2 + 1);
+#else
+#pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          const bool seen = k + c < a.keys && masks[half][(k + c) * a.mask_column];
+          allowed |= (seen ? 1u : 0u) << (n * 4 + half * 2 + c);
+        }
+#endif
+      }
+    }
+#endif
+    if (step + 1 < steps) {
       wait<1>();
     } else {
       wait<0>();
@@ -141,7 +174,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant_
         multiply(high, q[i], b[2], b[3]);
       }
     }
-    const i64 begin = (i64)step * TILE;
     const bool is_partial = begin + TILE > a.keys;
 #pragma unroll
     for (int n = 0; n < TILE / 8; ++n) {
@@ -151,14 +183,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant_
         const i64 k = begin + n * 8 + lane % 4 * 2 + c % 2;
         float x = scores[n][c] * scale;
 #if HAS_MASK
-        if (k < a.keys && r < a.queries) {
-          const i64 at = offsets[4] + r * a.mask_row + k * a.mask_column;
 #if MASK_IS_BOOL
-          if (!a.mask[at]) x = -REGRAFT_INF;
+        if (!(allowed >> (n * 4 + c) & 1u)) x = -REGRAFT_INF;
 #else
-          x += to<float, MASK>(a.mask[at]) * 1.4426950408889634f;
+        if (k < a.keys) x += to<float, MASK>(masks[c / 2][k * a.mask_column]) * 1.4426950408889634f;
 #endif
-        }
 #endif
         if (is_partial && k >= a.keys) x = -REGRAFT_INF;
 #if CAUSAL

@@ -1,8 +1,11 @@
 #include <algorithm>
+#include <numeric>
 
+#include "backends/cuda/run/channels_last.h"
 #include "backends/cuda/run/cudnn_convolution.h"
 #include "backends/cuda/run/epilogue.h"
 #include "backends/cuda/run/packing.h"
+#include "backends/cuda/run/patch_convolution.h"
 #include "backends/cuda/run/pointwise.h"
 #include "backends/cuda/run/spatial.h"
 
@@ -16,6 +19,13 @@ size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 Dims channels_last_strides(const Dims& dims) {
   return strides_of(dims, channels_last(dims.size()));
+}
+
+// Groups of one channel each.
+bool is_depthwise(const KernelRequest& request) {
+  const Dims& weight = request.inputs[kWeight].dims;
+  return !request.attributes.flag("transposed") && weight[1] == 1 && weight[0] > 1 &&
+         request.attributes.integer("groups") > 1;
 }
 
 // Whether elements lie as with the other strides: those along sizes of 1 mean nothing.
@@ -60,8 +70,14 @@ class Convolution final : public Kernel {
  public:
   // Throws Error{Unsupported} where cuDNN has no plan.
   Convolution(CudaDevice& device, const KernelRequest& request) {
-    x_ = brought(device, input_of(request, kX));
-    weight_ = brought(device, weight_of(request));
+    x_ = input_of(request, kX);
+    weight_ = weight_of(request);
+    if (pads_channels(request)) {
+      pad_channels(device);
+    } else {
+      x_ = brought(device, x_);
+      weight_ = brought(device, weight_);
+    }
     const LaunchOperand out = output_of(request, 0);
     const Dims wanted = channels_last_strides(out.dims);
     Epilogue items = epilogue_of(request);
@@ -86,6 +102,23 @@ class Convolution final : public Kernel {
   }
 
  private:
+  // Tensor cores want whole vectors of channels; images of colours have three.
+  bool pads_channels(const KernelRequest& request) const {
+    return item_size(x_.dtype) == 2 && x_.dims.size() == 4 && x_.dims[1] < kPaddedChannels &&
+           weight_.dims[1] == x_.dims[1] && !request.attributes.flag("transposed");
+  }
+
+  void pad_channels(CudaDevice& device) {
+    LaunchOperand image = x_, filters = weight_;
+    for (LaunchOperand* operand : {&x_, &weight_}) {
+      operand->dims[1] = kPaddedChannels;
+      operand->strides = channels_last_strides(operand->dims);
+      operand->place = Place::workspace(reserve(*operand));
+      operand->alignment = 16;
+    }
+    copies_.push_back(make_pad_channels(device, image, filters, x_.place, weight_.place));
+  }
+
   // The operand with channels last: itself, or a copy in the workspace.
   LaunchOperand brought(CudaDevice& device, LaunchOperand operand) {
     const Dims strides = channels_last_strides(operand.dims);
@@ -197,6 +230,11 @@ class Convolution final : public Kernel {
 // What cuDNN has no plan for, or a slow one: many groups.
 std::unique_ptr<Kernel> direct(CudaDevice& device, const KernelRequest& request) {
   if (is_complex(request.outputs[0].dtype)) unsupported(request, "complex numbers");
+  if (is_depthwise(request) && request.inputs[kX].dims.size() == 4) {
+    if (auto launch = try_make_depthwise(device, request, weight_of(request))) {
+      return make_kernel(std::move(*launch), "depthwise");
+    }
+  }
   std::vector<Launch> launches;
   launches.push_back(make_direct_convolution(device, request, weight_of(request),
                                              is_present(request.inputs, kBias)));
@@ -215,11 +253,12 @@ std::unique_ptr<Kernel> prepare(CudaDevice& device, const KernelRequest& request
   const bool one_type =
       is_floating(dtype) && x.dtype == dtype && weight.dtype == dtype &&
       (!is_present(request.inputs, kBias) || request.inputs[kBias].dtype == dtype);
-  const bool is_depthwise = !request.attributes.flag("transposed") && weight.dims[1] == 1 &&
-                            weight.dims[0] > 1 && request.attributes.integer("groups") > 1;
   const bool fits = x.dims.size() >= 3 && x.dims.size() <= 5 && !is_empty(x) && !is_empty(weight);
-  if (one_type && fits && !is_depthwise) {
+  if (one_type && fits && !is_depthwise(request)) {
     try {
+      if (is_patch_convolution(request)) {
+        if (auto kernel = try_make_patch_convolution(device, request)) return kernel;
+      }
       return std::make_unique<Convolution>(device, request);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::Unsupported) throw;
@@ -230,10 +269,15 @@ std::unique_ptr<Kernel> prepare(CudaDevice& device, const KernelRequest& request
 
 Packing choose_packing(const KernelRequest& request, size_t input) {
   const Operand& operand = request.inputs[input];
-  const bool is_weight = input == kWeight && is_floating(operand.dtype);
-  return is_weight ? packing_of(operand, channels_last(operand.dims.size()))
-                   : Packing{"plain",
-                             static_cast<size_t>(numel(operand.dims)) * item_size(operand.dtype)};
+  const size_t rank = operand.dims.size();
+  std::vector<size_t> order(rank);
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (input == kWeight && is_floating(operand.dtype) && !is_patch_convolution(request)) {
+    order = channels_last(rank);
+    // The channels of these are its outputs.
+    if (is_depthwise(request)) std::rotate(order.begin(), order.begin() + 1, order.end());
+  }
+  return packing_of(operand, order);
 }
 
 constexpr KernelDef kKernels[] = {{"convolution", prepare, choose_packing}};

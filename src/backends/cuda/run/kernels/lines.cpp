@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "backends/cuda/run/launch.h"
+#include "backends/cuda/run/dense_lines.h"
 
 namespace regraft::cuda {
 namespace {
@@ -57,6 +57,9 @@ std::unique_ptr<Kernel> prepare_reduce(CudaDevice& device, const KernelRequest& 
   if (op == "var") spec.numbers = {request.attributes.number("correction")};
   if (op == "norm") spec.numbers = {request.attributes.number("ord")};
   spec.any_order = true;
+  if (auto launch = try_make_column_reduce(device, spec, op)) {
+    return make_kernel(std::move(*launch), "column_reduce");
+  }
   return finish(device, spec);
 }
 
@@ -140,6 +143,9 @@ std::unique_ptr<Kernel> prepare_layer_norm(CudaDevice& device, const KernelReque
                          ? std::numeric_limits<double>::epsilon()
                          : double{std::numeric_limits<float>::epsilon()};
   spec.numbers = {eps};
+  if (auto launch = try_make_row_norm(device, spec)) {
+    return make_kernel(std::move(*launch), "row_norm");
+  }
   return finish(device, spec);
 }
 

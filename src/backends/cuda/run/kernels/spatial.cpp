@@ -1,5 +1,7 @@
 #include "backends/cuda/run/spatial.h"
 
+#include "backends/cuda/run/channels_last.h"
+
 namespace regraft::cuda {
 namespace {
 
@@ -18,23 +20,41 @@ std::unique_ptr<Kernel> finish(CudaDevice& device, const ElementSpec& spec) {
   return make_kernel(make_element(device, spec), spec.source);
 }
 
+// Null where the images do not lie with their channels last.
+std::unique_ptr<Kernel> try_pool(CudaDevice& device, const KernelRequest& request,
+                                 const PoolWindow& window) {
+  auto launch = try_make_pool(device, input_of(request, 0), output_of(request, 0), window);
+  return launch ? make_kernel(std::move(*launch), "pool") : nullptr;
+}
+
 std::unique_ptr<Kernel> prepare_max_pool(CudaDevice& device, const KernelRequest& request) {
   const Attributes& attributes = request.attributes;
   const Dims kernel = attributes.integers("kernel");
+  const PoolWindow window{kernel, attributes.integers("stride"), attributes.integers("padding"),
+                          attributes.integers("dilation")};
+  if (request.outputs.size() == 1) {
+    if (auto pool = try_pool(device, request, window)) return pool;
+  }
   ElementSpec spec = spec_of(request, kernel.size());
-  spec.ints = window_ints(kernel, attributes.integers("stride"), attributes.integers("padding"),
-                          attributes.integers("dilation"));
+  spec.ints = window_ints(kernel, window.stride, window.padding, window.dilation);
   return finish(device, spec);
 }
 
 std::unique_ptr<Kernel> prepare_avg_pool(CudaDevice& device, const KernelRequest& request) {
   const Attributes& attributes = request.attributes;
   const Dims kernel = attributes.integers("kernel");
+  const PoolWindow window{kernel,
+                          attributes.integers("stride"),
+                          attributes.integers("padding"),
+                          Dims(kernel.size(), 1),
+                          false,
+                          attributes.is_none("divisor") ? 0 : attributes.integer("divisor"),
+                          attributes.flag("count_include_pad")};
+  if (auto pool = try_pool(device, request, window)) return pool;
   ElementSpec spec = spec_of(request, kernel.size());
-  spec.ints =
-      window_ints(kernel, attributes.integers("stride"), attributes.integers("padding"), {});
-  spec.ints.push_back(attributes.is_none("divisor") ? 0 : attributes.integer("divisor"));
-  spec.ints.push_back(attributes.flag("count_include_pad") ? 1 : 0);
+  spec.ints = window_ints(kernel, window.stride, window.padding, {});
+  spec.ints.push_back(window.divisor);
+  spec.ints.push_back(window.counts_padding ? 1 : 0);
   return finish(device, spec);
 }
 
