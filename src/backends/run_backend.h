@@ -43,6 +43,8 @@ struct KernelRequest {
   // The step runs once per generation of weights, not in every run: its kernel may wait for the
   // device.
   bool may_wait = false;
+  // The tactic that a realised plan names for the step; empty: the backend chooses.
+  std::string tactic{};
 };
 
 // Pointers of one call, in the order of the step's operands; null for an absent one. Data pointers

@@ -143,6 +143,9 @@ std::vector<PreparedStep> BindingPlanner::prepare_steps(ProgramKind program,
   for (size_t s = 0; s < steps.size(); ++s) {
     backends::KernelRequest request = request_of(plan_, steps[s], shaped_);
     request.may_wait = shape;
+    if (!shape && s < slots_.tactics.size() && shaped_.values == slots_.optimum) {
+      request.tactic = slots_.tactics[s];
+    }
     for (size_t i = 0; i < steps[s].inputs.size(); ++i) {
       const int32_t slot = chosen[s][i];
       if (slot >= 0 && !slots_.slots[slot].packing.is_plain()) {

@@ -146,6 +146,14 @@ void Core::choose_as(const Shaped& optimum, const plan::Realised& given) {
         }
         return backends::Packing{found->second->id, found->second->bytes};
       });
+  slots_.optimum = optimum.values;
+  slots_.tactics.resize(plan().compute_steps.size());
+  for (const auto& tactic : given.tactics) {
+    const auto step = static_cast<size_t>(tactic.step);
+    if (tactic.program == "compute" && step < slots_.tactics.size()) {
+      slots_.tactics[step] = tactic.tactic;
+    }
+  }
 }
 
 // Fills in the rest of the realised plan from what was prepared.

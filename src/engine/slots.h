@@ -29,6 +29,9 @@ struct SlotTable {
   // By step and input; -1 where the input is no constant.
   std::vector<std::vector<int32_t>> shape_inputs, compute_inputs;
   std::vector<int32_t> outputs;  // By output port; -1 where it is no constant.
+  // What a realised plan wants at the optimum shapes, by compute step; empty: nothing.
+  std::vector<std::string> tactics;
+  SymbolValues optimum;
 };
 
 enum class ProgramKind : uint8_t { Shape = 0, Compute = 1 };

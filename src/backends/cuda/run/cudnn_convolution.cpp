@@ -33,9 +33,13 @@ class CudnnBuilder {
   CudnnBuilder(CudaDevice& device, const CudnnProblem& problem)
       : device_(device), problem_(problem), made_(new CudnnConvolution(device)) {}
 
-  std::unique_ptr<CudnnConvolution> build() {
+  // The plan number `skipped` of those that are wanted, or that of a tactic. Null where there is
+  // none.
+  std::unique_ptr<CudnnConvolution> build(size_t skipped, std::string_view only) {
     const cudnnDescriptor graph = operation_graph();
     if (graph == nullptr) return nullptr;
+    left_ = skipped;
+    only_ = only;
     for (const int mode : {kHeuristicA, kHeuristicFallback}) {
       if (find_plan(graph, mode)) return std::move(made_);
     }
@@ -172,9 +176,17 @@ class CudnnBuilder {
       return false;
     }
     for (int64_t i = 0; i < std::min(count, kMost); ++i) {
-      if (is_wanted(configs[static_cast<size_t>(i)]) && take(configs[static_cast<size_t>(i)])) {
-        return true;
+      const cudnnDescriptor config = configs[static_cast<size_t>(i)];
+      if (!is_wanted(config)) continue;
+      // Heuristics are the same for the same version and chip: a place among them is a name.
+      const std::string id =
+          base::cat("cudnn:", mode == kHeuristicA ? "a" : "f", i, ".", engine_index_);
+      if (!only_.empty() && id != only_) continue;
+      if (left_ > 0) {
+        --left_;
+        continue;
       }
+      if (take(config, id)) return true;
     }
     return false;
   }
@@ -205,7 +217,7 @@ class CudnnBuilder {
     return true;
   }
 
-  bool take(cudnnDescriptor config) {
+  bool take(cudnnDescriptor config, const std::string& id) {
     ok_ = true;
     const cudnnDescriptor plan = create(CudnnKind::ExecutionPlan);
     const cudnnHandle handle = device_.cudnn_handle();
@@ -218,7 +230,7 @@ class CudnnBuilder {
     if (static_cast<size_t>(bytes) > kMostWorkspace) return false;
     made_->plan_ = plan;
     made_->workspace_bytes_ = static_cast<size_t>(bytes);
-    made_->tactic_ = base::cat("cudnn:", engine_index_);
+    made_->tactic_ = id;
     return true;
   }
 
@@ -227,12 +239,48 @@ class CudnnBuilder {
   std::unique_ptr<CudnnConvolution> made_;
   bool ok_ = true;
   int64_t engine_index_ = -1;
+  size_t left_ = 0;
+  std::string_view only_;
 };
 
-std::unique_ptr<CudnnConvolution> CudnnConvolution::try_make(CudaDevice& device,
-                                                             const CudnnProblem& problem) {
+std::vector<std::unique_ptr<CudnnConvolution>> CudnnConvolution::make(CudaDevice& device,
+                                                                      const CudnnProblem& problem,
+                                                                      size_t most,
+                                                                      std::string_view only) {
   const std::lock_guard lock(device.cudnn_mutex());
-  return CudnnBuilder(device, problem).build();
+  std::vector<std::unique_ptr<CudnnConvolution>> plans;
+  // Plans that do not exist after all are skipped, so that one may come twice.
+  for (size_t i = 0; i < most; ++i) {
+    auto plan = CudnnBuilder(device, problem).build(i, only);
+    if (!plan) break;
+    if (plans.empty() || plans.back()->tactic() != plan->tactic()) plans.push_back(std::move(plan));
+  }
+  return plans;
+}
+
+std::string text(const CudnnProblem& problem) {
+  std::string out = base::cat("convolution", problem.transposed ? " transposed" : "",
+                              problem.relu ? " relu" : "");
+  const auto add = [&](std::string_view name, const Dims& values) {
+    out += base::cat(" ", name);
+    for (const int64_t value : values)
+      out += base::cat(",", value);
+  };
+  const auto add_tensor = [&](std::string_view name, const CudnnTensor& t) {
+    out += base::cat(" ", name, "=", regraft::name(t.dtype), "@", t.alignment);
+    add("dims", t.dims);
+    add("strides", t.strides);
+  };
+  add_tensor("x", problem.x);
+  add_tensor("w", problem.w);
+  add_tensor("y", problem.y);
+  if (problem.z) add_tensor("z", *problem.z);
+  if (problem.bias) add_tensor("bias", *problem.bias);
+  add("stride", problem.stride);
+  add("padding", problem.padding);
+  add("padding_end", problem.padding_end);
+  add("dilation", problem.dilation);
+  return out;
 }
 
 CudnnConvolution::~CudnnConvolution() {

@@ -25,13 +25,15 @@ struct CudnnProblem {
   bool relu = false;
 };
 
-// An execution plan: the first of cuDNN's heuristics that is deterministic, does not lower the
-// precision and exists. Immutable.
+// An execution plan that is deterministic and does not lower the precision. Immutable.
 class CudnnConvolution {
  public:
-  // Nothing where cuDNN has no such plan.
-  static std::unique_ptr<CudnnConvolution> try_make(CudaDevice& device,
-                                                    const CudnnProblem& problem);
+  // The plans of cuDNN's heuristics, best guess first: at most `most`, or only that whose tactic is
+  // `only` if it is not empty. None where cuDNN has no such plan.
+  static std::vector<std::unique_ptr<CudnnConvolution>> make(CudaDevice& device,
+                                                             const CudnnProblem& problem,
+                                                             size_t most,
+                                                             std::string_view only = {});
   ~CudnnConvolution();
   CudnnConvolution(const CudnnConvolution&) = delete;
   CudnnConvolution& operator=(const CudnnConvolution&) = delete;
@@ -51,5 +53,8 @@ class CudnnConvolution {
   std::string tactic_;
   friend class CudnnBuilder;
 };
+
+// All that a plan's speed depends on.
+std::string text(const CudnnProblem& problem);
 
 }  // namespace regraft::cuda

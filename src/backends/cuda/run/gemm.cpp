@@ -3,12 +3,14 @@
 #include <algorithm>
 
 #include "backends/cuda/run/pointwise.h"
+#include "backends/cuda/run/tuner.h"
 
 namespace regraft::cuda {
 namespace {
 
 // What NVIDIA recommends for Hopper.
 constexpr size_t kWorkspace = size_t{32} << 20;
+constexpr int kMostGuesses = 12;
 
 int cuda_type(DType dtype) {
   switch (dtype) {
@@ -50,6 +52,22 @@ Stored stored(const MatrixOperand& m) {
 
 bool is_usable(const MatrixOperand& m) { return stored(m).usable; }
 
+constexpr std::string_view kKind = "cublasLt:";
+
+// cublasLtMatmulAlgoConfigAttributes_t, 0 to 8: algorithm, tile, split-K, reduction, swizzling,
+// custom option, stages, inner shape, cluster shape; the last two have 16 bits.
+std::string id_of(const cublasLtMatmulAlgo& algo) {
+  std::string text(kKind);
+  for (int attribute = 0; attribute <= 8; ++attribute) {
+    uint32_t value = 0;
+    size_t written = 0;
+    cublaslt().cublasLtMatmulAlgoConfigGetAttribute(&algo, attribute, &value, attribute < 7 ? 4 : 2,
+                                                    &written);
+    text += base::cat(attribute == 0 ? "" : ".", value);
+  }
+  return text;
+}
+
 }  // namespace
 
 MatrixOperand matrix_of(const LaunchOperand& operand, size_t batch_dims) {
@@ -89,7 +107,8 @@ MatrixOperand Gemm::readable(const MatrixOperand& operand, const Dims& batch) {
   return matrix_of(to, batch.size());
 }
 
-Gemm::Gemm(CudaDevice& device, const Product& product, size_t workspace_offset)
+Gemm::Gemm(CudaDevice& device, const KernelRequest& request, const Product& product,
+           size_t workspace_offset, size_t nth)
     : device_(device), workspace_bytes_(workspace_offset) {
   if (!supports(product.x.dtype) || !is_usable(product.result) ||
       !stored(product.result).row_major) {
@@ -97,6 +116,7 @@ Gemm::Gemm(CudaDevice& device, const Product& product, size_t workspace_offset)
                " into this layout");
   }
   plan(product);
+  choose(request, nth);
 }
 
 // Products with rows that do not begin at whole vectors run several times slower than the same
@@ -206,15 +226,23 @@ void Gemm::plan(const Product& product) {
   layout(&a_, y_.dtype, y.row_major ? n : k, y.row_major ? k : n, y.ld, strides[1]);
   layout(&b_, x_.dtype, x.row_major ? k : m, x.row_major ? m : k, x.ld, strides[0]);
   layout(&c_, result_.dtype, n, m, result.ld, strides[2]);
-  choose();
+  problem_ = base::cat("product ", name(result_.dtype), " ", m, "x", n, "x", k, " batch ", count,
+                       " calls ", outer_calls, " operations ", a_op, b_op, " epilogue ", epilogue,
+                       " addend ", addend_ ? 1 : 0, " ld ", y.ld, ",", x.ld, ",", result.ld,
+                       " strides ", strides[1], ",", strides[0], ",", strides[2], " alignment ",
+                       y_.alignment, ",", x_.alignment, ",",
+                       addend_ ? addend_->alignment : result_.alignment, ",", result_.alignment);
 }
 
-void Gemm::choose() {
+std::vector<cublasLtMatmulHeuristicResult> Gemm::guesses() const {
   const CublasLt& lt = cublaslt();
   cublasLtMatmulPreference preference = nullptr;
   check_lt(lt.cublasLtMatmulPreferenceCreate(&preference), "make a preference");
   const size_t bytes = kWorkspace;
   lt.cublasLtMatmulPreferenceSetAttribute(preference, kPreferWorkspaceBytes, &bytes, sizeof bytes);
+  // Parts of a sum are added up in float.
+  lt.cublasLtMatmulPreferenceSetAttribute(preference, kPreferReductions, &kWideReductions,
+                                          sizeof kWideReductions);
   const auto align = [&](int attribute, size_t alignment) {
     const auto value = static_cast<uint32_t>(alignment);
     lt.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value);
@@ -228,19 +256,43 @@ void Gemm::choose() {
     const void* address = reinterpret_cast<const void*>(uintptr_t{4096});
     lt.cublasLtMatmulDescSetAttribute(desc_, kDescBiasPointer, &address, sizeof address);
   }
-  cublasLtMatmulHeuristicResult found{};
+  std::vector<cublasLtMatmulHeuristicResult> found(kMostGuesses);
   int count = 0;
-  const int status = lt.cublasLtMatmulAlgoGetHeuristic(device_.cublaslt_handle(), desc_, a_, b_, c_,
-                                                       c_, preference, 1, &found, &count);
+  const int status =
+      lt.cublasLtMatmulAlgoGetHeuristic(device_.cublaslt_handle(), desc_, a_, b_, c_, c_,
+                                        preference, kMostGuesses, found.data(), &count);
   lt.cublasLtMatmulPreferenceDestroy(preference);
-  if (status != 0 || count == 0) {
+  found.resize(status == 0 ? static_cast<size_t>(count) : 0);
+  std::erase_if(found, [](const auto& guess) { return guess.state != 0; });
+  if (found.empty()) {
     base::fail("backends", ErrorCode::Unsupported, "cuda: cuBLASLt has no algorithm for ",
                result_.rows, " x ", result_.columns, " x ", x_.columns, " of ", name(result_.dtype),
                " (status ", status, ")");
   }
-  algo_ = found.algo;
+  return found;
+}
+
+void Gemm::choose(const KernelRequest& request, size_t nth) {
+  const std::vector<cublasLtMatmulHeuristicResult> found = guesses();
   lt_workspace_offset_ = rounded(workspace_bytes_);
-  lt_workspace_bytes_ = found.workspaceSize;
+  Tuner& tuner = tuner_of(device_);
+  size_t taken = 0;
+  if (const auto known = tuner.known(request, problem_, kKind, nth)) {
+    while (taken < found.size() && id_of(found[taken].algo) != *known)
+      ++taken;
+    if (taken == found.size()) taken = 0;
+  } else if (found.size() > 1 && Tuner::may_time(request)) {
+    std::vector<Candidate> candidates;
+    for (const auto& guess : found) {
+      candidates.push_back({id_of(guess.algo), lt_workspace_offset_ + guess.workspaceSize,
+                            [this, &guess](const KernelArguments& arguments) {
+                              multiply(arguments, guess.algo, guess.workspaceSize);
+                            }});
+    }
+    taken = tuner.fastest(request, problem_, candidates);
+  }
+  algo_ = found[taken].algo;
+  lt_workspace_bytes_ = found[taken].workspaceSize;
   workspace_bytes_ = lt_workspace_offset_ + lt_workspace_bytes_;
 }
 
@@ -252,23 +304,17 @@ Gemm::~Gemm() {
   if (desc_ != nullptr) lt.cublasLtMatmulDescDestroy(desc_);
 }
 
-std::string Gemm::tactic() const {
-  // cublasLtMatmulAlgoConfigAttributes_t, 0 to 8: algorithm, tile, split-K, reduction, swizzling,
-  // custom option, stages, inner shape, cluster shape; the last two have 16 bits.
-  std::string text = "cublasLt:";
-  for (int attribute = 0; attribute <= 8; ++attribute) {
-    uint32_t value = 0;
-    size_t written = 0;
-    cublaslt().cublasLtMatmulAlgoConfigGetAttribute(&algo_, attribute, &value,
-                                                    attribute < 7 ? 4 : 2, &written);
-    text += base::cat(attribute == 0 ? "" : ".", value);
-  }
-  return text + (finish_.is_empty() ? "" : "+padded");
-}
+std::string Gemm::tactic() const { return id_of(algo_) + (finish_.is_empty() ? "" : "+padded"); }
 
 void Gemm::run(const KernelArguments& arguments) const {
   for (const Launch& copy : copies_)
     copy.run(arguments);
+  multiply(arguments, algo_, lt_workspace_bytes_);
+  finish_.run(arguments);
+}
+
+void Gemm::multiply(const KernelArguments& arguments, const cublasLtMatmulAlgo& algo,
+                    size_t workspace_bytes) const {
   const CublasLt& lt = cublaslt();
   const auto at = [&](const Place& place, std::ptrdiff_t offset) {
     return static_cast<std::byte*>(place.in(arguments)) + offset;
@@ -287,11 +333,10 @@ void Gemm::run(const KernelArguments& arguments) const {
     std::byte* result = at(result_.place, call.result);
     const std::byte* addend = addend_ ? at(addend_->place, call.addend) : result;
     check_lt(lt.cublasLtMatmul(device_.cublaslt_handle(), desc_, alpha, at(y_.place, call.y), a_,
-                               at(x_.place, call.x), b_, beta, addend, c_, result, c_, &algo_,
-                               workspace, lt_workspace_bytes_, as_stream(arguments.stream)),
+                               at(x_.place, call.x), b_, beta, addend, c_, result, c_, &algo,
+                               workspace, workspace_bytes, as_stream(arguments.stream)),
              "multiply");
   }
-  finish_.run(arguments);
 }
 
 }  // namespace regraft::cuda

@@ -26,13 +26,16 @@ struct Product {
   enum class Activation : uint8_t { None, Relu, GeluTanh } activation = Activation::None;
 };
 
-// A product as calls of cuBLASLt, chosen by its heuristics, which give the same for the same
-// problem, chip and version. Operands that it cannot read are copied to the workspace first.
+// A product as calls of cuBLASLt, chosen by the device's tuner among what its heuristics give,
+// which is the same for the same problem, chip and version. Operands that it cannot read are copied
+// to the workspace first.
 class Gemm {
  public:
-  // The workspace of the product begins `workspace_offset` bytes into the kernel's.
-  // Throws Error{Unsupported} for dtypes that cuBLASLt has no product of.
-  Gemm(CudaDevice& device, const Product& product, size_t workspace_offset = 0);
+  // The workspace of the product begins `workspace_offset` bytes into the kernel's; it is the
+  // request's product number `nth`. Throws Error{Unsupported} for dtypes that cuBLASLt has no
+  // product of.
+  Gemm(CudaDevice& device, const KernelRequest& request, const Product& product,
+       size_t workspace_offset = 0, size_t nth = 0);
   ~Gemm();
   Gemm(const Gemm&) = delete;
   Gemm& operator=(const Gemm&) = delete;
@@ -50,7 +53,10 @@ class Gemm {
   MatrixOperand readable(const MatrixOperand& operand, const Dims& batch);
   void plan(const Product& product);
   void align_rows();
-  void choose();
+  std::vector<cublasLtMatmulHeuristicResult> guesses() const;
+  void choose(const KernelRequest& request, size_t nth);
+  void multiply(const KernelArguments& arguments, const cublasLtMatmulAlgo& algo,
+                size_t workspace_bytes) const;
 
   CudaDevice& device_;
   MatrixOperand x_, y_, result_;
@@ -64,6 +70,7 @@ class Gemm {
   cublasLtMatmulDesc desc_ = nullptr;
   cublasLtMatrixLayout a_ = nullptr, b_ = nullptr, c_ = nullptr;
   cublasLtMatmulAlgo algo_{};
+  std::string problem_;       // All that an algorithm's speed depends on.
   mutable std::mutex mutex_;  // The descriptor holds the bias's address from setting to calling.
 };
 

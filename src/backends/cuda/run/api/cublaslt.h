@@ -33,8 +33,10 @@ inline constexpr int kDescTransA = 3, kDescTransB = 4, kDescEpilogue = 7, kDescB
 // cublasLtMatrixLayoutAttribute_t.
 inline constexpr int kLayoutBatchCount = 5, kLayoutBatchStride = 6;
 // cublasLtMatmulPreferenceAttributes_t.
-inline constexpr int kPreferWorkspaceBytes = 1, kPreferAlignmentA = 5, kPreferAlignmentB = 6,
-                     kPreferAlignmentC = 7, kPreferAlignmentD = 8;
+inline constexpr int kPreferWorkspaceBytes = 1, kPreferReductions = 3, kPreferAlignmentA = 5,
+                     kPreferAlignmentB = 6, kPreferAlignmentC = 7, kPreferAlignmentD = 8;
+// cublasLtReductionScheme_t: none, in place or in the type of the sum.
+inline constexpr uint32_t kWideReductions = 3;
 // cublasLtEpilogue_t.
 inline constexpr int kEpilogueDefault = 1, kEpilogueRelu = 2, kEpilogueBias = 4, kEpilogueGelu = 32;
 inline constexpr int kNoTranspose = 0, kTranspose = 1;

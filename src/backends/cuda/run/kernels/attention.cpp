@@ -41,14 +41,14 @@ class Attention final : public Kernel {
     first.x = matrix_of(problem.query, batch);
     first.y = matrix_of(key, batch);
     first.result = matrix_of(scores, batch);
-    first_ = std::make_unique<Gemm>(device, first, workspace_);
+    first_ = std::make_unique<Gemm>(device, request, first, workspace_);
     softmax_ = softmax(device, problem, scores, weights);
     Product second;
     second.batch = problem.batch;
     second.x = matrix_of(weights, batch);
     second.y = matrix_of(problem.value, batch);
     second.result = matrix_of(problem.out, batch);
-    second_ = std::make_unique<Gemm>(device, second, workspace_);
+    second_ = std::make_unique<Gemm>(device, request, second, workspace_, 1);
     workspace_ = std::max(first_->workspace_bytes(), second_->workspace_bytes());
   }
 
@@ -59,7 +59,7 @@ class Attention final : public Kernel {
   }
   size_t workspace_bytes() const override { return workspace_; }
   std::string tactic() const override {
-    return base::cat("products:", first_->tactic(), ",", second_->tactic());
+    return base::cat("products+", first_->tactic(), "+", second_->tactic());
   }
 
  private:

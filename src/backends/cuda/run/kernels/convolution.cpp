@@ -8,6 +8,7 @@
 #include "backends/cuda/run/patch_convolution.h"
 #include "backends/cuda/run/pointwise.h"
 #include "backends/cuda/run/spatial.h"
+#include "backends/cuda/run/tuner.h"
 
 namespace regraft::cuda {
 namespace {
@@ -84,16 +85,13 @@ class Convolution final : public Kernel {
     if (!lies_as(out, wanted) || !build_fused(device, request, items, wanted)) {
       build_plain(device, request, items, out, wanted);
     }
-    workspace_offset_ = workspace_;
     workspace_ += plan_->workspace_bytes();
   }
 
   void run(const KernelArguments& arguments) const override {
     for (const Launch& copy : copies_)
       copy.run(arguments);
-    plan_->run(x_.place.in(arguments), weight_.place.in(arguments), y_.in(arguments),
-               z_ ? z_->in(arguments) : nullptr, bias_ ? bias_->in(arguments) : nullptr,
-               static_cast<std::byte*>(arguments.workspace) + workspace_offset_, arguments.stream);
+    convolve(*plan_, arguments);
     epilogue_.run(arguments);
   }
   size_t workspace_bytes() const override { return workspace_; }
@@ -102,6 +100,36 @@ class Convolution final : public Kernel {
   }
 
  private:
+  void convolve(const CudnnConvolution& plan, const KernelArguments& arguments) const {
+    plan.run(x_.place.in(arguments), weight_.place.in(arguments), y_.in(arguments),
+             z_ ? z_->in(arguments) : nullptr, bias_ ? bias_->in(arguments) : nullptr,
+             static_cast<std::byte*>(arguments.workspace) + workspace_offset_, arguments.stream);
+  }
+
+  // The plan that the tuner takes; none where cuDNN has none. All places are known.
+  void choose(CudaDevice& device, const KernelRequest& request, const CudnnProblem& problem) {
+    constexpr size_t kMostPlans = 8;
+    workspace_offset_ = workspace_;
+    const std::string name = text(problem);
+    Tuner& tuner = tuner_of(device);
+    if (const auto known = tuner.known(request, name, "cudnn:")) {
+      auto plans = CudnnConvolution::make(device, problem, 1, *known);
+      if (!plans.empty()) plan_ = std::move(plans.front());
+      if (plan_) return;
+    }
+    const bool times = Tuner::may_time(request);
+    auto plans = CudnnConvolution::make(device, problem, times ? kMostPlans : 1);
+    if (plans.empty()) return;
+    std::vector<Candidate> candidates;
+    for (const auto& plan : plans) {
+      candidates.push_back(
+          {plan->tactic(), workspace_offset_ + plan->workspace_bytes(),
+           [this, &plan](const KernelArguments& arguments) { convolve(*plan, arguments); }});
+    }
+    const size_t taken = plans.size() > 1 ? tuner.fastest(request, name, candidates) : 0;
+    plan_ = std::move(plans[taken]);
+  }
+
   // Tensor cores want whole vectors of channels; images of colours have three.
   bool pads_channels(const KernelRequest& request) const {
     return item_size(x_.dtype) == 2 && x_.dims.size() == 4 && x_.dims[1] < kPaddedChannels &&
@@ -194,7 +222,7 @@ class Convolution final : public Kernel {
         bias_ = bias.place;
       }
       y_ = Place::output(0);
-      plan_ = CudnnConvolution::try_make(device, problem);
+      choose(device, request, problem);
     }
     if (plan_) return true;
     z_ = std::nullopt;
@@ -205,12 +233,12 @@ class Convolution final : public Kernel {
   // The product alone, then bias and epilogue in a kernel of our own.
   void build_plain(CudaDevice& device, const KernelRequest& request, const Epilogue& items,
                    const LaunchOperand& out, const Dims& wanted) {
-    plan_ = CudnnConvolution::try_make(device, problem_of(request, wanted));
-    if (!plan_) unsupported(request, "cuDNN has no plan");
     LaunchOperand product = out;
     product.strides = wanted;
     if (!lies_as(out, wanted)) product.place = Place::workspace(reserve(out));
     y_ = product.place;
+    choose(device, request, problem_of(request, wanted));
+    if (!plan_) unsupported(request, "cuDNN has no plan");
     const std::optional<LaunchOperand> bias = bias_of(request);
     if (!bias && items.empty() && y_.kind == Place::Output) return;
     epilogue_ = make_epilogue(device, request, product, bias, items, kFirstOperand);

@@ -10,8 +10,11 @@ namespace {
 // A product of cuBLASLt and what its epilogue does not do.
 class GemmKernel final : public Kernel {
  public:
-  GemmKernel(CudaDevice& device, const Product& product, Launch epilogue, bool has_epilogue)
-      : gemm_(device, product), epilogue_(std::move(epilogue)), has_epilogue_(has_epilogue) {}
+  GemmKernel(CudaDevice& device, const KernelRequest& request, const Product& product,
+             Launch epilogue, bool has_epilogue)
+      : gemm_(device, request, product),
+        epilogue_(std::move(epilogue)),
+        has_epilogue_(has_epilogue) {}
   void run(const KernelArguments& arguments) const override {
     gemm_.run(arguments);
     if (has_epilogue_) epilogue_.run(arguments);
@@ -98,7 +101,8 @@ std::unique_ptr<Kernel> try_gemm(CudaDevice& device, const KernelRequest& reques
     if (!rest.empty()) {
       epilogue = make_epilogue(device, request, output_of(request, 0), std::nullopt, rest, operand);
     }
-    return std::make_unique<GemmKernel>(device, product, std::move(epilogue), !rest.empty());
+    return std::make_unique<GemmKernel>(device, request, product, std::move(epilogue),
+                                        !rest.empty());
   } catch (const Error& error) {
     if (error.code() != ErrorCode::Unsupported) throw;
     return nullptr;
