@@ -43,7 +43,7 @@ struct KernelRequest {
   // The step runs once per generation of weights, not in every run: its kernel may wait for the
   // device.
   bool may_wait = false;
-  // The tactic that a realised plan names for the step; empty: the backend chooses.
+  // What a realised plan names for the step; "fastest": to be timed; empty: the first guess.
   std::string tactic{};
 };
 

@@ -122,6 +122,9 @@ void Core::choose_freely(const Shaped& optimum) {
                                       packing.id, packing.bytes});
         return packing;
       });
+  // Other shapes have the first guesses: what is timed would differ from process to process.
+  slots_.optimum = optimum.values;
+  slots_.tactics.assign(plan().compute_steps.size(), "fastest");
 }
 
 void Core::choose_as(const Shaped& optimum, const plan::Realised& given) {

@@ -29,7 +29,7 @@ struct SlotTable {
   // By step and input; -1 where the input is no constant.
   std::vector<std::vector<int32_t>> shape_inputs, compute_inputs;
   std::vector<int32_t> outputs;  // By output port; -1 where it is no constant.
-  // What a realised plan wants at the optimum shapes, by compute step; empty: nothing.
+  // KernelRequest::tactic of the compute steps at the optimum shapes; none: empty everywhere.
   std::vector<std::string> tactics;
   SymbolValues optimum;
 };

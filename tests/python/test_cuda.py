@@ -128,6 +128,36 @@ def test_l1_refit_equals_build_in_another_process(
         assert support.same_bits(value, constants[key]), key
 
 
+_CHOOSE = """
+import sys, regraft
+from models import zoo
+model, inputs = zoo.build("tiny_resnet18", 0), zoo.example_inputs("tiny_resnet18")
+program = zoo.export_model(model, inputs, "raw", None)
+print(regraft.compile(program, backend="cuda", precision="bf16").realised_plan())
+"""
+
+
+def test_choices_are_shared_by_the_timing_cache(tmp_path: Path) -> None:
+    def choose(**variables: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), **variables}
+        command = [sys.executable, "-c", _CHOOSE]
+        return subprocess.run(
+            command, check=True, env=environment, capture_output=True, text=True
+        ).stdout
+
+    cache = tmp_path / "cache"
+    first = choose(REGRAFT_CUDA_TIMING_CACHE=str(cache))
+    files = sorted(cache.iterdir())
+    times = [file.stat().st_mtime_ns for file in files]
+    assert files
+    assert all(file.read_text().splitlines()[-1] in first for file in files)
+    assert choose(REGRAFT_CUDA_TIMING_CACHE=str(cache)) == first
+    assert [file.stat().st_mtime_ns for file in sorted(cache.iterdir())] == times
+    none = tmp_path / "none"
+    choose(REGRAFT_CUDA_TIMING_CACHE=str(none), REGRAFT_CUDA_TACTICS="heuristic")
+    assert not none.exists()
+
+
 @pytest.mark.parametrize("name", LAWS)
 def test_l3_partial_refit_changes_what_depends_on_it(name: str) -> None:
     engine, inputs = _engine(name), _inputs(name)

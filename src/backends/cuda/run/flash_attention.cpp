@@ -28,6 +28,33 @@ bool is_in_pairs(const LaunchOperand& mask) {
          mask.alignment % 2 == 0;
 }
 
+// How a block divides its work: `groups` of `warps` share the tiles of keys.
+struct Shape {
+  int64_t warps = 4, groups = 1, tile = 64;
+
+  size_t shared_bytes(int64_t width) const {
+    return static_cast<size_t>((warps * 16 + 4 * tile * groups) * (width + 8) * 2);
+  }
+};
+
+Shape shape_of(const AttentionProblem& problem, int64_t matrices, int64_t width,
+               int64_t multiprocessors) {
+  constexpr int64_t kWide = 128;
+  // What every GPU from 8.0 on has.
+  constexpr size_t kMostShared = size_t{96} << 10;
+  Shape shape;
+  if (width > kWide) shape.tile = 32;
+  if (matrices * ((problem.queries + 63) / 64) >= multiprocessors) return shape;
+  // Few queries: smaller blocks, so that more of the chip has one, and more warps in each.
+  shape.warps = 2;
+  Shape split{2, 4, 32};
+  while (split.groups > 1 && (split.shared_bytes(width) > kMostShared ||
+                              split.groups * split.tile >= problem.keys + split.tile)) {
+    split.groups /= 2;
+  }
+  return split.groups > 1 ? split : shape;
+}
+
 int64_t row_of(const LaunchOperand& operand) { return operand.strides[operand.dims.size() - 2]; }
 
 }  // namespace
@@ -46,21 +73,19 @@ std::optional<Launch> try_make_flash(CudaDevice& device, const AttentionProblem&
     if (!is_readable(*operand)) return std::nullopt;
   }
   const int64_t matrices = numel(problem.batch);
-  // Few queries: smaller blocks, so that more of the chip has one.
-  const int64_t warps =
-      matrices * ((problem.queries + 63) / 64) >= device.multiprocessors() ? 4 : 2;
-  const int64_t rows = warps * 16, width = (features + 15) / 16 * 16;
-  const int64_t tile = width > 128 ? 32 : 64;
+  const int64_t width = (features + 15) / 16 * 16;
+  const Shape shape = shape_of(problem, matrices, width, device.multiprocessors());
+  const int64_t warps = shape.warps, tile = shape.tile, rows = warps * 16;
   const int64_t tiles = (problem.queries + rows - 1) / rows;
   const DType mask_type = problem.mask ? problem.mask->dtype : DType::Bool;
   std::string source(kernel_source("prelude"));
-  source += base::cat("typedef ", type_name(dtype), " E;\ntypedef ", type_name(mask_type),
-                      " MASK;\n#define IS_BF16 ", dtype == DType::BF16 ? 1 : 0, "\n#define WARPS ",
-                      warps, "\n#define TILE ", tile, "\n#define FEATURES ", features,
-                      "\n#define WIDTH ", width, "\n#define CAUSAL ", problem.causal ? 1 : 0,
-                      "\n#define HAS_MASK ", problem.mask ? 1 : 0, "\n#define MASK_IS_BOOL ",
-                      mask_type == DType::Bool ? 1 : 0, "\n#define MASK_IN_PAIRS ",
-                      problem.mask && is_in_pairs(*problem.mask) ? 1 : 0, "\n");
+  source += base::cat(
+      "typedef ", type_name(dtype), " E;\ntypedef ", type_name(mask_type),
+      " MASK;\n#define IS_BF16 ", dtype == DType::BF16 ? 1 : 0, "\n#define WARPS ", warps,
+      "\n#define GROUPS ", shape.groups, "\n#define TILE ", tile, "\n#define FEATURES ", features,
+      "\n#define WIDTH ", width, "\n#define CAUSAL ", problem.causal ? 1 : 0, "\n#define HAS_MASK ",
+      problem.mask ? 1 : 0, "\n#define MASK_IS_BOOL ", mask_type == DType::Bool ? 1 : 0,
+      "\n#define MASK_IN_PAIRS ", problem.mask && is_in_pairs(*problem.mask) ? 1 : 0, "\n");
   source += kernel_source("flash_attention");
 
   const LaunchOperand& mask = problem.mask ? *problem.mask : problem.query;
@@ -84,11 +109,11 @@ std::optional<Launch> try_make_flash(CudaDevice& device, const AttentionProblem&
       words.add(d < rank ? operand->strides[d] : int64_t{0});
   }
   words.add(problem.scale);
-  const auto shared = static_cast<unsigned>((rows + 4 * tile) * (width + 8) * 2);
+  const auto shared = static_cast<unsigned>(shape.shared_bytes(width));
   const CUfunction function = device.function(source);
   device.allow_shared(function, shared);
   return Launch(function, std::move(words), static_cast<unsigned>(matrices * tiles),
-                static_cast<unsigned>(warps * 32), shared);
+                static_cast<unsigned>(warps * shape.groups * 32), shared);
 }
 
 }  // namespace regraft::cuda

@@ -21,8 +21,8 @@ struct Candidate {
 // Chooses among the algorithms that a library offers for a problem, best guess first. In this order
 // of precedence: the one that a realised plan names; the one that this process took before, so that
 // equal problems have equal bits; the one in the timing cache, a folder that processes share
-// (REGRAFT_CUDA_TIMING_CACHE); the fastest on the device. Steps of weight programs, and all steps
-// where REGRAFT_CUDA_TACTICS is "heuristic", take the first. Thread-safe.
+// (REGRAFT_CUDA_TIMING_CACHE); the fastest on the device. Steps whose choice no realised plan would
+// name, and all steps where REGRAFT_CUDA_TACTICS is "heuristic", take the first. Thread-safe.
 class Tuner {
  public:
   explicit Tuner(CudaDevice& device) : device_(device) {}

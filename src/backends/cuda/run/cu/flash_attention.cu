@@ -1,10 +1,12 @@
 // Attention without a matrix of scores in memory: a block keeps WARPS * 16 queries, walks over the
 // keys in tiles of TILE, and rescales its sums where the greatest score grows (Dao,
-// "FlashAttention-2", arXiv 2307.08691). E is f16 or bf16; FEATURES (a multiple of 8) is padded to
-// WIDTH (of 16) with zeros. Sums and softmax are in float.
+// "FlashAttention-2", arXiv 2307.08691). Where there are few queries, GROUPS of warps take turns
+// with the tiles and put their sums together in the end, always in the same order. E is f16 or
+// bf16; FEATURES (a multiple of 8) is padded to WIDTH (of 16) with zeros. Sums and softmax are in
+// float.
 #define ROWS (WARPS * 16)
-#define THREADS (WARPS * 32)
-#define PITCH (WIDTH + 8)  // Rows of shared memory are shifted by one bank group.
+#define THREADS (WARPS * 32)  // Of a group.
+#define PITCH (WIDTH + 8)     // Rows of shared memory are shifted by one bank group.
 
 struct Args {
   const E* query;
@@ -62,7 +64,7 @@ __device__ inline u32 pack(float x, float y) {
 
 __device__ inline void fetch_tile(E* to, const E* from, i64 row_stride, i64 first, i64 rows,
                                   int count) {
-  for (int i = threadIdx.x; i < count * (WIDTH / 8); i += THREADS) {
+  for (int i = threadIdx.x % THREADS; i < count * (WIDTH / 8); i += THREADS) {
     const int row = i / (WIDTH / 8), column = i % (WIDTH / 8) * 8;
     const bool inside = first + row < rows && column < FEATURES;
     fetch(to + row * PITCH + column, inside ? from + (first + row) * row_stride + column : from,
@@ -70,12 +72,13 @@ __device__ inline void fetch_tile(E* to, const E* from, i64 row_stride, i64 firs
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant__ Args a) {
+extern "C" __global__ void __launch_bounds__(THREADS* GROUPS) run(const __grid_constant__ Args a) {
   extern __shared__ __align__(16) unsigned char memory[];
   E* queries = (E*)memory;
-  E* keys = queries + ROWS * PITCH;     // Two tiles.
-  E* values = keys + 2 * TILE * PITCH;  // Two tiles.
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int group = threadIdx.x / THREADS, me = threadIdx.x % THREADS;
+  const int lane = me % 32, warp = me / 32;
+  E* keys = queries + (ROWS + group * 4 * TILE) * PITCH;  // Two tiles.
+  E* values = keys + 2 * TILE * PITCH;                    // Two tiles.
   i64 offsets[5] = {0, 0, 0, 0, 0};
   i64 rest = blockIdx.x / a.tiles;
   const i64 first = (i64)(blockIdx.x % a.tiles) * ROWS;
@@ -92,10 +95,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant_
 #else
   const i64 last = a.keys;
 #endif
-  const int steps = (int)((last + TILE - 1) / TILE);
-  fetch_tile(queries, a.query + offsets[0], a.query_row, first, a.queries, ROWS);
-  fetch_tile(keys, key, a.key_row, 0, a.keys, TILE);
-  fetch_tile(values, value, a.value_row, 0, a.keys, TILE);
+  const int steps = (int)((last + TILE * GROUPS - 1) / (TILE * GROUPS));
+  const i64 own = (i64)group * TILE;
+  if (group == 0) fetch_tile(queries, a.query + offsets[0], a.query_row, first, a.queries, ROWS);
+  fetch_tile(keys, key, a.key_row, own, a.keys, TILE);
+  fetch_tile(values, value, a.value_row, own, a.keys, TILE);
   commit();
 
   u32 q[WIDTH / 16][4];
@@ -121,12 +125,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant_
     const E* k_tile = keys + step % 2 * TILE * PITCH;
     const E* v_tile = values + step % 2 * TILE * PITCH;
     if (step + 1 < steps) {
-      const i64 next = (i64)(step + 1) * TILE;
+      const i64 next = (i64)(step + 1) * TILE * GROUPS + own;
       fetch_tile(keys + (step + 1) % 2 * TILE * PITCH, key, a.key_row, next, a.keys, TILE);
       fetch_tile(values + (step + 1) % 2 * TILE * PITCH, value, a.value_row, next, a.keys, TILE);
       commit();
     }
-    const i64 begin = (i64)step * TILE;
+    const i64 begin = (i64)step * TILE * GROUPS + own;
 #if HAS_MASK && MASK_IS_BOOL
     // One bit for each score; the loads wait together with those of the tiles.
     u32 allowed = 0;
@@ -243,6 +247,52 @@ extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant_
   for (int half = 0; half < 2; ++half) {
     total[half] += __shfl_xor_sync(0xffffffffu, total[half], 1);
     total[half] += __shfl_xor_sync(0xffffffffu, total[half], 2);
+  }
+#if GROUPS > 1
+  // The tiles are not needed any more.
+  constexpr int kNumbers = WIDTH / 2 + 4;
+  float* parts = (float*)memory;
+  if (group > 0) {
+    float* mine = parts + (group - 1) * kNumbers * THREADS + me;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      mine[half * THREADS] = most[half];
+      mine[(2 + half) * THREADS] = total[half];
+    }
+#pragma unroll
+    for (int i = 0; i < WIDTH / 8; ++i) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c)
+        mine[(4 + i * 4 + c) * THREADS] = sums[i][c];
+    }
+  }
+  __syncthreads();
+  if (group > 0) return;
+  for (int g = 0; g < GROUPS - 1; ++g) {
+    const float* theirs = parts + g * kNumbers * THREADS + me;
+    float own_factor[2], their_factor[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float greatest = fmaxf(most[half], theirs[half * THREADS]);
+      const float base = greatest == -REGRAFT_INF ? 0.f : greatest;
+      own_factor[half] = exp2f(most[half] - base);
+      their_factor[half] = exp2f(theirs[half * THREADS] - base);
+      most[half] = greatest;
+      total[half] =
+          total[half] * own_factor[half] + theirs[(2 + half) * THREADS] * their_factor[half];
+    }
+#pragma unroll
+    for (int i = 0; i < WIDTH / 8; ++i) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        sums[i][c] = sums[i][c] * own_factor[c / 2] +
+                     theirs[(4 + i * 4 + c) * THREADS] * their_factor[c / 2];
+      }
+    }
+  }
+#endif
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
     const float factor = total[half] == 0.f ? 0.f : 1.f / total[half];
     const i64 r = row + half * 8;
     if (r >= a.queries) continue;
