@@ -119,27 +119,6 @@ Gemm::Gemm(CudaDevice& device, const KernelRequest& request, const Product& prod
   choose(request, nth);
 }
 
-// Products with rows that do not begin at whole vectors run several times slower than the same
-// with padded rows and a copy: the last layer of language models with an odd vocabulary.
-void Gemm::align_rows() {
-  constexpr int64_t kVector = 8, kFewest = 1024;
-  constexpr size_t kMostBytes = size_t{1} << 30;
-  const MatrixOperand wanted = result_;
-  if (item_size(wanted.dtype) != 2 || wanted.row % kVector == 0 || addend_ ||
-      !wanted.batch.empty() || wanted.columns < kFewest || wanted.rows < 2) {
-    return;
-  }
-  const int64_t row = (wanted.columns + kVector - 1) / kVector * kVector;
-  const size_t bytes = static_cast<size_t>(wanted.rows * row) * item_size(wanted.dtype);
-  if (bytes > kMostBytes) return;
-  const Dims dims = {wanted.rows, wanted.columns};
-  const LaunchOperand made{Place::workspace(workspace_bytes_), wanted.dtype, dims, {row, 1}, 16};
-  const LaunchOperand out{wanted.place, wanted.dtype, dims, {wanted.row, 1}, wanted.alignment};
-  finish_ = make_copy(device_, made, out);
-  result_ = matrix_of(made, 0);
-  workspace_bytes_ += rounded(bytes);
-}
-
 void Gemm::plan(const Product& product) {
   const CublasLt& lt = cublaslt();
   x_ = readable(product.x, product.batch);
@@ -148,7 +127,6 @@ void Gemm::plan(const Product& product) {
   addend_ = product.addend;
   if (product.bias) bias_ = product.bias->place;
   is_double_ = result_.dtype == DType::F64;
-  align_rows();
 
   // The innermost batch dimension is cuBLASLt's; the others are calls.
   Dims batch = product.batch;
@@ -304,13 +282,12 @@ Gemm::~Gemm() {
   if (desc_ != nullptr) lt.cublasLtMatmulDescDestroy(desc_);
 }
 
-std::string Gemm::tactic() const { return id_of(algo_) + (finish_.is_empty() ? "" : "+padded"); }
+std::string Gemm::tactic() const { return id_of(algo_); }
 
 void Gemm::run(const KernelArguments& arguments) const {
   for (const Launch& copy : copies_)
     copy.run(arguments);
   multiply(arguments, algo_, lt_workspace_bytes_);
-  finish_.run(arguments);
 }
 
 void Gemm::multiply(const KernelArguments& arguments, const cublasLtMatmulAlgo& algo,

@@ -52,7 +52,6 @@ class Gemm {
   };
   MatrixOperand readable(const MatrixOperand& operand, const Dims& batch);
   void plan(const Product& product);
-  void align_rows();
   std::vector<cublasLtMatmulHeuristicResult> guesses() const;
   void choose(const KernelRequest& request, size_t nth);
   void multiply(const KernelArguments& arguments, const cublasLtMatmulAlgo& algo,
@@ -63,7 +62,6 @@ class Gemm {
   std::optional<MatrixOperand> addend_;
   std::optional<Place> bias_;
   std::vector<Launch> copies_;
-  Launch finish_;  // Takes the result out of the workspace where it was made.
   std::vector<Call> calls_;
   size_t workspace_bytes_ = 0, lt_workspace_offset_ = 0, lt_workspace_bytes_ = 0;
   bool is_double_ = false;

@@ -64,7 +64,6 @@ class Launch {
   Launch(CUfunction function, Words words, unsigned blocks, unsigned threads,
          unsigned shared_bytes = 0);
   void run(const KernelArguments& arguments) const;
-  bool is_empty() const { return blocks_ == 0; }
 
  private:
   CUfunction function_ = nullptr;
