@@ -35,8 +35,8 @@ inline constexpr int kLayoutBatchCount = 5, kLayoutBatchStride = 6;
 // cublasLtMatmulPreferenceAttributes_t.
 inline constexpr int kPreferWorkspaceBytes = 1, kPreferReductions = 3, kPreferAlignmentA = 5,
                      kPreferAlignmentB = 6, kPreferAlignmentC = 7, kPreferAlignmentD = 8;
-// cublasLtReductionScheme_t: none, in place or in the type of the sum.
-inline constexpr uint32_t kWideReductions = 3;
+// cublasLtReductionScheme_t: none, or in the type of the sum.
+inline constexpr uint32_t kWideReductions = 2;
 // cublasLtEpilogue_t.
 inline constexpr int kEpilogueDefault = 1, kEpilogueRelu = 2, kEpilogueBias = 4, kEpilogueGelu = 32;
 inline constexpr int kNoTranspose = 0, kTranspose = 1;
