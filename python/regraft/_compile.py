@@ -99,14 +99,7 @@ def _compile(
         _want_replaceable(view, settings)
         view = view.scaled(call_scale(view.module, kwargs or {}))
         model = view.module
-    source = open_model(
-        model,
-        args,
-        dict(kwargs or {}),
-        dynamic_shapes,
-        settings.truncate_double,
-        weights_device(settings),
-    )
+    source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings)
     compilation = _Compilation(source, settings, progress)
     compiled = compilation.run()
     if as_module and isinstance(compiled, Engine):
@@ -132,14 +125,7 @@ def explain(
     want_call("program", args, kwargs)
     view = _seen_through(model)
     model = model if view is None else view.module
-    source = open_model(
-        model,
-        args,
-        dict(kwargs or {}),
-        dynamic_shapes,
-        settings.truncate_double,
-        weights_device(settings),
-    )
+    source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings)
     return _Compilation(source, settings, None).explain()
 
 
@@ -184,14 +170,15 @@ def open_model(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     dynamic_shapes: Any,
-    truncate: bool = False,
-    device: torch.device | None = None,
+    settings: CompilationSettings | None = None,
 ) -> Source:
     """Reads or exports what ``compile`` was given.
 
     Raises:
         TypeError, InvalidArgumentError: It is nothing that can be compiled.
     """
+    settings = settings or CompilationSettings()
+    truncate = settings.truncate_double
     brings_inputs = isinstance(model, str | os.PathLike | ExportedProgram)
     if brings_inputs and (args or kwargs or dynamic_shapes is not None):
         what = "an ExportedProgram" if isinstance(model, ExportedProgram) else "a .pt2 file"
@@ -221,7 +208,7 @@ def open_model(
             "want a torch.nn.Module, an ExportedProgram or the path of a .pt2 file, have "
             f"{own_name}"
         )
-    return open_program(model, own_name, truncate, device)
+    return open_program(model, own_name, truncate, weights_device(settings))
 
 
 def want_values(module: torch.nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_net import SmallNet
 from torch import nn
 
 import regraft
@@ -20,36 +21,12 @@ def device(request: pytest.FixtureRequest) -> str:
     return name
 
 
-class _Net(nn.Module):
-    """A batch norm to fold and a tied weight."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3)
-        self.norm = nn.BatchNorm2d(8)
-        self.first = nn.Linear(8, 8)
-        self.middle = nn.Linear(8, 8)
-        self.last = nn.Linear(8, 8, bias=False)
-        self.last.weight = self.first.weight
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for tensor in [*self.parameters(), *self.buffers()]:
-                if tensor.is_floating_point():
-                    tensor.copy_(torch.rand(tensor.shape, generator=generator) - 0.5)
-            self.norm.running_var.abs_().add_(0.1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.norm(self.conv(x)).relu().mean((2, 3))
-        result: torch.Tensor = self.last(self.middle(self.first(x).tanh()))
-        return result
-
-
 def _inputs(device: str) -> torch.Tensor:
     return torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(7)).to(device)
 
 
 def _pair(device: str) -> tuple[nn.Module, regraft.Engine]:
-    model = _Net(0).eval().to(device)
+    model = SmallNet(0).eval().to(device)
     return model, regraft.compile(model, (_inputs(device),), backend=device)
 
 
@@ -58,7 +35,7 @@ def test_calls_follow_the_values(device: str, in_place: bool) -> None:
     model, engine = _pair(device)
     refit, x = engine.refitter(model, in_place=in_place), _inputs(device)
     for seed in range(1, 5):
-        other = _Net(seed).eval().to(device)
+        other = SmallNet(seed).eval().to(device)
         model.load_state_dict(other.state_dict())
         report = refit()
         assert report.generation == engine.generation
@@ -74,7 +51,8 @@ def test_a_single_element_counts(device: str) -> None:
     refit = engine.refitter({"norm.running_var": model.norm.running_var}, partial=True)
     before = engine(x).clone()
     with torch.no_grad():
-        model.norm.running_var[3] *= 1.5
+        seen = model.norm(model.conv(x)).relu().mean((0, 2, 3)).argmax()
+        model.norm.running_var[seen] *= 1.5
     refit()
     assert not support.same_bits(engine(x), before)
     fresh = regraft.compile(model, (x,), backend=device)
@@ -103,7 +81,7 @@ def test_active_adapters_are_refused() -> None:
     model, engine = _pair("cpu")
     refit = engine.refitter(model)
     engine.lora.load(
-        "a", {"middle.lora_A.weight": torch.ones(2, 8), "middle.lora_B.weight": torch.ones(8, 2)}
+        "a", {"middle.lora_A.weight": torch.ones(2, 16), "middle.lora_B.weight": torch.ones(16, 2)}
     )
     with pytest.raises(regraft.StateError, match="adapters"):
         refit()
