@@ -13,6 +13,7 @@ using cublasLtMatmulDesc = void*;
 using cublasLtMatrixLayout = void*;
 using cublasLtMatmulPreference = void*;
 
+// Names as NVIDIA's. NOLINTBEGIN(readability-identifier-naming)
 struct cublasLtMatmulAlgo {
   uint64_t data[8];
 };
@@ -23,6 +24,7 @@ struct cublasLtMatmulHeuristicResult {
   float wavesCount;
   int reserved[4];
 };
+// NOLINTEND(readability-identifier-naming)
 
 // cudaDataType.
 inline constexpr int kCudaF32 = 0, kCudaF64 = 1, kCudaF16 = 2, kCudaBF16 = 14;
@@ -75,6 +77,7 @@ inline constexpr int kNoTranspose = 0, kTranspose = 1;
      size_t workspace_bytes, CUstream stream))
 
 struct CublasLt {
+// A parameter list, which already has its parentheses. NOLINTNEXTLINE(bugprone-macro-parentheses)
 #define REGRAFT_CUDA_FUNCTION(name, symbol, parameters) int(*name) parameters = nullptr;
   REGRAFT_CUDA_CUBLASLT(REGRAFT_CUDA_FUNCTION)
 #undef REGRAFT_CUDA_FUNCTION

@@ -120,6 +120,7 @@ inline constexpr int kNoteTensorCore = 0, kNoteDownConvert = 1, kNoteReducedRedu
     (cudnnHandle handle, cudnnDescriptor plan, cudnnDescriptor pack))
 
 struct Cudnn {
+// A parameter list, which already has its parentheses. NOLINTNEXTLINE(bugprone-macro-parentheses)
 #define REGRAFT_CUDA_FUNCTION(name, symbol, parameters) int(*name) parameters = nullptr;
   REGRAFT_CUDA_CUDNN(REGRAFT_CUDA_FUNCTION)
 #undef REGRAFT_CUDA_FUNCTION

@@ -89,6 +89,7 @@ inline constexpr int kCaptureActive = 1;            // CU_STREAM_CAPTURE_STATUS_
      void** extra))
 
 struct Driver {
+// A parameter list, which already has its parentheses. NOLINTNEXTLINE(bugprone-macro-parentheses)
 #define REGRAFT_CUDA_FUNCTION(name, symbol, parameters) CUresult(*name) parameters = nullptr;
   REGRAFT_CUDA_DRIVER(REGRAFT_CUDA_FUNCTION)
 #undef REGRAFT_CUDA_FUNCTION

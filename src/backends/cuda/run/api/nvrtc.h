@@ -21,6 +21,7 @@ using nvrtcProgram = struct _nvrtcProgram*;
   X(nvrtcGetProgramLog, "nvrtcGetProgramLog", (nvrtcProgram program, char* log))
 
 struct Nvrtc {
+// A parameter list, which already has its parentheses. NOLINTNEXTLINE(bugprone-macro-parentheses)
 #define REGRAFT_CUDA_FUNCTION(name, symbol, parameters) int(*name) parameters = nullptr;
   REGRAFT_CUDA_NVRTC(REGRAFT_CUDA_FUNCTION)
 #undef REGRAFT_CUDA_FUNCTION
