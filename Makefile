@@ -4,7 +4,7 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 python := .venv/bin/python
 
-.PHONY: help setup build package test test-models demo bench bench-cuda fuzz lint format clean
+.PHONY: help setup build package test test-models demo bench bench-cuda bench-serving fuzz lint format clean
 help:
 	@echo 'make setup       install what is missing (Debian packages, .venv)'
 	@echo 'make build       release build: build/release'
@@ -16,6 +16,7 @@ help:
 	@echo 'make bench       speed of inference and refit beside PyTorch, of the engine cache,'
 	@echo '                 and of asking whether weights changed'
 	@echo 'make bench-cuda  the same on an NVIDIA GPU'
+	@echo 'make bench-serving  latency of requests while the weights are replaced'
 	@echo 'make fuzz        every fuzz target for FUZZ_SECONDS (600)'
 	@echo 'make lint        linters only'
 	@echo 'make format      apply clang-format and ruff'
@@ -48,6 +49,9 @@ bench: package
 
 bench-cuda: package
 	@PYTHONPATH=build/release/python $(python) benchmarks/cuda.py $(BENCH_FLAGS)
+
+bench-serving: package
+	@PYTHONPATH=build/release/python $(python) benchmarks/serving.py $(BENCH_FLAGS)
 
 fuzz: setup
 	@tools/fuzz --seconds $(or $(FUZZ_SECONDS),600)

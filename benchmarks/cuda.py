@@ -16,14 +16,16 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from bench import ROOT, machine, markdown, relative_error, show
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
+from turns import Turns, rows
 
 import regraft
 from models import zoo
@@ -78,6 +80,15 @@ def interleave(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def check(what: str, have: object, want: Sequence[torch.Tensor], precision: str) -> float:
+    """The largest relative error of the outputs; ends the benchmark where it is too large."""
+    leaves = torch.utils._pytree.tree_leaves(have)
+    error = max(relative_error(h.cpu(), w) for h, w in zip(leaves, want, strict=True))
+    if not error <= LIMIT[precision]:
+        raise SystemExit(f"{what} {precision}: outputs differ from PyTorch by {error:.2e}")
+    return error
+
+
 def low(model: torch.nn.Module, name: str, precision: str) -> torch.nn.Module:
     """The model as PyTorch runs it fastest."""
     out = copy.deepcopy(model).cuda().to(DTYPES[precision])
@@ -104,28 +115,27 @@ def program_of(name: str, batch: int) -> tuple[torch.nn.Module, Any, tuple[Any, 
     return model, zoo.export_model(model, inputs, "raw", None), inputs
 
 
-def inference_row(name: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
+def inference_row(name: str, batch: int, args: argparse.Namespace, turns: Turns) -> dict[str, Any]:
     precision = args.precision or CASES[name]
     model, program, inputs = program_of(name, batch)
     want = zoo.run(model, inputs)
-    start = time.perf_counter()
-    engine = regraft.compile(program, backend="cuda", precision=precision)
-    build_ms = 1e3 * (time.perf_counter() - start)
+    with turns.tuning():
+        start = time.perf_counter()
+        engine = regraft.compile(program, backend="cuda", precision=precision)
+        build_ms = 1e3 * (time.perf_counter() - start)
     given = tuple(x.cuda() for x in inputs)
     # Both sides take the inputs that they would be served with.
     theirs = tuple(x.to(DTYPES[precision]) if x.is_floating_point() else x for x in given)
-    error = max(
-        relative_error(h.cpu(), w)
-        for h, w in zip(torch.utils._pytree.tree_leaves(engine(*given)), want, strict=True)
-    )
-    if error > LIMIT[precision]:
-        raise SystemExit(f"{name} {precision}: outputs differ from PyTorch by {error:.2e}")
+    error = check(name, engine(*given), want, precision)
     runs: dict[str, Callable[[], object]] = {"regraft": functools.partial(engine, *given)}
     with torch.no_grad():
         for kind in args.peers:
             run = peer(kind, low(model, name, precision), theirs)
+            with turns.tuning() if kind == "max-autotune" else nullcontext():
+                check(f"{name} by {kind}", run(*theirs), want, precision)
             runs[kind] = functools.partial(run, *theirs)
-        times = interleave(runs, args.seconds)
+        with turns.timing():
+            times = interleave(runs, args.seconds)
     row: dict[str, Any] = {"model": name, "precision": precision, "batch": batch}
     row["build_ms"] = build_ms
     row |= {f"{kind}_ms": times[kind] for kind in (*args.peers, "regraft")}
@@ -140,7 +150,7 @@ def constants_of(path: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.T
     return {name: tensor for name, tensor in state.items() if name in names}
 
 
-def refit_row(name: str, precision: str, args: argparse.Namespace) -> dict[str, Any]:
+def refit_row(name: str, precision: str, args: argparse.Namespace, turns: Turns) -> dict[str, Any]:
     model, program, inputs = program_of(name, 1)
     start = time.perf_counter()
     engine = regraft.compile(program, backend="cuda", precision=precision, retain="none")
@@ -161,6 +171,9 @@ def refit_row(name: str, precision: str, args: argparse.Namespace) -> dict[str, 
             torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])
     pageable = {key: tensor.cpu() for key, tensor in state.items()}
     pinned = {key: tensor.pin_memory() for key, tensor in pageable.items()}
+    want = zoo.run(zoo.build(name, 1), inputs)
+    given = tuple(x.cuda() for x in inputs)
+    theirs = tuple(x.to(DTYPES[precision]) if x.is_floating_point() else x for x in given)
     shadow, in_place = engine.refitter(other), engine.refitter(other, in_place=True)
     runs: dict[str, Callable[[], object]] = {
         "device_copy": lambda: target.copy_(source),
@@ -174,33 +187,41 @@ def refit_row(name: str, precision: str, args: argparse.Namespace) -> dict[str, 
         "to_pinned": lambda: [t.to("cuda", non_blocking=True) for t in pinned.values()],
         "to_pageable": lambda: [t.to("cuda") for t in pageable.values()],
     }
+    loads: tuple[str, ...] = ()
     if "aoti" in args.peers:
-        given = tuple(
-            x.cuda().to(DTYPES[precision]) if x.is_floating_point() else x.cuda() for x in inputs
-        )
-        package = peer("aoti", served, given)
+        package = peer("aoti", served, theirs)
         # Constants of a package are those of the module that was compiled: converted beforehand.
         converted = {
             k: v.to(DTYPES[precision]) if v.is_floating_point() else v for k, v in state.items()
         }
         constants = constants_of(package, converted)
         load = package.load_constants  # type: ignore[attr-defined]
-        runs["load_constants"] = lambda: load(constants, check_full_update=False)
-        runs["load_constants_managed"] = lambda: load(
-            constants, check_full_update=False, user_managed=True
-        )
-    times = interleave(runs, args.seconds * 2, wall=True)
-    report = in_place()
-    want = zoo.run(zoo.build(name, 1), inputs)
-    have = torch.utils._pytree.tree_leaves(engine(*(x.cuda() for x in inputs)))
-    error = max(relative_error(h.cpu(), w) for h, w in zip(have, want, strict=True))
-    if error > LIMIT[precision]:
-        raise SystemExit(f"{name} {precision}: refitted outputs differ by {error:.2e}")
+        loads = ("load_constants", "load_constants_managed")
+        runs[loads[0]] = lambda: load(constants, check_full_update=False)
+        runs[loads[1]] = lambda: load(constants, check_full_update=False, user_managed=True)
+    errors = []
+    for kind in ("refit", "refitter", "in_place", "pinned", "pageable"):
+        engine.refit(model)
+        runs[kind]()
+        errors.append(check(f"{name} after {kind}", engine(*given), want, precision))
+    with torch.no_grad():
+        for kind in ("load_state_dict", "foreach_graph"):
+            for tensor in mine.values():
+                tensor.zero_()
+            runs[kind]()
+            check(f"{name} after {kind}", served(*theirs), want, precision)
+    for kind in loads:
+        load({k: torch.zeros_like(v) for k, v in constants.items()}, check_full_update=False)
+        runs[kind]()
+        check(f"{name} after {kind}", package(*theirs), want, precision)
+    with turns.timing():
+        times = interleave(runs, args.seconds * 2, wall=True)
+        report = in_place()
     row: dict[str, Any] = {"model": name, "precision": precision, "megabytes": 1e-6 * count}
     row |= {f"{kind}_ms": value for kind, value in times.items()}
     row["evaluate_ms"] = report.evaluate_ms
     row["build_over_refit"] = build_ms / times["refitter"]
-    row["error"] = error
+    row["error"] = max(errors)
     return row
 
 
@@ -246,22 +267,32 @@ def main() -> None:
     parser.add_argument("--precision", choices=list(DTYPES), help="of all models")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     parser.add_argument("--seconds", type=float, default=3.0, help="per row")
+    parser.add_argument("--jobs", type=int, default=1, help="rows that are made ready side by side")
     parser.add_argument("--output", type=Path, default=ROOT / "out")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("no NVIDIA GPU here")
     console = Console(width=200)
-    cases = [(m, b) for m in args.models for b in args.batch]
-    inference = [inference_row(*case, args) for case in track(cases, "inference", console=console)]
-    refits = [(m, args.precision or REFITS[m]) for m in args.refit_models]
-    refit = [refit_row(*case, args) for case in track(refits, "refit", console=console)]
+    cases = [(m, b, args) for m in args.models for b in args.batch]
+    refits = [(m, args.precision or REFITS[m], args) for m in args.refit_models]
+    inference: list[dict[str, Any]] = []
+    refit: list[dict[str, Any]] = []
+    with Progress(console=console) as progress:
+        for title, make, of, found in (
+            ("inference", inference_row, cases, inference),
+            ("refit", refit_row, refits, refit),
+        ):
+            task = progress.add_task(title, total=len(of))
+            for made in rows(make, of, args.jobs):
+                found += made
+                progress.advance(task, len(made))
     show("Inference, median ms on the device", inference, console)
     show("New weights from a float32 checkpoint, median ms to an idle device", refit, console)
     args.output.mkdir(parents=True, exist_ok=True)
     facts = machine() | {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
     result = {"machine": facts, "inference": inference, "refit": refit}
     (args.output / "bench-cuda.json").write_text(json.dumps(result, indent=1))
-    tables = [markdown(rows, columns_of(rows[0])) for rows in (inference, refit) if rows]
+    tables = [markdown(table, columns_of(table[0])) for table in (inference, refit) if table]
     (args.output / "bench-cuda.md").write_text("\n\n".join(tables) + "\n")
     plot(inference, refit, args.output / "bench-cuda.png")
     console.print(facts)

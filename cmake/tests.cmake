@@ -4,6 +4,10 @@ find_package(GTest CONFIG REQUIRED)
 find_package(benchmark CONFIG)
 
 set(tests_root "${CMAKE_SOURCE_DIR}/tests")
+if(REGRAFT_SANITIZE)
+  # Optimising them takes longer than they run.
+  add_compile_options(-O0)
+endif()
 file(GLOB_RECURSE support_sources CONFIGURE_DEPENDS "${tests_root}/support/*.cpp")
 add_library(regraft_test_support STATIC ${support_sources} "${gen}/empty.cpp")
 target_include_directories(regraft_test_support PUBLIC "${tests_root}")
@@ -45,6 +49,12 @@ foreach(folder IN LISTS test_folders)
     # Where PyTorch's wheels put the CUDA libraries; kernels are compiled once for a build folder.
     ENVIRONMENT "REGRAFT_CUDA_PATH=${Python_SITELIB};REGRAFT_CUDA_KERNEL_CACHE=${CMAKE_BINARY_DIR}/kernels")
 endforeach()
+# The longest go first when several run at once.
+foreach(area IN ITEMS conformance backends_cuda backends_cpu)
+  if(TARGET test_${area})
+    set_tests_properties(${area} PROPERTIES COST 100)
+  endif()
+endforeach()
 
 # Programs that tests run: tests/tools/<name>.cpp -> tests/<name> of the build folder.
 file(GLOB test_tools CONFIGURE_DEPENDS "${tests_root}/tools/*.cpp")
@@ -84,7 +94,7 @@ foreach(source IN LISTS examples)
 endforeach()
 
 file(GLOB benchmarks CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/benchmarks/*.cpp")
-if(benchmark_FOUND)
+if(benchmark_FOUND AND NOT REGRAFT_SANITIZE)
   foreach(source IN LISTS benchmarks)
     cmake_path(GET source STEM name)
     add_executable(bench_${name} "${source}")

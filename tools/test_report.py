@@ -7,7 +7,8 @@ import os
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def pytest_totals(result: Path) -> Totals:
 
 @dataclass
 class Report:
-    """What ran and how it went. Commands run one after another in the current folder."""
+    """What ran and how it went. Commands run in the current folder, one by one if not said."""
 
     totals: Totals = field(default_factory=Totals)
     phases: list[tuple[str, float, Totals]] = field(default_factory=list)
@@ -79,6 +80,15 @@ class Report:
             self.steps[name] = self._run(name, command, {}) == 0
             self.totals += Totals(self.steps[name], not self.steps[name])
         return self.steps[name]
+
+    def steps_at_once(self, commands: Mapping[str, Sequence[str | Path]]) -> None:
+        """Steps that run at the same time, one for each core; each shows its output at its end."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            runs = [pool.submit(self._run, *item, {}, at_once=True) for item in commands.items()]
+        codes = [run.result() for run in runs]
+        for name, code in zip(commands, codes, strict=True):
+            self.steps[name] = code == 0
+            self.totals += Totals(code == 0, code != 0)
 
     def cases(
         self,
@@ -109,18 +119,29 @@ class Report:
         return "\n".join(lines)
 
     @staticmethod
-    def _run(name: str, command: Sequence[str | Path], environment: dict[str, str]) -> int:
+    def _run(
+        name: str,
+        command: Sequence[str | Path],
+        environment: dict[str, str],
+        at_once: bool = False,
+    ) -> int:
         start = time.monotonic()
-        print(f"-- {name}", flush=True)
+        if not at_once:
+            print(f"-- {name}", flush=True)
         try:
-            code = subprocess.run(
+            done = subprocess.run(
                 [str(c) for c in command],
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
-            ).returncode
+                stdout=subprocess.PIPE if at_once else None,
+                stderr=subprocess.STDOUT if at_once else None,
+                text=True,
+                errors="replace",
+            )
+            code, output = done.returncode, done.stdout or ""
         except OSError as error:
-            print(f"{command[0]}: {error}")
-            code = 127
+            code, output = 127, f"{command[0]}: {error}\n"
+        head = f"-- {name}\n" if at_once else ""
         state = "ok" if code == 0 else f"FAILED (exit code {code})"
-        print(f"   {state}, {time.monotonic() - start:.1f} s", flush=True)
+        print(f"{head}{output}   {state}, {time.monotonic() - start:.1f} s", flush=True)
         return code

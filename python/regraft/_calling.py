@@ -17,10 +17,8 @@ from torch.export.graph_signature import (
 )
 from torch.utils import _pytree as pytree
 
+from regraft._handover import ORDINARY
 from regraft.errors import MismatchError, UnsupportedError
-
-# Classes that no one registers as containers.
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 class CallSpec:
@@ -58,7 +56,7 @@ class CallSpec:
             MismatchError: The call has another structure than the exported one, or another value
                 where that was a constant.
         """
-        if len(args) == self._flat and not kwargs and all(type(x) in _PLAIN for x in args):
+        if len(args) == self._flat and not kwargs and all(type(x) in ORDINARY for x in args):
             return [*args]
         kwargs = self._in_order(kwargs)
         leaves, spec = pytree.tree_flatten((args, dict(kwargs)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ class DeviceCalls:
         self.device = torch.device(core.device)
         signature = core.signature()
         self._dtypes = [torch_dtype(spec.dtype) for spec in signature.outputs]
-        self._dims: dict[tuple[torch.Size, ...], list[list[int]]] = {}
+        self._dims = lru_cache(maxsize=64)(core.output_dims)
 
     def run(
         self, tensors: Sequence[torch.Tensor], weights: _regraft.Weights | None = None
@@ -57,11 +58,7 @@ class DeviceCalls:
             StateError: An input requires grad outside ``torch.no_grad()``.
         """
         inputs = self._checked(tensors)
-        shapes = tuple(tensor.shape for tensor in inputs)
-        dims = self._dims.get(shapes)
-        if dims is None:
-            dims = self._core.output_dims([list(shape) for shape in shapes])
-            self._dims[shapes] = dims
+        dims = self._dims(tuple(tensor.shape for tensor in inputs))
         outputs = [
             torch.empty(d, dtype=dtype, device=self.device)
             for d, dtype in zip(dims, self._dtypes, strict=True)

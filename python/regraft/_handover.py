@@ -32,7 +32,7 @@ _DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.complex128: "c128",
 }
 # None of them is a fake or a lazy tensor.
-_ORDINARY = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+ORDINARY = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 # By the core's words.
 DTYPES = {name: dtype for dtype, name in _DTYPE_NAMES.items()}
 
@@ -93,7 +93,7 @@ def resolved(tensor: torch.Tensor) -> torch.Tensor:
 def unreadable(value: Any) -> str:
     """Why a value is no tensor whose elements can be read; empty where it is one."""
     if (
-        type(value) in _ORDINARY
+        type(value) in ORDINARY
         and value.dtype in _DTYPE_NAMES
         and value.layout is torch.strided
         and not value.is_nested
@@ -150,7 +150,7 @@ def rows_of(
     ordinal = -1 if device is None or device.type != "cuda" else device.index or 0
     for name, value in tensors.items():
         # Most of the time of a small refit: no detach() where none is needed.
-        if type(value) in _ORDINARY and _is_plain(value, ordinal) and type(name) is str:
+        if type(value) in ORDINARY and _is_plain(value, ordinal) and type(name) is str:
             dtype = _DTYPE_NAMES.get(value.dtype)
             address = value.data_ptr()
             if dtype is not None and (address or not value.numel()):

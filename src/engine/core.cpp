@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <tuple>
 
+#include "backends/to_host.h"
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "engine/scratch.h"
-#include "refit/device_values.h"
 
 namespace regraft::engine {
 namespace {
@@ -62,7 +62,7 @@ void Core::keep_initial_values() {
     }
     if (!tensor.stable) {
       const backends::UseDevice use(device_);
-      auto copy = std::make_shared<Tensor>(refit::to_host(device_, tensor.view));
+      auto copy = std::make_shared<Tensor>(backends::to_host(device_, tensor.view));
       tensor = {copy->view(), copy, true};
     }
     initial_values_[p] = std::move(tensor);

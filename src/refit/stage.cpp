@@ -4,7 +4,7 @@
 #include <cstring>
 #include <set>
 
-#include "refit/device_values.h"
+#include "backends/to_host.h"
 
 namespace regraft::refit {
 namespace {
@@ -23,7 +23,7 @@ bool is_aligned(const void* data, size_t alignment) {
 bool same_bytes(backends::Device& device, const TensorView& a, const TensorView& b) {
   if (a.data == b.data && a.strides == b.strides) return true;
   if (!device.is_host()) {
-    const Tensor x = to_host(device, a), y = to_host(device, b);
+    const Tensor x = backends::to_host(device, a), y = backends::to_host(device, b);
     return std::memcmp(x.view().data, y.view().data, a.bytes()) == 0;
   }
   if (a.is_contiguous() && b.is_contiguous()) {

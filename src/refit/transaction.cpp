@@ -2,8 +2,8 @@
 
 #include <chrono>
 
+#include "backends/to_host.h"
 #include "base/stream_copy.h"
-#include "refit/device_values.h"
 #include "refit/values.h"
 #include "tensor/copy.h"
 
@@ -117,7 +117,7 @@ void Transaction::check_guards(Problems& problems) {
     if (parameter.index_bound >= 0) {
       Tensor copy;  // Guarded parameters are small tables of indices.
       if (!view.is_contiguous() || !core_.device().is_host()) {
-        copy = to_host(core_.device(), view);
+        copy = backends::to_host(core_.device(), view);
       }
       const OutOfBounds found =
           find_out_of_bounds(copy ? copy.view() : view, parameter.index_bound);
@@ -129,7 +129,7 @@ void Transaction::check_guards(Problems& problems) {
     if (options_.non_finite == NonFinite::Reject && view.count() > 0) {
       Tensor copy;
       if (!view.is_contiguous() || !core_.device().is_host()) {
-        copy = to_host(core_.device(), view);
+        copy = backends::to_host(core_.device(), view);
       }
       const uint64_t count = count_non_finite(copy ? copy.view() : view);
       if (count > 0) {

@@ -1,7 +1,5 @@
 #include "backends/cpu/run/backend.h"
 
-#include <algorithm>
-
 #include "backends/cpu/run/kernel.h"
 #include "backends/cpu/run/onednn.h"
 #include "backends/cpu/run/packed_layout.h"
@@ -23,10 +21,10 @@ const KernelDef& kernel_of(const KernelRequest& request) {
 #include "backends/cpu/kernel_list.inc"
 #undef REGRAFT_KERNEL_FILE
   };
-  const std::string_view kernel = request.step.kernel;
-  const KernelDef* const def = kernels.find(kernel.substr(kernel.find('.') + 1));
+  const KernelDef* const def = kernels.find(op_name(request));
   if (def == nullptr) {
-    base::fail("backends", ErrorCode::Unsupported, "no kernel '", kernel, "' in this build");
+    base::fail("backends", ErrorCode::Unsupported, "no kernel '", request.step.kernel,
+               "' in this build");
   }
   return *def;
 }
@@ -72,23 +70,6 @@ class PlainKernel final : public Kernel {
   StridedCopy copy_;
 };
 
-// Null when the reference has no op of this name, or the step is more than the op: fused, or over a
-// packed constant.
-std::unique_ptr<Kernel> try_prepare_reference(const KernelRequest& request, std::string_view op) {
-  const bool is_fused =
-      !request.attributes.is_none("epilogue") && !request.attributes.text("epilogue").empty();
-  const bool is_packed = std::any_of(
-      request.inputs.begin(), request.inputs.end(),
-      [](const Operand& input) { return input.is_constant && !input.packing.is_plain(); });
-  if (is_fused || is_packed || op == "pointwise" || op == "copy") return nullptr;
-  plan::Step step = request.step;
-  step.kernel = base::cat("reference.", op);
-  KernelRequest renamed{step,           request.attributes, request.inputs, request.outputs,
-                        request.device, request.may_wait};
-  renamed.attributes.erase("epilogue");
-  return backends::run_backend(step.kernel).prepare(renamed);
-}
-
 class CpuBackend final : public backends::RunBackend {
  public:
   std::string_view name() const override { return "cpu"; }
@@ -113,7 +94,7 @@ class CpuBackend final : public backends::RunBackend {
     } catch (const Error& error) {
       if (error.code() != ErrorCode::Unsupported) throw;
       // Kernels named after an op leave rare dtypes and layouts to the reference.
-      if (auto kernel = try_prepare_reference(request, def.name)) return kernel;
+      if (auto kernel = backends::try_prepare_reference(request)) return kernel;
       throw;
     }
   }

@@ -4,16 +4,20 @@
 #include <span>
 #include <string_view>
 
-#include "backends/run_backend.h"
-#include "base/fail.h"
+#include "backends/kernel_support.h"
 
 namespace regraft::cpu {
 
+using backends::is_empty;
+using backends::is_present;
 using backends::Kernel;
 using backends::KernelArguments;
 using backends::KernelRequest;
+using backends::NoKernel;
+using backends::op_name;
 using backends::Operand;
 using backends::Packing;
+using backends::unsupported;
 
 // One kernel of the backend: "cpu.<name>".
 struct KernelDef {
@@ -25,25 +29,6 @@ struct KernelDef {
 
 // The kernels of one file under kernels/: `extern const KernelFile k_kernels_<file>` each.
 using KernelFile = std::span<const KernelDef>;
-
-// Throws Error{Unsupported}: "cpu.softmax: <parts>".
-template <typename... Parts>
-[[noreturn]] void unsupported(const KernelRequest& request, const Parts&... parts) {
-  base::fail("backends", ErrorCode::Unsupported, request.step.kernel, ": ", parts...);
-}
-
-inline bool is_present(std::span<const Operand> operands, size_t i) {
-  return i < operands.size() && operands[i].present;
-}
-
-// The kernel of a step whose results are empty.
-class NoKernel final : public Kernel {
- public:
-  void run(const KernelArguments&) const override {}
-  std::string tactic() const override { return "nothing"; }
-};
-
-inline bool is_empty(const Operand& operand) { return numel(operand.dims) == 0; }
 
 inline Packing plain_packing(const Operand& operand) {
   return {"plain", static_cast<size_t>(numel(operand.dims)) * item_size(operand.dtype)};

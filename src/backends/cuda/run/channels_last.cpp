@@ -14,10 +14,6 @@ constexpr unsigned kThreads = 128;
 // Threads and offsets in an image have 32 bits.
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
 
-bool is_narrow_float(DType dtype) {
-  return dtype == DType::F16 || dtype == DType::BF16 || dtype == DType::F32;
-}
-
 int64_t vector_of(DType dtype) { return 16 / static_cast<int64_t>(item_size(dtype)); }
 
 // Channels lie next to each other, all else in multiples of a vector.

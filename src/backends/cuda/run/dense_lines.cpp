@@ -10,10 +10,6 @@ namespace {
 
 constexpr int64_t kVectorBytes = 16;
 
-bool is_narrow_float(DType dtype) {
-  return dtype == DType::F16 || dtype == DType::BF16 || dtype == DType::F32;
-}
-
 // Elements that all operands of these widths move in at most 16 bytes.
 int64_t width_of(const LaunchOperand& x, const LaunchOperand& out) {
   return kVectorBytes / static_cast<int64_t>(std::max(item_size(x.dtype), item_size(out.dtype)));

@@ -31,8 +31,6 @@ void check_lt(int status, const char* what) {
   }
 }
 
-size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
-
 // A matrix as columns one after the other, or transposed, at a distance `ld`.
 struct Stored {
   bool usable = false;

@@ -1,7 +1,5 @@
 #include "backends/cuda/run/host_kernel.h"
 
-#include <algorithm>
-
 namespace regraft::cuda {
 namespace {
 
@@ -55,21 +53,9 @@ class HostKernel final : public Kernel {
 }  // namespace
 
 std::unique_ptr<Kernel> try_prepare_on_host(CudaDevice& device, const KernelRequest& request) {
-  const std::string_view op = op_name(request);
-  const bool is_fused =
-      !request.attributes.is_none("epilogue") && !request.attributes.text("epilogue").empty();
-  const bool is_packed = std::any_of(
-      request.inputs.begin(), request.inputs.end(),
-      [](const Operand& input) { return input.is_constant && !input.packing.is_plain(); });
-  if (!request.may_wait || is_fused || is_packed || op == "pointwise" || op == "copy") {
-    return nullptr;
-  }
-  plan::Step step = request.step;
-  step.kernel = base::cat("reference.", op);
-  KernelRequest renamed{
-      step, request.attributes, request.inputs, request.outputs, &backends::host_device(), false};
-  renamed.attributes.erase("epilogue");
-  auto kernel = backends::run_backend(step.kernel).prepare(renamed);
+  if (!request.may_wait) return nullptr;
+  auto kernel = backends::try_prepare_reference(request);
+  if (kernel == nullptr) return nullptr;
   return std::make_unique<HostKernel>(device, std::move(kernel), request);
 }
 

@@ -5,16 +5,20 @@
 #include <string_view>
 
 #include "backends/cuda/run/cuda_device.h"
-#include "backends/run_backend.h"
-#include "base/fail.h"
+#include "backends/kernel_support.h"
 
 namespace regraft::cuda {
 
+using backends::is_empty;
+using backends::is_present;
 using backends::Kernel;
 using backends::KernelArguments;
 using backends::KernelRequest;
+using backends::NoKernel;
+using backends::op_name;
 using backends::Operand;
 using backends::Packing;
+using backends::unsupported;
 
 // One kernel of the backend: "cuda.<name>".
 struct KernelDef {
@@ -27,33 +31,12 @@ struct KernelDef {
 // The kernels of one file under kernels/: `extern const KernelFile k_kernels_<file>` each.
 using KernelFile = std::span<const KernelDef>;
 
-// Throws Error{Unsupported}: "cuda.softmax: <parts>".
-template <typename... Parts>
-[[noreturn]] void unsupported(const KernelRequest& request, const Parts&... parts) {
-  base::fail("backends", ErrorCode::Unsupported, request.step.kernel, ": ", parts...);
-}
-
-inline std::string_view op_name(const KernelRequest& request) {
-  const std::string_view kernel = request.step.kernel;
-  return kernel.substr(kernel.find('.') + 1);
-}
-
-inline bool is_present(std::span<const Operand> operands, size_t i) {
-  return i < operands.size() && operands[i].present;
-}
-
-inline bool is_empty(const Operand& operand) { return numel(operand.dims) == 0; }
+// Bytes of a part of a workspace: the next one is aligned like the first.
+inline constexpr size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 // `dim` in [-rank, rank) made non-negative.
 inline size_t axis_of(int64_t dim, size_t rank) {
   return static_cast<size_t>(dim < 0 ? dim + static_cast<int64_t>(rank > 0 ? rank : 1) : dim);
 }
-
-// The kernel of a step whose results are empty.
-class NoKernel final : public Kernel {
- public:
-  void run(const KernelArguments&) const override {}
-  std::string tactic() const override { return "nothing"; }
-};
 
 }  // namespace regraft::cuda

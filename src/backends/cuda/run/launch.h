@@ -9,6 +9,11 @@
 
 namespace regraft::cuda {
 
+// The types that kernels of vectors of elements are made for.
+inline constexpr bool is_narrow_float(DType dtype) {
+  return dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16;
+}
+
 // Where a kernel finds an operand: one of the step's, or a place in its workspace.
 struct Place {
   enum Kind : uint8_t { Input, Output, Workspace } kind = Input;

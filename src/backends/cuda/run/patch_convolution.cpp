@@ -41,7 +41,7 @@ class PatchConvolution final : public Kernel {
     result.strides = {filters[0], 1};
     product.result = matrix_of(result, 0);
     if (is_present(request.inputs, kBias)) product.bias = input_of(request, kBias);
-    gemm_ = std::make_unique<Gemm>(device, request, product, (bytes + 255) / 256 * 256);
+    gemm_ = std::make_unique<Gemm>(device, request, product, rounded(bytes));
     const Epilogue items = epilogue_of(request);
     if (items.empty()) return;
     epilogue_ =

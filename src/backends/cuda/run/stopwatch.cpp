@@ -19,7 +19,7 @@ size_t extent(const Operand& operand) {
     last += (operand.dims[d] - 1) * std::abs(operand.strides[d]);
   // The strides of packed constants say nothing.
   last = std::max(last + 1, numel(operand.dims));
-  return (static_cast<size_t>(last) * item_size(operand.dtype) + 255) / 256 * 256;
+  return rounded(static_cast<size_t>(last) * item_size(operand.dtype));
 }
 
 // Numbers of a normal distribution; zeros would draw less power and run faster.
@@ -40,8 +40,6 @@ std::vector<std::byte> pattern(DType dtype, size_t count) {
 Stopwatch::Stopwatch(CudaDevice& device, const KernelRequest& request,
                      std::span<const Candidate> candidates)
     : device_(device) {
-  check(driver().cuEventCreate(&begin_, 0), "create an event");
-  check(driver().cuEventCreate(&end_, 0), "create an event");
   size_t constants = 0, workspace = 0;
   for (const Operand& input : request.inputs) {
     if (input.present && input.is_constant) constants += extent(input);
@@ -69,6 +67,9 @@ Stopwatch::Stopwatch(CudaDevice& device, const KernelRequest& request,
   memory_.push_back(device_.allocate(workspace));
   workspace_ = memory_.back().get();
   device_.synchronise(device_.work_stream());
+  // Last: the destructor of a half-made object does not run.
+  check(driver().cuEventCreate(&begin_, 0), "create an event");
+  check(driver().cuEventCreate(&end_, 0), "create an event");
 }
 
 Stopwatch::~Stopwatch() {

@@ -270,46 +270,22 @@ __device__ inline typename Wide<0, A, B>::type op_where(T condition, A x, B y) {
   typedef typename Wide<0, A, B>::type C;
   return condition != T(0) ? (C)x : (C)y;
 }
-template <typename T>
-__device__ inline float op_cast_f32(T x) {
-  return (float)x;
-}
-template <typename T>
-__device__ inline double op_cast_f64(T x) {
-  return (double)x;
-}
-template <typename T>
-__device__ inline i64 op_cast_i64(T x) {
-  return (i64)x;
-}
-template <typename T>
-__device__ inline float op_cast_bf16(T x) {
-  return widen(to<bf16>(x));
-}
-template <typename T>
-__device__ inline float op_cast_f16(T x) {
-  return widen(to<f16>(x));
-}
-template <typename T>
-__device__ inline i64 op_cast_i32(T x) {
-  return (i32)(i64)x;
-}
-template <typename T>
-__device__ inline i64 op_cast_i16(T x) {
-  return (i16)(i64)x;
-}
-template <typename T>
-__device__ inline i64 op_cast_i8(T x) {
-  return (i8)(i64)x;
-}
-template <typename T>
-__device__ inline i64 op_cast_u8(T x) {
-  return (u8)(i64)x;
-}
-template <typename T>
-__device__ inline bool op_cast_bool(T x) {
-  return x != T(0);
-}
+#define OP_CAST(name, type, value)             \
+  template <typename T>                        \
+  __device__ inline type op_cast_##name(T x) { \
+    return value;                              \
+  }
+OP_CAST(f32, float, (float)x)
+OP_CAST(f64, double, (double)x)
+OP_CAST(bf16, float, widen(to<bf16>(x)))
+OP_CAST(f16, float, widen(to<f16>(x)))
+OP_CAST(i64, i64, (i64)x)
+OP_CAST(i32, i64, (i32)(i64)x)
+OP_CAST(i16, i64, (i16)(i64)x)
+OP_CAST(i8, i64, (i8)(i64)x)
+OP_CAST(u8, i64, (u8)(i64)x)
+OP_CAST(bool, bool, x != T(0))
+#undef OP_CAST
 
 // The value of an element in a program.
 __device__ inline bool value_of(bool x) { return x; }

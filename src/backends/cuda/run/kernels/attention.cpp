@@ -5,8 +5,6 @@
 namespace regraft::cuda {
 namespace {
 
-size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
-
 LaunchOperand scratch(size_t& workspace, DType dtype, const Dims& batch, int64_t rows,
                       int64_t columns) {
   LaunchOperand made;

@@ -16,8 +16,6 @@ namespace {
 // x, weight, bias and the epilogue's operands; attributes as the convolution op, and `epilogue`.
 constexpr size_t kX = 0, kWeight = 1, kBias = 2, kFirstOperand = 3;
 
-size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
-
 Dims channels_last_strides(const Dims& dims) {
   return strides_of(dims, channels_last(dims.size()));
 }

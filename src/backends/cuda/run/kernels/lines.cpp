@@ -87,15 +87,26 @@ std::unique_ptr<Kernel> prepare_argmax(CudaDevice& device, const KernelRequest& 
   return finish(device, spec);
 }
 
-std::unique_ptr<Kernel> prepare_softmax(CudaDevice& device, const KernelRequest& request) {
+// From lines to lines of the same length.
+LineSpec map_spec(const KernelRequest& request, std::string source) {
   check_real(request);
   LineSpec spec;
-  spec.source = "softmax";
+  spec.source = std::move(source);
   spec.defines = base::cat("#define OP_", op_name(request), "\n");
-  spec.reduced = along(request);
   spec.operands = {input_of(request, 0), output_of(request, 0)};
+  return spec;
+}
+
+LineSpec cached_spec(const KernelRequest& request, std::string source) {
+  LineSpec spec = map_spec(request, std::move(source));
   spec.caches = true;
   spec.cache_item = request.outputs[0].dtype == DType::F64 ? 8 : 4;
+  return spec;
+}
+
+std::unique_ptr<Kernel> prepare_softmax(CudaDevice& device, const KernelRequest& request) {
+  LineSpec spec = cached_spec(request, "softmax");
+  spec.reduced = along(request);
   return finish(device, spec);
 }
 
@@ -119,13 +130,7 @@ void add_affine(LineSpec& spec, const KernelRequest& request, size_t first) {
 }
 
 LineSpec norm_spec(const KernelRequest& request) {
-  check_real(request);
-  LineSpec spec;
-  spec.source = "norm";
-  spec.defines = base::cat("#define OP_", op_name(request), "\n");
-  spec.operands = {input_of(request, 0), output_of(request, 0)};
-  spec.caches = true;
-  spec.cache_item = request.outputs[0].dtype == DType::F64 ? 8 : 4;
+  LineSpec spec = cached_spec(request, "norm");
   spec.any_order = true;
   return spec;
 }
@@ -169,12 +174,8 @@ std::unique_ptr<Kernel> prepare_group_norm(CudaDevice& device, const KernelReque
 }
 
 std::unique_ptr<Kernel> prepare_scan(CudaDevice& device, const KernelRequest& request) {
-  check_real(request);
-  LineSpec spec;
-  spec.source = "scan";
-  spec.defines = base::cat("#define OP_", op_name(request), "\n");
+  LineSpec spec = map_spec(request, "scan");
   spec.reduced = along(request);
-  spec.operands = {input_of(request, 0), output_of(request, 0)};
   spec.one_thread = true;
   return finish(device, spec);
 }

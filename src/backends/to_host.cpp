@@ -1,14 +1,14 @@
-#include "refit/device_values.h"
+#include "backends/to_host.h"
 
 #include "tensor/copy.h"
 
-namespace regraft::refit {
+namespace regraft::backends {
 
-Tensor to_host(backends::Device& device, const TensorView& view) {
+Tensor to_host(Device& device, const TensorView& view) {
   if (device.is_host() || view.count() == 0 || !device.holds(view.data)) {
     return Tensor::copy_of(view);
   }
-  const backends::Stream stream = device.work_stream();
+  const Stream stream = device.work_stream();
   Tensor out(view.dtype, view.dims);
   TensorView from = view;
   std::shared_ptr<std::byte> row_major;
@@ -22,4 +22,4 @@ Tensor to_host(backends::Device& device, const TensorView& view) {
   return out;
 }
 
-}  // namespace regraft::refit
+}  // namespace regraft::backends

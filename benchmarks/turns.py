@@ -1,0 +1,99 @@
+"""Rows of a GPU benchmark: made ready side by side, since compilers keep one core busy each, and
+timed one after another."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier, Lock
+from queue import Empty
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class Turns:
+    """A row's view of the others that run beside it."""
+
+    def __init__(self, device: Lock, all_ready: Barrier) -> None:
+        self._device = device
+        self._all_ready = all_ready
+
+    def tuning(self) -> AbstractContextManager[object]:
+        """For what times kernels to choose them: one row at a time."""
+        return self._device
+
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Begins when every row is ready; the device is then this row's alone."""
+        self._all_ready.wait()
+        with self._device:
+            yield
+
+
+def rows(
+    make: Callable[..., Row], cases: Sequence[tuple[Any, ...]], jobs: int
+) -> Iterator[list[Row]]:
+    """`make(*case, turns)` of every case in a process of its own, `jobs` of them side by side.
+
+    Yields the rows of `jobs` cases at a time, in order.
+
+    Raises:
+        SystemExit: A row failed; the others of its group are ended.
+    """
+    context = multiprocessing.get_context("spawn")
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(1 + (os.cpu_count() or 1) // jobs))
+    for first in range(0, len(cases), jobs):
+        group = cases[first : first + jobs]
+        done: Queue[tuple[int, Row | str]] = context.Queue()
+        device, all_ready = context.Lock(), context.Barrier(len(group))
+        processes = [
+            context.Process(target=_work, args=(make, i, case, device, all_ready, done))
+            for i, case in enumerate(group)
+        ]
+        for process in processes:
+            process.start()
+        found: dict[int, Row] = {}
+        try:
+            for _ in group:
+                index, result = _next(done, processes)
+                if isinstance(result, str):
+                    raise SystemExit(f"{group[index]}: {result}")
+                found[index] = result
+        finally:
+            for process in processes:
+                if len(found) < len(group):
+                    process.terminate()
+                process.join()
+        yield [found[i] for i in range(len(group))]
+
+
+def _next(
+    done: Queue[tuple[int, Row | str]], processes: Sequence[BaseProcess]
+) -> tuple[int, Row | str]:
+    while True:
+        try:
+            return done.get(timeout=1)
+        except Empty:
+            for process in processes:
+                if process.exitcode:
+                    raise SystemExit(f"a row ended with exit code {process.exitcode}") from None
+
+
+def _work(
+    make: Callable[..., Row],
+    index: int,
+    case: tuple[Any, ...],
+    device: Lock,
+    all_ready: Barrier,
+    done: Queue[tuple[int, Row | str]],
+) -> None:
+    try:
+        done.put((index, make(*case, Turns(device, all_ready))))
+    except BaseException as error:
+        done.put((index, str(error) if isinstance(error, SystemExit) else traceback.format_exc()))
