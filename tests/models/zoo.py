@@ -119,7 +119,16 @@ def export_model(
 ) -> ExportedProgram:
     """Like `export`, for any model. `shapes` names arguments of its forward."""
     with torch.no_grad():
-        program = torch.export.export(model, inputs, dynamic_shapes=shapes)
+        try:
+            program = torch.export.export(model, inputs, dynamic_shapes=shapes)
+        except torch._dynamo.exc.UserError:
+            # torch 2.11 cannot prove that min(8 * s, 16 * s) is 8 * s, which Llama asks for.
+            program = torch.export.export(
+                model,
+                inputs,
+                dynamic_shapes=shapes,
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
         if dialect == "functional":
             return program.run_decompositions({})
         return _to_core(program) if dialect == "core" else program
