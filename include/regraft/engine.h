@@ -205,6 +205,10 @@ class Engine {
   // The value in use of a parameter, by name or alias. Throws Error{NotFound}, and Error{State}
   // when it was not retained.
   SourceTensor parameter(std::string_view name) const;
+  // Values in use of parameters, in memory of the engine's device that refits leave as it is: what
+  // adapters are added to. Those that are kept there already are not copied. Throws as parameter(),
+  // naming all of them.
+  std::vector<SourceTensor> held_parameters(std::span<const std::string> names) const;
   // Text that the compiler left under `key` ("settings", "nodes", ...).
   std::optional<std::string> metadata(std::string_view key) const;
   MemoryReport memory() const;

@@ -11,6 +11,15 @@
 
 namespace regraft {
 
+// A low-rank change of a weight: scale * B @ A.
+struct LoraTerm {
+  TensorView a;  // [rank, in] or [rank, in, kernel...]
+  TensorView b;  // [out, rank] or [out, rank, 1...]
+  float scale = 1;
+  // The weight is stored [in, out] (GPT-2's linears, embeddings): adds the transposed product.
+  bool transposed = false;
+};
+
 // One tensor of a source.
 struct SourceTensor {
   TensorView view;
@@ -19,6 +28,11 @@ struct SourceTensor {
   // The bytes cannot change while `owner` lives (a mapped file, a decoded buffer), so an engine may
   // keep the tensor instead of copying it. False for memory that the caller may write to later.
   bool stable = false;
+  // Added to `view`, in memory that stays as long as `view` does. A refit takes the sum where the
+  // engine runs: over each rank in its order in f32, scaled, over the terms in their order, onto
+  // the value in the declared dtype, rounded once. Without terms, or with scales of 0 alone, the
+  // tensor is `view` to the bit. Others than refits do not look at them.
+  std::vector<LoraTerm> terms{};
 };
 
 // Where weights come from: tensors by name. Reading may decode or convert layout, never values.

@@ -15,6 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from regraft import _regraft
+
 Row = tuple[str, int, str, Sequence[int], Sequence[int]]
 
 _DTYPE_NAMES: dict[torch.dtype, str] = {
@@ -147,7 +149,7 @@ def rows_of(
     kept: list[torch.Tensor] = []
     bad: list[str] = []
     copies: dict[tuple[Any, ...], torch.Tensor] = {}
-    ordinal = -1 if device is None or device.type != "cuda" else device.index or 0
+    ordinal = ordinal_of(device)
     for name, value in tensors.items():
         # Most of the time of a small refit: no detach() where none is needed.
         if type(value) in ORDINARY and _is_plain(value, ordinal) and type(name) is str:
@@ -175,6 +177,29 @@ def rows_of(
     if bad:
         raise TypeError("these weights cannot be read:\n  " + "\n  ".join(bad))
     return rows, kept
+
+
+def source_of(
+    tensors: Mapping[str, torch.Tensor], device: torch.device | None = None
+) -> tuple[_regraft.WeightSource, Any]:
+    """A source of tensors for the core, and what must be kept alive while it is used.
+
+    Tensors of ``device`` stay there; others are brought to the host.
+
+    Raises:
+        TypeError: As ``rows_of``.
+    """
+    kept = dict(tensors)  # Also against changes of the mapping meanwhile.
+    source = _regraft.try_source(kept, ordinal_of(device))
+    if source is not None:
+        return source, kept
+    rows, copies = rows_of(kept, device)
+    return _regraft.rows_source(rows), copies
+
+
+def ordinal_of(device: torch.device | None) -> int:
+    """The number of a GPU; -1 for the host."""
+    return -1 if device is None or device.type != "cuda" else device.index or 0
 
 
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,11 @@ from torch.export import ExportedProgram
 from regraft import _regraft
 from regraft._calling import CallSpec
 from regraft._cuda import DeviceCalls, current_stream
-from regraft._handover import plain, rows_of, unreadable
+from regraft._handover import ordinal_of, plain, rows_of, source_of, unreadable
 from regraft._want import RETAIN, have, path_text, want_choice, want_flags, want_type
 from regraft._weights import Weights, is_path, open_file, tensors_from
 from regraft.errors import InvalidArgumentError, MismatchError, StateError, UnsupportedError
+from regraft.lora.adapter import Merge, values_of
 from regraft.lora.adapters import LoraAdapters
 from regraft.lora.state import Slot, State
 from regraft.lora.transition import refit_base
@@ -132,7 +133,9 @@ class Engine:
         options = RefitRequest(
             partial, cast, in_place, dry_run, allow_unexpected, non_finite
         ).core()
-        return refit_base(self, weights, cast, dry_run, lambda w: self._refit_as_is(w, options))
+        return refit_base(
+            self, weights, cast, dry_run, lambda w, merges: self._refit_as_is(w, options, merges)
+        )
 
     def refitter(
         self,
@@ -186,17 +189,26 @@ class Engine:
         core = self._core.refitter_rows(rows, options)
         return Refitter(core, self.lora_slot, device, kept)
 
-    def _refit_as_is(self, weights: Weights, options: _regraft.RefitOptions) -> RefitReport:
+    def _refit_as_is(
+        self,
+        weights: Weights,
+        options: _regraft.RefitOptions,
+        merges: Mapping[str, Merge] | None = None,
+    ) -> RefitReport:
         if self._identity is not None:
-            self._want_identical(weights)
+            self._want_identical(
+                {**tensors_from(weights), **values_of(merges)} if merges else weights
+            )
         if is_path(weights):
             return self._core.refit_source(open_file(weights), options)  # type: ignore[arg-type]
-        tensors = tensors_from(weights)
-        device = None if self._on_device is None else self._on_device.device
+        device = self.lora_device
         if device is not None:
             options.stream = current_stream(device)
-        rows, kept = rows_of(tensors, device)
-        report = self._core.refit_rows(rows, options)
+        source, kept = source_of(tensors_from(weights), device)
+        if merges:
+            rows = [(name, merge.base, merge.recipe.rows) for name, merge in merges.items()]
+            source = _regraft.with_merged(source, rows, ordinal_of(device))
+        report = self._core.refit_source(source, options)
         del kept
         return report
 
@@ -236,11 +248,25 @@ class Engine:
         ``parameter``, ``state_dict`` and ``save`` give the values in use, adapters included."""
         return LoraAdapters(self)
 
-    def refit_merged(
-        self, tensors: Mapping[str, torch.Tensor], in_place: bool = False
-    ) -> RefitReport:
-        """A partial refit with values that adapters are already in; for ``lora``."""
-        return self._refit_as_is(tensors, RefitRequest(partial=True, in_place=in_place).core())
+    def refit_merged(self, merges: Mapping[str, Merge], in_place: bool = False) -> RefitReport:
+        """A partial refit with values that adapters are merged into on the way; for ``lora``."""
+        options = RefitRequest(partial=True, in_place=in_place).core()
+        return self._refit_as_is({}, options, merges)
+
+    @property
+    def lora_device(self) -> torch.device | None:
+        """Where adapters are merged, if not on the host; for ``lora``."""
+        return None if self._on_device is None else self._on_device.device
+
+    def base_values(self, names: Sequence[str]) -> list[torch.Tensor]:
+        """Values in use that later refits leave as they are, where adapters are merged; for
+        ``lora``.
+
+        Raises:
+            StateError: Some were not retained; lists all.
+        """
+        values: Any = self._core.held_parameters(list(names))
+        return list(values)
 
     def forget_previous(self) -> None:
         """Gives up rolling back: frees the weights before the last refit."""

@@ -29,9 +29,8 @@ class Refitter:
         self._slot = slot
         self._device = device
         # The core reads their memory: they must live, and stay where they are.
-        self._tensors = tensors
-        self._pointers = [tensor.data_ptr for tensor in tensors]
-        self._addresses = [pointer() for pointer in self._pointers]
+        self._tensors = list(tensors)
+        self._addresses = _regraft.addresses(self._tensors)
 
     def __call__(self) -> _regraft.RefitReport:
         """Refits; on a GPU, after what PyTorch's current stream has been given so far.
@@ -44,7 +43,7 @@ class Refitter:
                 whose values depend on more than these tensors; or as ``Engine.refit``.
             MismatchError: As ``Engine.refit``; the old weights stay in use.
         """
-        if [pointer() for pointer in self._pointers] != self._addresses:
+        if _regraft.addresses(self._tensors) != self._addresses:
             raise StateError("[refit] a tensor has got other memory: make another refitter")
         with self._slot.lock:
             if self._slot.state.recipes():

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -30,10 +31,24 @@ using Row = std::tuple<std::string, uintptr_t, std::string, Dims, Dims>;
 
 // Throws nb::type_error for anything but a strided tensor in host memory.
 TensorView to_view(const nb::ndarray<nb::ro>& array);
+// The same of memory of any device.
+TensorView to_view_anywhere(const nb::ndarray<nb::ro>& array);
+// What the core calls a dtype of DLPack; none: it has no such dtype.
+std::optional<DType> try_dtype(nb::dlpack::dtype dtype);
+// A torch.Tensor as it lies in memory of the host or of GPU `ordinal` (-1: none); none for anything
+// else: tensors elsewhere, subclasses, other layouts, dtypes that the core does not have, elements
+// to be conjugated or negated, freed storages; and for all before PyTorch 2.10. Leaves no Python
+// error. Valid while the tensor stays as it is.
+std::optional<TensorView> try_view(nb::handle value, int ordinal);
+// A source of such tensors by name; null if one of them is none.
+std::shared_ptr<WeightSource> try_source(const nb::dict& tensors, int ordinal);
 // A torch.Tensor over the memory of `tensor`, which it keeps alive.
 nb::object to_torch(const Tensor& tensor);
 // A torch.Tensor over `view`; `owner` is kept alive.
 nb::object to_torch(const TensorView& view, std::shared_ptr<const void> owner);
+// The same over memory of a device: "cuda:1".
+nb::object to_torch_on(const std::string& device, const TensorView& view,
+                       std::shared_ptr<const void> owner);
 // Tensors of the caller as a source; valid while the Python side keeps them.
 TensorView to_view(const Row& row);
 std::shared_ptr<const WeightSource> to_source(const std::vector<Row>& rows);
@@ -44,6 +59,7 @@ void bind_cache(nb::module_& module);
 void bind_errors(nb::module_& module);
 void bind_engine(nb::module_& module);
 void bind_program(nb::module_& module);
+void bind_tensors(nb::module_& module);
 void bind_tracking(nb::module_& module);
 
 }  // namespace regraft::python

@@ -138,7 +138,7 @@ using LoraRow = std::tuple<Row, Row, float, bool>;
 
 nb::object merge_lora(const Row& base, const std::vector<LoraRow>& rows) {
   const auto view = [](const Row& row) { return to_source({row})->read(std::get<0>(row)).view; };
-  std::vector<refit::LoraTerm> terms;
+  std::vector<LoraTerm> terms;
   for (const auto& [a, b, scale, transposed] : rows)
     terms.push_back({view(a), view(b), scale, transposed});
   const TensorView weight = view(base);
@@ -325,6 +325,20 @@ void bind_engine_class(nb::module_& module) {
              const SourceTensor tensor = engine.parameter(name);
              return to_torch(tensor.view, tensor.owner);
            })
+      .def(
+          "held_parameters",
+          [](const Engine& engine, const std::vector<std::string>& names) {
+            std::vector<SourceTensor> held;
+            {
+              const nb::gil_scoped_release release;
+              held = engine.held_parameters(names);
+            }
+            nb::list list;
+            for (const SourceTensor& tensor : held)
+              list.append(to_torch_on(engine.device(), tensor.view, tensor.owner));
+            return list;
+          },
+          nb::sig("def held_parameters(self, names: list[str]) -> list[object]"))
       .def("metadata",
            [](const Engine& engine, const std::string& key) { return engine.metadata(key); })
       .def("memory", &Engine::memory)

@@ -30,6 +30,7 @@ NB_MODULE(_regraft, module) {
   bind_cache(module);
   bind_engine(module);
   bind_program(module);
+  bind_tensors(module);
   bind_tracking(module);
   module.def("thread_count", &base::thread_count);
   module.def("set_thread_count", &base::set_thread_count, nb::arg("threads"));

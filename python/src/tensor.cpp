@@ -28,11 +28,7 @@ constexpr std::array<DLPackType, kDTypeCount> kTypes = {{
 }};
 
 DType to_dtype(nb::dlpack::dtype dtype) {
-  for (size_t i = 0; i < kTypes.size(); ++i) {
-    if (kTypes[i].code == dtype.code && kTypes[i].bits == dtype.bits && dtype.lanes == 1) {
-      return static_cast<DType>(i);
-    }
-  }
+  if (const auto known = try_dtype(dtype)) return *known;
   base::fail("python", ErrorCode::Unsupported, "tensors of DLPack dtype code ",
              static_cast<int>(dtype.code), " with ", static_cast<int>(dtype.bits),
              " bits are not supported");
@@ -40,12 +36,25 @@ DType to_dtype(nb::dlpack::dtype dtype) {
 
 }  // namespace
 
+std::optional<DType> try_dtype(nb::dlpack::dtype dtype) {
+  for (size_t i = 0; i < kTypes.size(); ++i) {
+    if (kTypes[i].code == dtype.code && kTypes[i].bits == dtype.bits && dtype.lanes == 1) {
+      return static_cast<DType>(i);
+    }
+  }
+  return std::nullopt;
+}
+
 TensorView to_view(const nb::ndarray<nb::ro>& array) {
   if (array.device_type() != nb::device::cpu::value) {
     base::fail("python", ErrorCode::Mismatch,
                "want a tensor in host memory, have one on DLPack device type ",
                array.device_type());
   }
+  return to_view_anywhere(array);
+}
+
+TensorView to_view_anywhere(const nb::ndarray<nb::ro>& array) {
   Dims dims, strides;
   for (size_t i = 0; i < array.ndim(); ++i) {
     dims.push_back(static_cast<int64_t>(array.shape(i)));
@@ -54,16 +63,33 @@ TensorView to_view(const nb::ndarray<nb::ro>& array) {
   return {array.data(), to_dtype(array.dtype()), std::move(dims), std::move(strides)};
 }
 
-nb::object to_torch(const TensorView& view, std::shared_ptr<const void> owner) {
+namespace {
+
+nb::object to_torch(const TensorView& view, std::shared_ptr<const void> owner, int device_type,
+                    int ordinal) {
   auto* held = new std::shared_ptr<const void>(std::move(owner));
   const nb::capsule capsule(held, [](void* pointer) noexcept {
     delete static_cast<std::shared_ptr<const void>*>(pointer);
   });
   const std::vector<size_t> shape(view.dims.begin(), view.dims.end());
   const DLPackType type = kTypes[static_cast<size_t>(view.dtype)];
-  return nb::cast(nb::ndarray<nb::pytorch>(const_cast<void*>(view.data), shape.size(), shape.data(),
-                                           capsule, view.strides.data(),
-                                           nb::dlpack::dtype{type.code, type.bits, 1}));
+  return nb::cast(nb::ndarray<nb::pytorch>(
+      const_cast<void*>(view.data), shape.size(), shape.data(), capsule, view.strides.data(),
+      nb::dlpack::dtype{type.code, type.bits, 1}, device_type, ordinal));
+}
+
+}  // namespace
+
+nb::object to_torch(const TensorView& view, std::shared_ptr<const void> owner) {
+  return to_torch(view, std::move(owner), nb::device::cpu::value, 0);
+}
+
+nb::object to_torch_on(const std::string& device, const TensorView& view,
+                       std::shared_ptr<const void> owner) {
+  const size_t colon = device.find(':');
+  if (colon == std::string::npos) return to_torch(view, std::move(owner));
+  return to_torch(view, std::move(owner), nb::device::cuda::value,
+                  std::stoi(device.substr(colon + 1)));
 }
 
 nb::object to_torch(const Tensor& tensor) {

@@ -11,6 +11,7 @@
 
 #include "base/stream_copy.h"
 #include "regraft/tensor.h"
+#include "regraft/weight_source.h"
 
 namespace regraft::backends {
 
@@ -29,6 +30,14 @@ class Event {
 };
 
 using base::BlockCopy;
+
+// A weight and what to add to it (SourceTensor::terms says how), all in memory of one device.
+struct LoraMerge {
+  TensorView base;     // Row-major, floating, of two dimensions.
+  void* to = nullptr;  // The sum, laid out as `base`; may be its memory.
+  // At least one, each with A and B of two dimensions, of any strides.
+  std::vector<LoraTerm> terms;
+};
 
 // Launches recorded once and repeated as a whole. Not thread-safe.
 class Recording {
@@ -73,6 +82,8 @@ class Device {
   // device; a complex element counts once for each of its parts.
   virtual void count_non_finite(std::span<const TensorView> tensors,
                                 std::span<uint64_t* const> counters) = 0;
+  // All of them at once. Throws Error{Unsupported}, as by default.
+  virtual void merge_lora(std::span<const LoraMerge> merges);
 
   // Blocks the calling thread until the stream's work is done; throws what went wrong in it.
   virtual void synchronise(Stream stream) = 0;

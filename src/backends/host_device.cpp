@@ -52,6 +52,10 @@ class HostDevice final : public Device {
 
 }  // namespace
 
+void Device::merge_lora(std::span<const LoraMerge>) {
+  base::fail("backends", ErrorCode::Unsupported, name(), ": adapters are not merged here");
+}
+
 Device& host_device() {
   static HostDevice device;
   return device;

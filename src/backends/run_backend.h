@@ -77,15 +77,22 @@ class KernelGroup {
     // By input: where to add the number of its NaN and infinite elements; null: nowhere. Empty for
     // none.
     std::span<uint64_t* const> counters;
+    // By input: where to write its elements too, as they lie in it; null: nowhere. Empty for none.
+    std::span<std::byte* const> copies;
   };
   virtual ~KernelGroup() = default;
   // The others run alone.
   virtual bool takes(size_t kernel) const = 0;
-  // Whether the kernel reads each element of the input once, so that it can count on the way.
-  virtual bool counts(size_t kernel, size_t input) const = 0;
+  // How many elements of the input the kernel reads, each once, so that it can count and copy them
+  // on the way; 0: it cannot.
+  virtual int64_t passes(size_t kernel, size_t input) const = 0;
   // Enqueues kernels that it takes to the device's work stream: those of one stage, between which
   // there is no order, after those of the stage before.
   virtual void run(std::span<const std::vector<Call>> stages) const = 0;
+  // The same to be run with these very operands again and again; null, the default, when it cannot.
+  virtual std::unique_ptr<Recording> record(std::span<const std::vector<Call>>) const {
+    return nullptr;
+  }
 };
 
 // The run side of a backend. Stateless and thread-safe.

@@ -62,15 +62,15 @@ std::shared_ptr<std::byte> allocate(backends::Device& device, size_t bytes, size
 
 std::shared_ptr<Block> BlockPool::take(size_t bytes) {
   std::shared_ptr<std::byte> memory;
-  std::vector<std::shared_ptr<backends::Event>> awaited;
   {
-    const std::lock_guard lock(mutex_);
-    awaited.swap(awaited_);
-  }
-  for (const auto& event : awaited)
-    event->wait();
-  {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    if (!awaited_.empty()) {
+      const auto awaited = std::exchange(awaited_, {});
+      lock.unlock();
+      for (const auto& event : awaited)
+        event->wait();
+      lock.lock();
+    }
     const auto found = free_.find(bytes);
     if (found != free_.end() && !found->second.empty()) {
       memory = std::move(found->second.back());

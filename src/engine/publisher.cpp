@@ -74,11 +74,9 @@ Publisher::InPlace Publisher::publish_in_place(
   return InPlace::Done;
 }
 
-void Publisher::drop_previous() {
-  std::shared_ptr<const Bank> dropped;
+std::shared_ptr<const Bank> Publisher::take_previous() {
   const std::lock_guard lock(mutex_);
-  dropped = std::move(previous_);
-  previous_ = nullptr;
+  return std::exchange(previous_, nullptr);
 }
 
 bool Publisher::roll_back() {

@@ -38,7 +38,9 @@ class Publisher {
                            const std::function<std::shared_ptr<const Bank>()>& write);
   // Waits until nobody reads; false: somebody still did after `seconds`.
   bool wait_for_nobody(double seconds);
-  void drop_previous();
+  // The bank before, which there is none any more; null: there was none.
+  std::shared_ptr<const Bank> take_previous();
+  void drop_previous() { take_previous(); }
   // Exchanges the bank in use and the previous one; false when there is none.
   bool roll_back();
 

@@ -19,6 +19,11 @@ uint64_t Variant::next_generation() {
   return ++last_generation_;
 }
 
+backends::Event& Variant::ready_event() {
+  if (!ready_event_) ready_event_ = core_->device().make_event();
+  return *ready_event_;
+}
+
 MemoryReport Variant::memory() const {
   MemoryReport report;
   // Constants and parameters may be one piece of a file.

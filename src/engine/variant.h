@@ -9,6 +9,10 @@
 #include "engine/publisher.h"
 #include "engine/scratch.h"
 
+namespace regraft::refit {
+struct Staged;
+}
+
 namespace regraft::engine {
 
 // One set of weights over a core that forks share. Thread-safe.
@@ -21,6 +25,11 @@ class Variant : public std::enable_shared_from_this<Variant> {
   Publisher& publisher() { return publisher_; }
   // Held by a refit from its start to its end: refits of a variant take turns.
   std::mutex& refit_mutex() { return refit_mutex_; }
+  // For who holds it: what refits use again and again. On a device, the point from which on the
+  // source's tensors are there.
+  backends::Event& ready_event();
+  // What the last refit found of a source, for one that is the same.
+  std::shared_ptr<const refit::Staged>& last_staged() { return last_staged_; }
   uint64_t next_generation();
   MemoryReport memory() const;
 
@@ -28,6 +37,8 @@ class Variant : public std::enable_shared_from_this<Variant> {
   std::shared_ptr<Core> core_;
   mutable Publisher publisher_;
   std::mutex refit_mutex_;
+  std::shared_ptr<backends::Event> ready_event_;
+  std::shared_ptr<const refit::Staged> last_staged_;
   std::mutex counter_mutex_;
   uint64_t last_generation_ = 0;
 };

@@ -22,9 +22,12 @@ struct WeightJob {
   // its bytes are read: retention copies, scans.
   std::vector<bool> touch;
   std::function<void(int32_t parameter)> on_touch;
-  // On a device: row-major parameters whose NaN and infinite elements to count, best while their
-  // bytes are read; null: not this one. Empty for none.
-  std::vector<const TensorView*> counted;
+  // On a device, by parameter: the row-major values that are given; null: not this one.
+  std::vector<const TensorView*> values;
+  // Whether to count the NaN and infinite elements of `values`.
+  bool counts = false;
+  // Where to write the bytes of `values` too; null: nowhere. Empty for none.
+  std::vector<std::byte*> copies;
   // On a device: what the caller has to do while it works.
   std::function<void()> meanwhile;
 };
@@ -52,7 +55,7 @@ class WeightProgram {
   // parameters: not on threads, nor on which other slots are computed. On an exception the targets'
   // contents are undefined.
   // On a device, the work is enqueued to its work stream and done when the call returns. Gives the
-  // numbers of elements of job.counted, by parameter, if any were asked for.
+  // numbers of elements that job.counts asks for, by parameter, if there are values.
   std::vector<uint64_t> evaluate(const WeightJob& job, BlockPool& pool) const;
 
   std::string step_tactic(size_t step) const;
@@ -64,6 +67,7 @@ class WeightProgram {
   struct Run;
   struct Task;
   class DeviceEvaluation;
+  struct Repeat;
   void add_ops(const plan::Plan& plan, const std::vector<Slot>& slots);
   void split_units(const plan::Plan& plan);
   void place_temporaries(const plan::Plan& plan, Unit& unit);
@@ -74,6 +78,7 @@ class WeightProgram {
                                const std::function<bool(int32_t slot)>& present) const;
   std::vector<Task> tasks_of(const WeightJob& job) const;
   std::shared_ptr<const std::vector<Task>> device_tasks_of(const WeightJob& job) const;
+  std::shared_ptr<Repeat> find_repeat(std::vector<const void*> key) const;
   void evaluate_on_host(std::vector<Task> tasks, const Run& run, BlockPool& pool) const;
   void run_task(const Task& task, const Run& run, BlockPool& pool) const;
   void run_op(const Op& op, const Run& run, std::byte* scratch, std::byte* workspace) const;
@@ -90,6 +95,7 @@ class WeightProgram {
   mutable std::mutex last_mutex_;
   mutable std::vector<bool> last_slots_, last_present_;
   mutable std::shared_ptr<const std::vector<Task>> last_tasks_;
+  mutable std::vector<std::shared_ptr<Repeat>> repeats_;  // The most recent first.
 };
 
 }  // namespace regraft::engine

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <span>
 
 #include "engine/weight_program.h"
@@ -54,6 +56,16 @@ struct WeightProgram::Run {
   void outputs_of(const Op& op, std::byte* scratch, std::span<void*> out) const;
 };
 
+// An evaluation on a device that came with these addresses before.
+struct WeightProgram::Repeat {
+  std::vector<const void*> key;
+  // Who prepares it holds the lock. Null: it was seen once, or cannot be repeated.
+  std::mutex mutex;
+  std::unique_ptr<backends::Recording> launches;
+  bool is_seen = false;
+  std::vector<bool> counts, copies;  // By parameter: left to be done after it.
+};
+
 // The tasks of one evaluation on a device: ops of all units, stage by stage.
 class WeightProgram::DeviceEvaluation {
  public:
@@ -72,11 +84,18 @@ class WeightProgram::DeviceEvaluation {
     size_t index;  // Among the program's.
     std::byte *scratch, *workspace;
   };
-  void enqueue_piece(std::span<const Task> tasks, size_t scratch_bytes);
-  void enqueue_stages(const std::vector<std::vector<Placed>>& stages);
+  using Stages = std::vector<std::vector<Placed>>;
+  std::byte* take_scratch(size_t bytes);
+  Stages stages_of(std::span<const Task> tasks, std::byte* memory) const;
+  void enqueue_stages(const Stages& stages);
+  bool try_repeat(const Stages& stages, Repeat& repeat);
+  std::vector<const void*> key_of(const std::byte* scratch) const;
   bool is_grouped(const Placed& placed) const;
+  void reserve_operands(const Stages& stages);
+  void clear_operands();
   backends::KernelGroup::Call call_of(const Placed& placed);
-  void choose_counters(const Placed& placed, std::span<uint64_t*> list);
+  void pass_on(const Placed& placed, std::span<uint64_t*> counters, std::span<std::byte*> copies);
+  void copy_the_rest();
   void count_the_rest();
 
   const WeightProgram& program_;
@@ -84,12 +103,13 @@ class WeightProgram::DeviceEvaluation {
   BlockPool& pool_;
   std::vector<std::shared_ptr<Block>> kept_;  // Until the device is done.
   std::shared_ptr<Block> counters_;           // By parameter; null: nothing to count.
-  std::vector<bool> counts_;                  // By parameter: still to be counted.
+  std::vector<bool> counts_, copies_;         // By parameter: still to be counted, copied.
   bool is_finished_ = false;
   // Operands of the calls being enqueued, one after the other.
   std::vector<const void*> inputs_;
   std::vector<void*> outputs_;
   std::vector<uint64_t*> counter_lists_;
+  std::vector<std::byte*> copy_lists_;
 };
 
 }  // namespace regraft::engine

@@ -40,19 +40,6 @@ bool fits(const TensorView& base, const LoraTerm& term) {
   return b[0] == want[0] && std::equal(a.begin() + 1, a.end(), want.begin() + 1, want.end());
 }
 
-void check(const TensorView& base, const LoraTerm& term) {
-  for (const TensorView* view : {&base, &term.a, &term.b}) {
-    if (!is_floating(view->dtype)) {
-      base::fail("refit", ErrorCode::Unsupported, "lora: want floating tensors, have ",
-                 view->spec());
-    }
-  }
-  if (base.dims.size() < 2 || !fits(base, term)) {
-    base::fail("refit", ErrorCode::Mismatch, "lora: A ", term.a.spec(), " and B ", term.b.spec(),
-               term.transposed ? ", transposed," : "", " do not fit the weight ", base.spec());
-  }
-}
-
 // The matrix of `view` flattened behind its first dimension, as f32 with `stride` columns.
 Tensor as_matrix(const TensorView& view, int64_t stride) {
   Tensor out(DType::F32, {view.dims[0], stride});
@@ -114,11 +101,11 @@ void merge_rows(const T* base, const std::vector<Factors>& terms, int64_t begin,
 }
 
 template <typename T>
-void merge(const TensorView& base, const std::vector<Factors>& terms, Tensor& out) {
+void merge(const TensorView& base, const std::vector<Factors>& terms, void* out) {
   constexpr int64_t kGrain = 1 << 15;  // Elements worth a thread.
   const int64_t rows = base.dims[0], columns = base.count() / rows;
   const T* from = base.as<T>();
-  T* to = out.mutable_view().as_mutable<T>();
+  T* to = static_cast<T*>(out);
   base::parallel_for(rows, kGrain / columns + 1, [&](int64_t begin, int64_t end) {
     const base::KeepDenormals keep;
     merge_rows(from, terms, begin, end, columns, to);
@@ -127,30 +114,51 @@ void merge(const TensorView& base, const std::vector<Factors>& terms, Tensor& ou
 
 }  // namespace
 
-Tensor merge_lora(const TensorView& base, std::span<const LoraTerm> terms) {
-  std::vector<Factors> factors;
-  for (const LoraTerm& term : terms)
-    check(base, term);
-  const Tensor dense = base.is_contiguous() ? Tensor() : Tensor::copy_of(base);
-  const TensorView from = dense ? dense.view() : base;
-  Tensor out(base.dtype, base.dims);
-  if (base.count() == 0) return out;
-  for (const LoraTerm& term : terms) {
-    if (term.scale != 0 && term.a.dims[0] > 0) {
-      factors.push_back(factors_of(term, base.count() / base.dims[0]));
+std::optional<LoraProblem> problem_of(const TensorView& base, const LoraTerm& term) {
+  for (const TensorView* view : {&base, &term.a, &term.b}) {
+    if (!is_floating(view->dtype)) {
+      return LoraProblem{ErrorCode::Unsupported,
+                         base::cat("lora: want floating tensors, have ", view->spec())};
     }
   }
+  if (base.dims.size() >= 2 && fits(base, term)) return std::nullopt;
+  return LoraProblem{
+      ErrorCode::Mismatch,
+      base::cat("lora: A ", term.a.spec(), " and B ", term.b.spec(),
+                term.transposed ? ", transposed," : "", " do not fit the weight ", base.spec())};
+}
+
+bool is_active(const LoraTerm& term) { return term.scale != 0 && term.a.dims[0] > 0; }
+
+Tensor merge_lora(const TensorView& base, std::span<const LoraTerm> terms) {
+  Tensor out(base.dtype, base.dims);
+  merge_lora(base, terms, out.mutable_view().mutable_data());
+  return out;
+}
+
+void merge_lora(const TensorView& base, std::span<const LoraTerm> terms, void* to) {
+  std::vector<Factors> factors;
+  for (const LoraTerm& term : terms) {
+    if (const auto problem = problem_of(base, term)) {
+      base::fail("refit", problem->code, problem->text);
+    }
+  }
+  if (base.count() == 0) return;
+  for (const LoraTerm& term : terms) {
+    if (is_active(term)) factors.push_back(factors_of(term, base.count() / base.dims[0]));
+  }
+  const Tensor dense = base.is_contiguous() ? Tensor() : Tensor::copy_of(base);
+  const TensorView from = dense ? dense.view() : base;
   if (factors.empty()) {
-    copy(from, out.mutable_view());
-    return out;
+    if (from.data != to) copy(from, {to, base.dtype, base.dims});
+    return;
   }
   visit(base.dtype, [&]<typename T>(T) {
     if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, BFloat16> ||
                   std::is_floating_point_v<T>) {
-      merge<T>(from, factors, out);
+      merge<T>(from, factors, to);
     }
   });
-  return out;
 }
 
 }  // namespace regraft::refit

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "backends/to_host.h"
+#include "refit/lora.h"
 
 namespace regraft::refit {
 namespace {
@@ -31,6 +32,18 @@ bool same_bytes(backends::Device& device, const TensorView& a, const TensorView&
   }
   const Tensor x = Tensor::copy_of(a), y = Tensor::copy_of(b);
   return std::memcmp(x.view().data, y.view().data, a.bytes()) == 0;
+}
+
+bool same_terms(const std::vector<LoraTerm>& a, const std::vector<LoraTerm>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.a.data == y.a.data && x.b.data == y.b.data && x.scale == y.scale &&
+           x.transposed == y.transposed;
+  });
+}
+
+// Plain memory that the source does not own.
+bool is_callers(const SourceTensor& tensor) {
+  return tensor.owner == nullptr && !tensor.stable && tensor.terms.empty();
 }
 
 class Stager {
@@ -64,9 +77,10 @@ class Stager {
     }
     staged_.readable.resize(names_.size());
     for (size_t p = 0; p < names_.size(); ++p) {
-      if (!staged_.tensors[p] || !is_readable(p)) continue;
+      const std::optional<SourceTensor>& tensor = staged_.tensors[p];
+      if (!tensor || !tensor->terms.empty() || !is_readable(core_, p, tensor->view)) continue;
       staged_.readable[p] = core_.parameter_spec(p);
-      staged_.readable[p].data = staged_.tensors[p]->view.data;
+      staged_.readable[p].data = tensor->view.data;
     }
     return std::move(staged_);
   }
@@ -139,14 +153,18 @@ class Stager {
                         " where it announced ", source_.spec(name).spec());
           continue;
         }
+        if (!keep_terms(p, name, tensor)) continue;
         if (!first) {
-          staged_.bytes += tensor.view.bytes();
+          staged_.bytes += bytes_of(tensor);
           first = std::move(tensor);
           first_name = name;
         } else if (first->view.dtype != tensor.view.dtype ||
                    !same_bytes(core_.device(), first->view, tensor.view)) {
           problems_.add(ErrorCode::Mismatch, name, ": is the same tensor as ", first_name,
                         ", but the two have different values");
+        } else if (!same_terms(first->terms, tensor.terms)) {
+          problems_.add(ErrorCode::Mismatch, name, ": is the same tensor as ", first_name,
+                        ", but the two have different adapters");
         } else if (first->view.data != tensor.view.data) {
           staged_.copies.push_back(name);
         }
@@ -156,16 +174,25 @@ class Stager {
     }
   }
 
-  // Row-major, and aligned as kernels want it.
-  bool is_readable(size_t p) const {
-    const TensorView& view = staged_.tensors[p]->view;
-    if (view.data == nullptr || view.dtype != core_.parameter_spec(p).dtype ||
-        !view.is_contiguous()) {
-      return false;
+  // Leaves the terms that change something; false: some do not fit.
+  bool keep_terms(size_t p, const std::string& name, SourceTensor& tensor) {
+    bool fits = true;
+    const TensorView want = core_.parameter_spec(p);
+    for (const LoraTerm& term : tensor.terms) {
+      const auto problem = problem_of(want, term);
+      if (!problem) continue;
+      problems_.add(problem->code, name, ": ", problem->text);
+      fits = false;
     }
-    if (core_.device().is_host()) return is_aligned(view.data, item_size(view.dtype));
-    constexpr size_t kOperandAlignment = 16;
-    return core_.device().holds(view.data) && is_aligned(view.data, kOperandAlignment);
+    if (fits) std::erase_if(tensor.terms, [](const LoraTerm& term) { return !is_active(term); });
+    return fits;
+  }
+
+  static uint64_t bytes_of(const SourceTensor& tensor) {
+    uint64_t bytes = tensor.view.bytes();
+    for (const LoraTerm& term : tensor.terms)
+      bytes += term.a.bytes() + term.b.bytes();
+    return bytes;
   }
 
   static bool is_sound(const TensorView& view, const TensorView& announced) {
@@ -188,6 +215,58 @@ class Stager {
 };
 
 }  // namespace
+
+bool is_readable(const engine::Core& core, size_t parameter, const TensorView& view) {
+  if (view.data == nullptr || view.dtype != core.parameter_spec(parameter).dtype ||
+      !view.is_contiguous()) {
+    return false;
+  }
+  if (core.device().is_host()) return is_aligned(view.data, item_size(view.dtype));
+  constexpr size_t kOperandAlignment = 16;
+  return core.device().holds(view.data) && is_aligned(view.data, kOperandAlignment);
+}
+
+const Staged::Scope& Staged::scope_of(const engine::Core& core, bool has_base) const {
+  if (scope_ && scope_->has_base == has_base) return *scope_;
+  Scope scope;
+  scope.has_base = has_base;
+  for (const std::optional<SourceTensor>& tensor : tensors)
+    scope.given.push_back(tensor.has_value());
+  const engine::WeightProgram& program = core.weight_program();
+  const size_t slots = core.slots().slots.size();
+  scope.slots = has_base ? program.closure(scope.given) : std::vector<bool>(slots, true);
+  scope.reads = program.reads(scope.slots, std::vector<bool>(slots, has_base));
+  return scope_.emplace(std::move(scope));
+}
+
+bool Staged::is_of(const WeightSource& source, const RefitOptions& options) const {
+  if (remembered_ == nullptr || partial_ != options.partial || cast_ != options.cast ||
+      allow_unexpected_ != options.allow_unexpected) {
+    return false;
+  }
+  const auto* memory = dynamic_cast<const sources::MemorySource*>(&source);
+  const auto is_same = [](const auto& a, const auto& b) {
+    const TensorView &x = a.second.view, &y = b.second.view;
+    return x.data == y.data && x.dtype == y.dtype && x.dims == y.dims && x.strides == y.strides &&
+           a.first == b.first && is_callers(b.second);
+  };
+  return memory != nullptr &&
+         std::equal(remembered_->begin(), remembered_->end(), memory->tensors()->begin(),
+                    memory->tensors()->end(), is_same);
+}
+
+void Staged::remember(const WeightSource& source, const RefitOptions& options) {
+  const auto* memory = dynamic_cast<const sources::MemorySource*>(&source);
+  // Tensors of one parameter in other memory had to have equal values.
+  if (memory == nullptr || !copies.empty()) return;
+  for (const auto& [name, tensor] : *memory->tensors()) {
+    if (!is_callers(tensor)) return;
+  }
+  remembered_ = memory->tensors();
+  partial_ = options.partial;
+  cast_ = options.cast;
+  allow_unexpected_ = options.allow_unexpected;
+}
 
 Staged stage(const engine::Core& core, const WeightSource& source, const RefitOptions& options,
              bool first, Problems& problems) {

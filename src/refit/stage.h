@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "refit/problems.h"
 #include "regraft/refit.h"
 #include "regraft/weight_source.h"
+#include "sources/memory_source.h"
 
 namespace regraft::refit {
 
@@ -21,7 +23,34 @@ struct Staged {
   // By parameter: the tensor in the declared dtype, if it is given and kernels can read it where it
   // lies; null data otherwise.
   std::vector<TensorView> readable;
+
+  // What a refit from these tensors reads and writes.
+  struct Scope {
+    bool has_base = false;
+    std::vector<bool> given;  // By parameter.
+    std::vector<bool> slots;  // That depend on them.
+    std::vector<bool> reads;  // By parameter: what computing those slots needs.
+  };
+  // Of an engine that has weights, or not. Not thread-safe.
+  const Scope& scope_of(const engine::Core& core, bool has_base) const;
+
+  // Staging `source` with `options` gives the same again: tensors of the caller's memory with the
+  // same names, addresses, dims, strides and dtypes. False when nothing was remembered.
+  bool is_of(const WeightSource& source, const RefitOptions& options) const;
+  // For is_of(), where that can be told without looking at values; of a refit that had weights
+  // before.
+  void remember(const WeightSource& source, const RefitOptions& options);
+  bool is_remembered() const { return remembered_ != nullptr; }
+
+ private:
+  std::shared_ptr<const sources::Tensors> remembered_;
+  bool partial_ = false, cast_ = false, allow_unexpected_ = false;
+  mutable std::optional<Scope> scope_;
 };
+
+// Whether kernels can read the value of a parameter where `view` has it: row-major, in the declared
+// dtype, aligned, and in memory of the engine's device.
+bool is_readable(const engine::Core& core, size_t parameter, const TensorView& view);
 
 // Matches names (aliases and ties included), checks dims and dtypes, opens every tensor. Before the
 // `first` weights, optional parameters that the source lacks come from the engine file. Reports

@@ -4,6 +4,7 @@
 
 #include "backends/to_host.h"
 #include "base/stream_copy.h"
+#include "refit/lora.h"
 #include "refit/values.h"
 #include "tensor/copy.h"
 
@@ -30,6 +31,22 @@ bool is_aligned(const void* data, size_t alignment) {
   return reinterpret_cast<uintptr_t>(data) % alignment == 0;
 }
 
+// The sum of a tensor and its terms.
+Tensor merged_on_host(backends::Device& device, const TensorView& spec,
+                      const SourceTensor& tensor) {
+  Tensor base(spec.dtype, spec.dims);
+  copy(backends::to_host(device, tensor.view).view(), base.mutable_view());
+  std::vector<Tensor> factors;
+  std::vector<LoraTerm> terms = tensor.terms;
+  for (LoraTerm& term : terms) {
+    for (TensorView* factor : {&term.a, &term.b}) {
+      factors.push_back(backends::to_host(device, *factor));
+      *factor = factors.back().view();
+    }
+  }
+  return merge_lora(base.view(), terms);
+}
+
 }  // namespace
 
 Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightSource& source,
@@ -38,7 +55,8 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightS
       core_(variant_->core()),
       options_(options),
       purpose_(purpose),
-      base_(variant_->publisher().base()) {
+      base_(variant_->publisher().base()),
+      merges_(core_.device(), *core_.pool()) {
   run(&source);
 }
 
@@ -49,7 +67,8 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant,
       options_(options),
       purpose_(Purpose::Refit),
       base_(variant_->publisher().base()),
-      staged_(std::move(staged)) {
+      staged_(std::move(staged)),
+      merges_(core_.device(), *core_.pool()) {
   run(nullptr);
 }
 
@@ -68,22 +87,17 @@ void Transaction::run(const WeightSource* source) {
   const backends::UseDevice use(device);
   if (!device.is_host()) {
     // The source's tensors are those of the caller's stream at this point.
-    const auto ready = device.make_event();
-    ready->record(options_.stream);
-    ready->order(device.work_stream());
+    backends::Event& ready = variant_->ready_event();
+    ready.record(options_.stream);
+    ready.order(device.work_stream());
   }
   Problems problems(purpose_ == Purpose::Build ? "engine" : "refit");
-  if (source != nullptr) {
-    staged_ =
-        std::make_shared<const Staged>(stage(core_, *source, options_, base_ == nullptr, problems));
-  }
+  if (source != nullptr) stage_source(*source, problems);
   report_.stage_ms = watch.lap();
-  given_.resize(staged_->tensors.size());
-  for (size_t p = 0; p < given_.size(); ++p)
-    given_[p] = staged_->tensors[p].has_value();
-  slots_ = base_ ? core_.weight_program().closure(given_)
-                 : std::vector<bool>(core_.slots().slots.size(), true);
-  check(problems);
+  const Staged::Scope& scope = staged_->scope_of(core_, base_ != nullptr);
+  given_ = scope.given;
+  slots_ = scope.slots;
+  check(scope.reads, problems);
   problems.raise();
   report_.check_ms = watch.lap();
   evaluate();
@@ -91,12 +105,24 @@ void Transaction::run(const WeightSource* source) {
   finish_report();
 }
 
-void Transaction::check(Problems& problems) {
+// A source that is the one of the last refit is not looked at again.
+void Transaction::stage_source(const WeightSource& source, Problems& problems) {
+  std::shared_ptr<const Staged>& last = variant_->last_staged();
+  if (base_ && last && last->is_of(source, options_)) {
+    staged_ = last;
+    return;
+  }
+  last = nullptr;
+  Staged staged = stage(core_, source, options_, base_ == nullptr, problems);
+  if (base_ && problems.count() == 0) staged.remember(source, options_);
+  staged_ = std::make_shared<const Staged>(std::move(staged));
+  if (staged_->is_remembered()) last = staged_;
+}
+
+// `reads`: what the new constants need.
+void Transaction::check(const std::vector<bool>& reads, Problems& problems) {
   check_guards(problems);
   if (options_.in_place && base_) check_in_place(problems);
-  // What the new constants need besides what was given.
-  std::vector<bool> present(slots_.size(), base_ != nullptr);
-  const std::vector<bool> reads = core_.weight_program().reads(slots_, present);
   for (size_t p = 0; p < reads.size(); ++p) {
     if (!reads[p] || given_[p]) continue;
     if (base_ && base_->parameters[p].view.data != nullptr) continue;
@@ -113,7 +139,8 @@ void Transaction::check_guards(Problems& problems) {
   for (size_t p = 0; p < given_.size(); ++p) {
     if (!given_[p]) continue;
     const plan::Parameter& parameter = core_.plan().parameters[p];
-    const TensorView& view = staged_->tensors[p]->view;
+    const SourceTensor& tensor = *staged_->tensors[p];
+    const TensorView& view = tensor.view;
     if (parameter.index_bound >= 0) {
       Tensor copy;  // Guarded parameters are small tables of indices.
       if (!view.is_contiguous() || !core_.device().is_host()) {
@@ -128,7 +155,9 @@ void Transaction::check_guards(Problems& problems) {
     }
     if (options_.non_finite == NonFinite::Reject && view.count() > 0) {
       Tensor copy;
-      if (!view.is_contiguous() || !core_.device().is_host()) {
+      if (!tensor.terms.empty()) {
+        copy = merged_on_host(core_.device(), core_.parameter_spec(p), tensor);
+      } else if (!view.is_contiguous() || !core_.device().is_host()) {
         copy = backends::to_host(core_.device(), view);
       }
       const uint64_t count = count_non_finite(copy ? copy.view() : view);
@@ -149,36 +178,48 @@ void Transaction::check_in_place(Problems& problems) {
   }
 }
 
-// Sources that kernels cannot read as they are: strided, of another dtype, or misaligned.
+// Sources that kernels cannot read as they are: strided, of another dtype, misaligned, or with
+// adapters to be added.
 void Transaction::convert_sources() {
   values_.resize(given_.size());
   own_values_.resize(given_.size());
   converted_.resize(given_.size());
-  backends::Device& device = core_.device();
   std::vector<base::BlockCopy> uploads;
   for (size_t p = 0; p < given_.size(); ++p) {
     if (!given_[p]) continue;
     if (staged_->readable[p].data != nullptr) {
       values_[p] = &staged_->readable[p];
-      continue;
-    }
-    const TensorView& view = staged_->tensors[p]->view;
-    TensorView& value = own_values_[p];
-    value = core_.parameter_spec(p);
-    values_[p] = &value;
-    converted_[p] = core_.pool()->take(value.bytes());
-    value.data = converted_[p]->data;
-    if (view.count() == 0) continue;
-    const MutableTensorView to(converted_[p]->writable, value.dtype, value.dims);
-    if (device.is_host()) {
-      copy(view, to);
-    } else if (device.holds(view.data)) {
-      device.convert(view, to, device.work_stream());
     } else {
-      uploads.push_back({converted_[p]->writable, bytes_on_host(view, to), to.bytes()});
+      convert_source(p, uploads);
     }
   }
-  device.upload(uploads);
+  if (!uploads.empty()) core_.device().upload(uploads);
+  merges_.run();
+}
+
+void Transaction::convert_source(size_t p, std::vector<base::BlockCopy>& uploads) {
+  backends::Device& device = core_.device();
+  const SourceTensor& tensor = *staged_->tensors[p];
+  const TensorView& view = tensor.view;
+  TensorView& value = own_values_[p];
+  value = core_.parameter_spec(p);
+  values_[p] = &value;
+  converted_[p] = core_.pool()->take(value.bytes());
+  value.data = converted_[p]->data;
+  if (view.count() == 0) return;
+  const MutableTensorView to(converted_[p]->writable, value.dtype, value.dims);
+  if (!tensor.terms.empty() && is_readable(core_, p, view)) {
+    merges_.add(view, to.mutable_data(), tensor.terms);
+    return;
+  }
+  if (device.is_host()) {
+    copy(view, to);
+  } else if (device.holds(view.data)) {
+    device.convert(view, to, device.work_stream());
+  } else {
+    uploads.push_back({converted_[p]->writable, bytes_on_host(view, to), to.bytes()});
+  }
+  if (!tensor.terms.empty()) merges_.add(value, to.mutable_data(), tensor.terms);
 }
 
 // The elements of a tensor of the host as `like` has them: its own memory, or a copy in kept_.
@@ -213,10 +254,28 @@ void Transaction::place_slots(engine::WeightJob& job) {
       report_.bytes_out += slots[s].packing.bytes;
       continue;
     }
-    bank_->slots[s] = core_.pool()->take(slots[s].packing.bytes);
+    bank_->slots[s] = s < own_slots_.size() && own_slots_[s]
+                          ? std::move(own_slots_[s])
+                          : core_.pool()->take(slots[s].packing.bytes);
     job.slots[s] = true;
     job.targets[s] = bank_->slots[s]->writable;
     report_.bytes_out += slots[s].packing.bytes;
+  }
+}
+
+// The memory of the generation before is what the new one is computed into. It goes to the pool; on
+// a device, blocks that nobody else has go to the same slots again.
+void Transaction::take_over_previous() {
+  const std::shared_ptr<const engine::Bank> previous = variant_->publisher().take_previous();
+  if (previous == nullptr || core_.device().is_host() || previous.use_count() > 1) return;
+  previous->wait_for_uses();
+  own_slots_.resize(slots_.size());
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    const std::shared_ptr<engine::Block>& block = previous->slots[s];
+    if (!slots_[s] || block.use_count() > 1 || block->writable == nullptr) continue;
+    // What is brought to the device comes from the pool.
+    const int32_t p = core_.slots().slots[s].copy_of;
+    if (p < 0 || staged_->readable[p].data != nullptr) own_slots_[s] = block;
   }
 }
 
@@ -236,7 +295,7 @@ void Transaction::retain(size_t p) {
   // On a device, what a file brought is kept where the file is mapped.
   const TensorView& given = staged_->tensors[p]->view;
   const bool in_file =
-      staged_->tensors[p]->stable &&
+      staged_->tensors[p]->stable && staged_->tensors[p]->terms.empty() &&
       (on_host ? !converted_[p]
                : given.is_contiguous() && given.dtype == kept.view.dtype && given.data != nullptr);
   for (const int32_t s : core_.copies_of(p)) {
@@ -268,8 +327,7 @@ void Transaction::retain(size_t p) {
 }
 
 void Transaction::evaluate() {
-  // The memory of the generation before is what the new one is computed into.
-  if (!options_.dry_run) variant_->publisher().drop_previous();
+  if (!options_.dry_run) take_over_previous();
   bank_ = std::make_shared<engine::Bank>();
   const size_t slots = slots_.size(), parameters = given_.size();
   if (base_) {
@@ -298,6 +356,7 @@ void Transaction::evaluate() {
   own_values_.clear();
   converted_.clear();
   kept_.clear();
+  own_slots_.clear();
 }
 
 // Row-major, in the declared dtype; null: not available.
@@ -328,10 +387,22 @@ void Transaction::evaluate_on_host(engine::WeightJob& job) {
 // What the kernels do not need is done while they run.
 void Transaction::evaluate_on_device(engine::WeightJob& job) {
   upload_missing(job);
-  if (options_.non_finite == NonFinite::Report) job.counted = values_;
-  job.meanwhile = [&] {
+  job.values = values_;
+  job.counts = options_.non_finite == NonFinite::Report;
+  // What is kept on the device is written by the kernels that read it.
+  const bool keeps = core_.options().retain == Retain::Auto;
+  if (keeps) {
     retain_parameters();
-    enqueue_retention();
+    job.copies.resize(given_.size());
+    for (size_t p = 0; p < given_.size(); ++p) {
+      if (retained_[p] && retained_[p] != converted_[p]) job.copies[p] = retained_[p]->writable;
+    }
+  }
+  job.meanwhile = [&] {
+    if (!keeps) {
+      retain_parameters();
+      enqueue_retention();
+    }
     name_changes();
   };
   const std::vector<uint64_t> counts = core_.weight_program().evaluate(job, *core_.pool());
@@ -348,8 +419,7 @@ void Transaction::retain_parameters() {
 // On a device: parameters that are used together with what was given, but are kept on the host.
 void Transaction::upload_missing(engine::WeightJob& job) {
   std::vector<base::BlockCopy> uploads;
-  std::vector<bool> present(slots_.size(), base_ != nullptr);
-  const std::vector<bool> reads = core_.weight_program().reads(slots_, present);
+  const std::vector<bool>& reads = staged_->scope_of(core_, base_ != nullptr).reads;
   for (size_t p = 0; p < reads.size(); ++p) {
     if (!reads[p] || given_[p] || !base_ || !base_->parameters[p].on_host) continue;
     const TensorView& view = base_->parameters[p].view;
@@ -358,7 +428,7 @@ void Transaction::upload_missing(engine::WeightJob& job) {
     uploads.push_back({converted_[p]->writable, view.as<std::byte>(), view.bytes()});
     job.parameters[p] = converted_[p]->data;
   }
-  core_.device().upload(uploads);
+  if (!uploads.empty()) core_.device().upload(uploads);
 }
 
 void Transaction::enqueue_retention() {
@@ -367,7 +437,7 @@ void Transaction::enqueue_retention() {
     if (!retained_[p] || retained_[p] == converted_[p]) continue;
     blocks.push_back({retained_[p]->writable, values_[p]->as<std::byte>(), values_[p]->bytes()});
   }
-  core_.device().copy_blocks(blocks);
+  if (!blocks.empty()) core_.device().copy_blocks(blocks);
 }
 
 const RefitReport& Transaction::report() {

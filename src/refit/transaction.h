@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "engine/variant.h"
+#include "refit/merges.h"
 #include "refit/problems.h"
 #include "refit/stage.h"
 #include "regraft/refit.h"
@@ -41,13 +42,16 @@ class Transaction {
   [[noreturn]] static void fail_superseded();
   [[noreturn]] void fail_timed_out() const;
   void want_own_memory() const;
-  void check(Problems& problems);
+  void stage_source(const WeightSource& source, Problems& problems);
+  void check(const std::vector<bool>& reads, Problems& problems);
   void check_guards(Problems& problems);
   void check_in_place(Problems& problems);
   void evaluate();
+  void take_over_previous();
   void evaluate_on_host(engine::WeightJob& job);
   void evaluate_on_device(engine::WeightJob& job);
   void convert_sources();
+  void convert_source(size_t parameter, std::vector<base::BlockCopy>& uploads);
   const std::byte* bytes_on_host(const TensorView& view, const TensorView& like);
   void place_slots(engine::WeightJob& job);
   void retain(size_t parameter);
@@ -72,9 +76,11 @@ class Transaction {
   std::vector<TensorView> own_values_;
   std::vector<std::shared_ptr<engine::Block>>
       converted_;  // Its memory where it is not the source's.
-  std::vector<std::shared_ptr<engine::Block>> retained_;  // Copies to be made.
+  std::vector<std::shared_ptr<engine::Block>> retained_;   // Copies to be made.
+  std::vector<std::shared_ptr<engine::Block>> own_slots_;  // By slot: memory to compute it into.
   std::vector<uint64_t> non_finite_;
-  std::vector<Tensor> kept_;            // Host memory that the device still reads.
+  std::vector<Tensor> kept_;  // Host memory that the device still reads.
+  Merges merges_;
   std::shared_ptr<engine::Bank> bank_;  // The new generation; in place: the values to copy.
   RefitReport report_;
   bool published_ = false;

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "regraft/weight_source.h"
@@ -16,6 +17,8 @@ class NamedSource : public WeightSource {
   std::string description() const override { return description_; }
 
  protected:
+  NamedSource(const NamedSource&) = delete;
+  NamedSource& operator=(const NamedSource&) = delete;
   // Throws Error{InvalidArgument} when a name occurs twice.
   NamedSource(std::string description, std::vector<std::string> names);
   // The place of a name in names(). Throws Error{NotFound}.
@@ -24,7 +27,7 @@ class NamedSource : public WeightSource {
  private:
   std::string description_;
   std::vector<std::string> names_;
-  std::vector<uint32_t> by_name_;
+  std::unordered_map<std::string_view, size_t> by_name_;  // Of names_.
 };
 
 }  // namespace regraft::sources

@@ -4,7 +4,7 @@
 #include "base/fail.h"
 #include "base/mapped_file.h"
 #include "regraft/weight_source.h"
-#include "sources/layout.h"
+#include "sources/memory_source.h"
 #include "sources/named_source.h"
 #include "sources/pt2.h"
 #include "sources/safetensors.h"
@@ -14,48 +14,6 @@
 namespace regraft {
 namespace sources {
 namespace {
-
-std::vector<std::string> names_of(
-    const std::vector<std::pair<std::string, SourceTensor>>& tensors) {
-  std::vector<std::string> names;
-  names.reserve(tensors.size());
-  for (const auto& [name, tensor] : tensors)
-    names.push_back(name);
-  return names;
-}
-
-class MemorySource : public NamedSource {
- public:
-  explicit MemorySource(std::vector<std::pair<std::string, SourceTensor>> tensors)
-      : NamedSource(base::cat("mapping of ", tensors.size(), " tensors"), names_of(tensors)),
-        tensors_(std::move(tensors)) {
-    for (const auto& [name, tensor] : tensors_)
-      check(name, tensor.view);
-  }
-
-  TensorView spec(std::string_view name) const override {
-    const TensorView& view = tensors_[index(name)].second.view;
-    return {nullptr, view.dtype, view.dims, view.strides};
-  }
-
-  SourceTensor read(std::string_view name) const override { return tensors_[index(name)].second; }
-
- private:
-  static void check(const std::string& name, const TensorView& view) {
-    const auto fail = [&](std::string_view want) {
-      base::fail("sources", ErrorCode::InvalidArgument, printable(name), ": want ", want, ", have ",
-                 view.spec(), " with strides ", to_string(view.strides));
-    };
-    if (view.strides.size() != view.dims.size()) fail("one stride for each dimension");
-    if (!try_byte_count(view.dtype, view.dims) || !try_element_span(view.dims, view.strides)) {
-      fail("sizes and strides >= 0");
-    }
-    if (view.count() > 0 && view.data == nullptr) fail("data");
-    if (!is_aligned(view.data, alignment(view.dtype))) fail("aligned data");
-  }
-
-  std::vector<std::pair<std::string, SourceTensor>> tensors_;
-};
 
 class Selection : public NamedSource {
  public:

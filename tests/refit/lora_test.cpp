@@ -14,7 +14,6 @@
 namespace regraft {
 namespace {
 
-using refit::LoraTerm;
 using refit::merge_lora;
 
 Tensor random(DType dtype, Dims dims, unsigned seed) {

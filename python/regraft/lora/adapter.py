@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
 from regraft import _regraft
-from regraft._handover import plain
+from regraft._handover import plain, resolved
 from regraft.module.source import row_of
 
 
@@ -28,7 +29,7 @@ class Delta:
     scale: float = 1.0
     transposed: bool = False
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         return int(self.a.nbytes + self.b.nbytes)
 
@@ -39,7 +40,7 @@ class Replacement:
 
     value: torch.Tensor
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         return int(self.value.nbytes)
 
@@ -59,22 +60,31 @@ class Recipe:
     replacement: Replacement | None = None
     terms: tuple[tuple[Delta, float], ...] = ()
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         own = 0 if self.replacement is None else self.replacement.nbytes
         return own + sum(delta.nbytes for delta, _ in self.terms)
 
+    @cached_property
+    def rows(self) -> list[tuple[torch.Tensor, torch.Tensor, float, bool]]:
+        """A, B, scale and orientation of each term."""
+        return [
+            (delta.a, delta.b, delta.scale * scale, delta.transposed) for delta, scale in self.terms
+        ]
+
+    def base(self, base: torch.Tensor) -> torch.Tensor:
+        """What the terms are added to, of the dtype and where the parameter's base value is."""
+        if self.replacement is None:
+            return base
+        return in_dtype(self.replacement.value, base).to(base.device)
+
     def value(self, base: torch.Tensor) -> torch.Tensor:
-        """The base with every term added, in one rounding; of the base's dtype."""
-        if self.replacement is not None:
-            base = in_dtype(self.replacement.value, base)
+        """The base with every term added, in one rounding; of the base's dtype, on the host."""
+        base = self.base(base)
         if not self.terms:
             return base
-        kept = [(plain(delta.a), plain(delta.b)) for delta, _ in self.terms]
-        rows = [
-            (row_of("A", a), row_of("B", b), delta.scale * scale, delta.transposed)
-            for (delta, scale), (a, b) in zip(self.terms, kept, strict=True)
-        ]
+        kept = [(plain(a), plain(b), *rest) for a, b, *rest in self.rows]
+        rows = [(row_of("A", a), row_of("B", b), *rest) for a, b, *rest in kept]
         base = plain(base)
         merged: object = _regraft.merge_lora(row_of("base", base), rows)
         assert isinstance(merged, torch.Tensor)
@@ -86,6 +96,36 @@ def in_dtype(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return value if value.dtype == like.dtype else value.to(like.dtype)
 
 
-def own(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy in host memory that nobody else writes to."""
-    return plain(tensor).clone(memory_format=torch.contiguous_format)
+@dataclass(frozen=True)
+class Merge:
+    """A new value of a parameter, yet to be calculated: what adapters are added to, and how."""
+
+    base: torch.Tensor
+    recipe: Recipe
+
+    def value(self) -> torch.Tensor:
+        """The sum, on the host."""
+        return self.recipe.value(self.base)
+
+
+def values_of(merges: Mapping[str, Merge]) -> dict[str, torch.Tensor]:
+    """The values that refits are made of, on the host."""
+    return {name: merge.value() for name, merge in merges.items()}
+
+
+def owned(tensors: Sequence[torch.Tensor], device: torch.device | None) -> list[torch.Tensor]:
+    """Copies that nobody else writes to, on the host or (together) in memory of a device."""
+    if device is None:
+        return [plain(t).clone(memory_format=torch.contiguous_format) for t in tensors]
+    places: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        places.setdefault((tensor.device, tensor.dtype), []).append(i)
+    copies: list[torch.Tensor] = list(tensors)
+    for indices in places.values():
+        flat = torch.cat([resolved(tensors[i]).reshape(-1) for i in indices]).to(device)
+        parts = flat.split([tensors[i].numel() for i in indices])
+        for i, part in zip(indices, parts, strict=True):
+            copies[i] = part.view(tensors[i].shape)
+    # Whoever uses them may enqueue to another stream.
+    torch.cuda.current_stream(device).synchronize()
+    return copies

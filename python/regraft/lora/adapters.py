@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from regraft._want import finite, have, want_flags, want_mapping, want_type
 from regraft.errors import InvalidArgumentError, MismatchError, NotFoundError, StateError
-from regraft.lora.adapter import Adapter, Delta, Replacement, own
+from regraft.lora.adapter import Adapter, Delta, Replacement, owned
 from regraft.lora.base_view import AdapterView
 from regraft.lora.read import (
     LoraConfig,
@@ -125,7 +127,8 @@ class LoraAdapters:
         with self._target.lora_slot.lock:
             adapter = read_adapter(name, tensors, read, parameters_of(self._target), prefix)
             state = self._target.lora_slot.state
-            adapters = {**state.adapters, name: _owned(adapter, None)}
+            own = _owned(adapter, None, self._target.lora_device)
+            adapters = {**state.adapters, name: own}
             return self._change(adapters, {**state.scales, name: factor}, in_place)
 
     def set(self, scales: Mapping[str, float], *, in_place: bool = False) -> LoraReport:
@@ -182,7 +185,11 @@ class LoraAdapters:
             state = self._target.lora_slot.state
             parameters = parameters_of(self._target)
             taken = {
-                name: _owned(want_fitting(name, adapter, parameters), state.adapters.get(name))
+                name: _owned(
+                    want_fitting(name, adapter, parameters),
+                    state.adapters.get(name),
+                    self._target.lora_device,
+                )
                 for name, adapter in adapters.items()
             }
             wanted = dict.fromkeys(adapters, 1.0) if scales is None else _scales(scales, adapters)
@@ -230,7 +237,7 @@ class LoraAdapters:
         target = self._target
         self._want_mutable()
         way = plan(target, adapters, scales)
-        report = target.refit_merged(way.tensors, in_place) if way.tensors else None
+        report = target.refit_merged(way.merges, in_place) if way.merges else None
         if report is None:
             target.lora_slot.state = way.state
         else:
@@ -275,31 +282,36 @@ def _scales(scales: Mapping[str, Any], loaded: Mapping[str, Adapter]) -> dict[st
     return {name: finite(f"[lora] {name}: scale", scale) for name, scale in scales.items()}
 
 
-def _owned(adapter: Adapter, old: Adapter | None) -> Adapter:
-    """The adapter in memory of its own; parts that have the bits of the old one are the old one's:
-    recipes then stay equal, and nothing is refitted for them."""
+def _owned(adapter: Adapter, old: Adapter | None, device: torch.device | None) -> Adapter:
+    """The adapter in memory of its own, where it is merged; parts that have the bits of the old one
+    are the old one's: recipes then stay equal, and nothing is refitted for them."""
     old = old or Adapter()
+    deltas = {name: _kept_delta(d, old.deltas.get(name)) for name, d in adapter.deltas.items()}
+    replaced = {name: _kept(r, old.replaced.get(name)) for name, r in adapter.replaced.items()}
+    new = {name: delta for name, delta in adapter.deltas.items() if deltas[name] is None}
+    values = {name: value for name, value in adapter.replaced.items() if replaced[name] is None}
+    tensors = [t for delta in new.values() for t in (delta.a, delta.b)]
+    copies = iter(owned([*tensors, *(r.value for r in values.values())], device))
+    made = {
+        name: Delta(next(copies), next(copies), d.scale, d.transposed) for name, d in new.items()
+    }
+    placed = {name: Replacement(next(copies)) for name in values}
     return Adapter(
-        {name: _owned_delta(delta, old.deltas.get(name)) for name, delta in adapter.deltas.items()},
-        {
-            name: _owned_replacement(replacement, old.replaced.get(name))
-            for name, replacement in adapter.replaced.items()
-        },
+        {name: delta or made[name] for name, delta in deltas.items()},
+        {name: value or placed[name] for name, value in replaced.items()},
     )
 
 
-def _owned_delta(delta: Delta, old: Delta | None) -> Delta:
+def _kept_delta(new: Delta, old: Delta | None) -> Delta | None:
     if (
         old is not None
-        and (old.scale, old.transposed) == (delta.scale, delta.transposed)
-        and same_bits(old.a, delta.a)
-        and same_bits(old.b, delta.b)
+        and (old.scale, old.transposed) == (new.scale, new.transposed)
+        and same_bits(old.a, new.a)
+        and same_bits(old.b, new.b)
     ):
         return old
-    return Delta(own(delta.a), own(delta.b), delta.scale, delta.transposed)
+    return None
 
 
-def _owned_replacement(new: Replacement, old: Replacement | None) -> Replacement:
-    if old is not None and same_bits(old.value, new.value):
-        return old
-    return Replacement(own(new.value))
+def _kept(new: Replacement, old: Replacement | None) -> Replacement | None:
+    return old if old is not None and same_bits(old.value, new.value) else None

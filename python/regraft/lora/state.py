@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -37,12 +38,28 @@ class State:
     scales: Mapping[str, float] = field(default_factory=dict)
     base: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
-    def recipes(self) -> dict[str, Recipe]:
+    def recipes(self) -> Mapping[str, Recipe]:
         """By parameter. Adapters are summed in the order of their names, whatever the history.
 
         Raises:
             MismatchError: Two active adapters replace one parameter; lists every such one.
         """
+        return self._recipes
+
+    def like(self, others: Iterable[State]) -> State:
+        """This state, with the recipes of one of the others if it has the same active adapters."""
+        for other in others:
+            if self._active == other._active and "_recipes" in vars(other):
+                vars(self)["_recipes"] = other._recipes
+        return self
+
+    @cached_property
+    def _active(self) -> list[tuple[str, int, float]]:
+        # The adapters live as long as the state does: their ids are theirs.
+        return sorted((name, id(self.adapters[name]), s) for name, s in self.scales.items() if s)
+
+    @cached_property
+    def _recipes(self) -> Mapping[str, Recipe]:
         terms: dict[str, list[tuple[Delta, float]]] = {}
         replaced: dict[str, tuple[str, Replacement]] = {}
         problems: list[str] = []
@@ -81,6 +98,11 @@ class Slot:
         self.parameters: dict[str, Parameter] | None = None
         self.state = state or State()
         self._before = self.state
+
+    @property
+    def recent(self) -> tuple[State, State]:
+        """The state and the one before, whose recipes are often wanted again."""
+        return self.state, self._before
 
     def publish(self, state: State) -> None:
         """Follows a refit."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
 
 from regraft import _regraft
-from regraft._handover import dtype_name
+from regraft._handover import dtype_name, plain
 from regraft._weights import Weights, is_path, tensors_from
 from regraft.errors import Error
-from regraft.lora.adapter import Adapter, Recipe, own
+from regraft.lora.adapter import Adapter, Merge, Recipe, owned
 from regraft.lora.state import Parameter, Slot, State
 from regraft.module.source import Source, open_weights, row_of
 from regraft.module.staging import can_cast, same_bits
@@ -30,8 +30,14 @@ class Target(Protocol):
     @property
     def is_immutable(self) -> Any: ...
     def parameters(self) -> Any: ...
-    def parameter(self, name: str) -> torch.Tensor: ...
-    def refit_merged(self, tensors: Mapping[str, torch.Tensor], in_place: bool) -> Any:
+    @property
+    def lora_device(self) -> torch.device | None:
+        """Where adapters are merged; None: on the host."""
+
+    def base_values(self, names: Sequence[str]) -> list[torch.Tensor]:
+        """Values in use that later refits leave as they are."""
+
+    def refit_merged(self, merges: Mapping[str, Merge], in_place: bool) -> Any:
         """A partial refit with these very values."""
 
 
@@ -54,17 +60,20 @@ def _parameters_of(target: Target) -> dict[str, Parameter]:
     return found
 
 
+_UNCHANGED = Recipe()
+
+
 @dataclass(frozen=True)
 class Transition:
     """Attributes:
     state: After the refit.
-    tensors: What to refit, by name.
+    merges: What to refit, by name.
     changed: Canonical names of parameters whose recipe changed.
     adapter_bytes, base_bytes: Read to compute their values.
     """
 
     state: State
-    tensors: dict[str, torch.Tensor]
+    merges: dict[str, Merge]
     changed: list[str]
     adapter_bytes: int
     base_bytes: int
@@ -80,22 +89,28 @@ def plan(
         MismatchError: Two active adapters replace one parameter.
     """
     before = target.lora_slot.state
-    old, new = before.recipes(), State(adapters, scales).recipes()
-    changed = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
+    base: dict[str, torch.Tensor] = {}
+    state = State(adapters, scales, base).like(target.lora_slot.recent)
+    old, new = before.recipes(), state.recipes()
+    # Most of the time, recipes are the very ones of before or of other terms.
+    changed = [
+        name
+        for name in dict.fromkeys([*old, *new])
+        if (was := old.get(name)) is not (will := new.get(name)) and was != will
+    ]
     if target.generation == 0:  # Stripped: the first weights will be merged.
-        return Transition(State(adapters, scales, {}), {}, [], 0, 0)
-    base = {name: before.base[name] for name in new if name in before.base}
-    tensors: dict[str, torch.Tensor] = {}
+        return Transition(state, {}, [], 0, 0)
+    wanted = [name for name in changed if name not in before.base]
+    values = {**before.base, **dict(zip(wanted, target.base_values(wanted), strict=True))}
+    base.update((name, values[name]) for name in new)
+    merges: dict[str, Merge] = {}
     adapter_bytes = base_bytes = 0
     for name in changed:
-        value = before.base[name] if name in before.base else target.parameter(name)
-        recipe = new.get(name, Recipe())
-        if name in new:
-            base[name] = value
-        tensors[name] = recipe.value(value)
+        recipe = new.get(name, _UNCHANGED)
+        merges[name] = Merge(recipe.base(values[name]), recipe)
         adapter_bytes += recipe.nbytes
-        base_bytes += 0 if recipe.replacement is not None else value.nbytes
-    return Transition(State(adapters, scales, base), tensors, changed, adapter_bytes, base_bytes)
+        base_bytes += 0 if recipe.replacement is not None else values[name].nbytes
+    return Transition(state, merges, changed, adapter_bytes, base_bytes)
 
 
 def refit_base(
@@ -103,18 +118,18 @@ def refit_base(
     weights: Weights,
     cast: bool,
     dry_run: bool,
-    refit: Callable[[Weights], Report],
+    refit: Callable[[Weights, Mapping[str, Merge]], Report],
 ) -> Report:
     """A refit of base weights: where adapters are active, they are merged into the new ones."""
     slot = target.lora_slot
     with slot.lock:
         recipes = slot.state.recipes()
         if not recipes:
-            report = refit(weights)
+            report = refit(weights, {})
             state = slot.state
         else:
-            tensors, base = _rebased(target, recipes, weights, cast)
-            report = refit(tensors)
+            tensors, merges, base = _rebased(target, recipes, weights, cast)
+            report = refit(tensors, merges)
             state = State(slot.state.adapters, slot.state.scales, {**slot.state.base, **base})
         if not dry_run:
             slot.publish(state)
@@ -123,8 +138,8 @@ def refit_base(
 
 def _rebased(
     target: Target, recipes: Mapping[str, Recipe], weights: Weights, cast: bool
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """New weights with adapters merged into them, and the bases of those."""
+) -> tuple[dict[str, torch.Tensor], dict[str, Merge], dict[str, torch.Tensor]]:
+    """New weights without adapters, those to merge adapters into, and the bases of those."""
     parameters = parameters_of(target)
     source = open_weights(weights)
     tensors: dict[str, Any] = (
@@ -136,14 +151,17 @@ def _rebased(
     for name in tensors:
         if name in parameters and parameters[name].name in recipes:
             names.setdefault(parameters[name].name, []).append(name)
-    base: dict[str, torch.Tensor] = {}
+    found: dict[str, torch.Tensor] = {}
     for canonical, given in names.items():
         value = _declared(source, given, parameters[canonical], cast)
-        if value is None:  # The refit says what is wrong with it.
-            continue
-        base[canonical] = own(value)
-        tensors.update(dict.fromkeys(given, recipes[canonical].value(base[canonical])))
-    return tensors, base
+        if value is not None:  # Else the refit says what is wrong with it.
+            found[canonical] = value
+    base = dict(zip(found, owned(list(found.values()), target.lora_device), strict=True))
+    merges: dict[str, Merge] = {}
+    for canonical, value in base.items():
+        recipe = recipes[canonical]
+        merges.update(dict.fromkeys(names[canonical], Merge(recipe.base(value), recipe)))
+    return {k: v for k, v in tensors.items() if k not in merges}, merges, base
 
 
 def _declared(
@@ -153,9 +171,9 @@ def _declared(
         specs = [source.spec(name) for name in names]
     except (Error, TypeError):
         return None
-    first = source.tensor(names[0])
+    first = source.resident(names[0])
     if any(dims != parameter.dims for _, dims in specs) or any(
-        not same_bits(first, source.tensor(name)) for name in names[1:]
+        not same_bits(first, source.resident(name)) for name in names[1:]
     ):
         return None
     have = dtype_name(first.dtype)
@@ -163,6 +181,7 @@ def _declared(
         return first
     if not cast or not can_cast(have, parameter.dtype):
         return None
+    first = plain(first)
     converted: Any = _regraft.converted(row_of(names[0], first), parameter.dtype)
     out: torch.Tensor = converted
     return out

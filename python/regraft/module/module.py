@@ -14,9 +14,10 @@ from torch import fx
 
 from regraft import _regraft
 from regraft._calling import CallSpec
-from regraft._weights import Weights
+from regraft._weights import Weights, tensors_from
 from regraft.engine import Engine
 from regraft.errors import NotFoundError, StateError
+from regraft.lora.adapter import Merge, values_of
 from regraft.lora.adapters import LoraAdapters
 from regraft.lora.state import Slot, State
 from regraft.lora.transition import refit_base
@@ -171,7 +172,13 @@ class Module(fx.GraphModule):
         request = RefitRequest(
             partial, cast, in_place, dry_run, allow_unexpected, non_finite, wait_seconds
         )
-        return refit_base(self, weights, cast, dry_run, lambda w: self._refit_as_is(w, request))
+
+        def refit(weights: Weights, merges: Mapping[str, Merge]) -> ModuleRefitReport:
+            if merges:
+                weights = {**tensors_from(weights), **values_of(merges)}
+            return self._refit_as_is(weights, request)
+
+        return refit_base(self, weights, cast, dry_run, refit)
 
     def _refit_as_is(self, weights: Weights, request: RefitRequest) -> ModuleRefitReport:
         with self._refit_lock:
@@ -225,10 +232,23 @@ class Module(fx.GraphModule):
         return LoraAdapters(self)
 
     def refit_merged(
-        self, tensors: Mapping[str, torch.Tensor], in_place: bool = False
+        self, merges: Mapping[str, Merge], in_place: bool = False
     ) -> ModuleRefitReport:
-        """A partial refit with values that adapters are already in; for ``lora``."""
-        return self._refit_as_is(tensors, RefitRequest(partial=True, in_place=in_place))
+        """A partial refit with values that adapters are merged into; for ``lora``."""
+        return self._refit_as_is(values_of(merges), RefitRequest(partial=True, in_place=in_place))
+
+    @property
+    def lora_device(self) -> None:
+        """Adapters are merged on the host: engines and PyTorch segments share the values."""
+        return None
+
+    def base_values(self, names: Sequence[str]) -> list[torch.Tensor]:
+        """Copies of the values in use; for ``lora``.
+
+        Raises:
+            StateError: One was not retained.
+        """
+        return [self.parameter(name) for name in names]
 
     def forget_previous(self) -> None:
         """Gives up rolling back: frees the weights before the last refit."""

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import torch
 
 from regraft import _regraft
-from regraft._handover import Row, dtype_name, plain, rows_of, unreadable
+from regraft._cuda import current_stream
+from regraft._handover import Row, dtype_name, plain, resolved, source_of, unreadable
 from regraft._weights import Weights, is_path, open_file, tensors_from
 
 
@@ -21,7 +22,12 @@ class Source(Protocol):
     def spec(self, name: str) -> tuple[str, tuple[int, ...]]:
         """dtype and sizes, in the core's words. Raises TypeError for what is no tensor."""
 
-    def tensor(self, name: str) -> torch.Tensor: ...
+    def tensor(self, name: str) -> torch.Tensor:
+        """In host memory."""
+
+    def resident(self, name: str) -> torch.Tensor:
+        """Where it lies."""
+
     def prepare(
         self, engine: _regraft.Engine, names: Iterable[str], options: _regraft.RefitOptions
     ) -> _regraft.PreparedRefit:
@@ -47,11 +53,17 @@ class MappingSource:
     def tensor(self, name: str) -> torch.Tensor:
         return plain(self._tensors[name])
 
+    def resident(self, name: str) -> torch.Tensor:
+        return resolved(self._tensors[name])
+
     def prepare(
         self, engine: _regraft.Engine, names: Iterable[str], options: _regraft.RefitOptions
     ) -> _regraft.PreparedRefit:
-        rows, kept = rows_of({name: self._tensors[name] for name in names})
-        prepared = engine.prepare_rows(rows, options)
+        device = None if engine.device == "cpu" else torch.device(engine.device)
+        if device is not None:
+            options.stream = current_stream(device)
+        source, kept = source_of({name: self._tensors[name] for name in names}, device)
+        prepared = engine.prepare_source(source, options)
         del kept
         return prepared
 
@@ -74,6 +86,9 @@ class FileSource:
         tensor: Any = self._source.read(name)
         out: torch.Tensor = tensor
         return out
+
+    def resident(self, name: str) -> torch.Tensor:
+        return self.tensor(name)
 
     def prepare(
         self, engine: _regraft.Engine, names: Iterable[str], options: _regraft.RefitOptions

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from regraft._handover import DTYPES, dtype_name, plain
+from regraft._handover import DTYPES, dtype_name, plain, resolved
 from regraft.errors import Error, MismatchError, UnsupportedError
 from regraft.module.source import Source
 from regraft.module.table import Parameter, Table, spec_text
@@ -157,18 +157,20 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
         return False
     if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():
         return True
+    if a.device != b.device:
+        a, b = plain(a), plain(b)
     return bool(_bytes(a).equal(_bytes(b)))
 
 
 def _bytes(tensor: torch.Tensor) -> torch.Tensor:
-    return plain(tensor).contiguous().flatten().view(torch.uint8)
+    return resolved(tensor).contiguous().flatten().view(torch.uint8)
 
 
 def digest(tensor: torch.Tensor) -> str:
     """A digest of a tensor's values, dtype and sizes."""
     state = hashlib.blake2b(digest_size=16)
     state.update(spec_text(dtype_name(tensor.dtype), tensor.shape).encode())
-    state.update(memoryview(_bytes(tensor).numpy()))
+    state.update(memoryview(_bytes(plain(tensor)).numpy()))
     return state.hexdigest()
 
 

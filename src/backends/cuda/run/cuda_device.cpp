@@ -7,6 +7,7 @@
 
 #include "backends/cuda/run/compiler.h"
 #include "backends/cuda/run/copy_blocks.h"
+#include "backends/cuda/run/merge_lora.h"
 #include "backends/cuda/run/non_finite.h"
 #include "backends/cuda/run/strided_copy.h"
 #include "base/fail.h"
@@ -206,6 +207,10 @@ void CudaDevice::clear(void* to, size_t bytes) {
 void CudaDevice::count_non_finite(std::span<const TensorView> tensors,
                                   std::span<uint64_t* const> counters) {
   cuda::count_non_finite(*this, tensors, counters);
+}
+
+void CudaDevice::merge_lora(std::span<const backends::LoraMerge> merges) {
+  cuda::merge_lora(*this, merges);
 }
 
 void CudaDevice::with_table(std::span<const std::byte> bytes,

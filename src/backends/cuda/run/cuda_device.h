@@ -40,6 +40,7 @@ class CudaDevice final : public backends::Device {
   void clear(void* to, size_t bytes) override;
   void count_non_finite(std::span<const TensorView> tensors,
                         std::span<uint64_t* const> counters) override;
+  void merge_lora(std::span<const backends::LoraMerge> merges) override;
   void synchronise(Stream stream) override;
   void synchronise_all() override;
   std::shared_ptr<backends::Event> make_event() override;

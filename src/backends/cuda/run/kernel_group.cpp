@@ -19,13 +19,13 @@ bool is_read_once(const LaunchOperand& input, const Dims& dims) {
 }  // namespace
 
 PointwiseGroup::PointwiseGroup(CudaDevice& device, std::span<const Kernel* const> kernels)
-    : device_(device), parts_(kernels.size()), counts_(kernels.size()) {
+    : device_(device), parts_(kernels.size()), passes_(kernels.size()) {
   for (size_t i = 0; i < kernels.size(); ++i) {
     const auto* kernel = dynamic_cast<const PointwiseKernel*>(kernels[i]);
     if (kernel == nullptr) continue;
     for (const PointwiseSpec& spec : kernel->parts())
       add(i, spec);
-    find_counted(i);
+    find_passes(i);
   }
   source_ = base::cat(pointwise_prelude(), kernel_source("table"));
   for (size_t v = 0; v < bodies_.size(); ++v)
@@ -62,10 +62,11 @@ void PointwiseGroup::add(size_t kernel, const PointwiseSpec& spec) {
     const LaunchOperand& input = spec.inputs[k];
     if (is_floating(input.dtype) && input.place.kind == Place::Input && input.place.offset == 0 &&
         is_read_once(input, spec.output.dims)) {
-      part.counted.push_back(k);
+      part.passed.push_back(k);
     }
   }
-  std::string body = pointwise_body(spec, space, part.counted);
+  part.elements = numel(spec.output.dims);
+  std::string body = pointwise_body(spec, space, part.passed);
   const auto known = std::find(bodies_.begin(), bodies_.end(), body);
   part.variant = static_cast<uint64_t>(known - bodies_.begin());
   if (known == bodies_.end()) bodies_.push_back(std::move(body));
@@ -80,25 +81,29 @@ void PointwiseGroup::add(size_t kernel, const PointwiseSpec& spec) {
   parts_[kernel].push_back(std::move(part));
 }
 
-// Inputs that one part alone reads, and counts.
-void PointwiseGroup::find_counted(size_t kernel) {
-  std::vector<size_t> uses, counted;
-  const auto add = [](std::vector<size_t>& list, size_t input) {
-    if (list.size() <= input) list.resize(input + 1, 0);
-    ++list[input];
-  };
+// Inputs that one part alone reads.
+void PointwiseGroup::find_passes(size_t kernel) {
+  std::vector<size_t> uses;
+  std::vector<int64_t>& passes = passes_[kernel];
   for (const Part& part : parts_[kernel]) {
     for (size_t k = 1; k < part.operands.size(); ++k) {
-      if (part.operands[k].kind == Place::Input) add(uses, part.operands[k].index);
+      if (part.operands[k].kind != Place::Input) continue;
+      const size_t input = part.operands[k].index;
+      if (uses.size() <= input) {
+        uses.resize(input + 1, 0);
+        passes.resize(input + 1, 0);
+      }
+      ++uses[input];
     }
-    for (const size_t k : part.counted)
-      add(counted, part.operands[k + 1].index);
+    for (const size_t k : part.passed)
+      passes[part.operands[k + 1].index] = part.elements;
   }
-  for (size_t input = 0; input < counted.size(); ++input)
-    counts_[kernel].push_back(uses[input] == 1 && counted[input] == 1);
+  for (size_t input = 0; input < passes.size(); ++input) {
+    if (uses[input] != 1) passes[input] = 0;
+  }
 }
 
-void PointwiseGroup::run(std::span<const std::vector<Call>> stages) const {
+std::vector<WorkTable> PointwiseGroup::tables_of(std::span<const std::vector<Call>> stages) const {
   std::vector<WorkTable> tables(stages.size());
   for (size_t s = 0; s < stages.size(); ++s) {
     for (const Call& call : stages[s]) {
@@ -106,7 +111,16 @@ void PointwiseGroup::run(std::span<const std::vector<Call>> stages) const {
         add_work(tables[s], part, call);
     }
   }
-  WorkTable::launch(device_, function_, tables);
+  return tables;
+}
+
+void PointwiseGroup::run(std::span<const std::vector<Call>> stages) const {
+  WorkTable::launch(device_, function_, tables_of(stages));
+}
+
+std::unique_ptr<backends::Recording> PointwiseGroup::record(
+    std::span<const std::vector<Call>> stages) const {
+  return std::make_unique<RepeatedTables>(device_, function_, tables_of(stages));
 }
 
 void PointwiseGroup::add_work(WorkTable& table, const Part& part, const Call& call) const {
@@ -116,9 +130,10 @@ void PointwiseGroup::add_work(WorkTable& table, const Part& part, const Call& ca
   words[count++] = reinterpret_cast<uint64_t>(uploaded_.get() + part.layout * sizeof(int64_t));
   for (const Place& place : part.operands)
     words[count++] = reinterpret_cast<uint64_t>(place.in(call.arguments));
-  for (const size_t k : part.counted) {
+  for (const size_t k : part.passed) {
     const size_t input = part.operands[k + 1].index;
     words[count++] = call.counters.empty() ? 0 : reinterpret_cast<uint64_t>(call.counters[input]);
+    words[count++] = call.copies.empty() ? 0 : reinterpret_cast<uint64_t>(call.copies[input]);
   }
   table.add(part.blocks, {words, count});
 }

@@ -72,22 +72,22 @@ std::string_view exponent_mask(DType dtype) {
 // Writes one body. Operand 0 is the output, operand k + 1 input k.
 class BodyWriter {
  public:
-  BodyWriter(const PointwiseSpec& spec, const Space& space, const std::vector<size_t>& counted)
-      : spec_(spec), space_(space), counted_(counted) {}
+  BodyWriter(const PointwiseSpec& spec, const Space& space, const std::vector<size_t>& passed)
+      : spec_(spec), space_(space), passed_(passed) {}
 
   std::string run() {
     types();
     add("__device__ inline void body(const Operands& p, const Layout& a, index block, index "
         "blocks, "
         "char* shared) {\n");
-    for (const size_t k : counted_)
+    for (const size_t k : passed_)
       add("  u32 found", k, " = 0;\n");
     if (space_.is_tiled()) {
       tiles();
     } else {
       vectors();
     }
-    for (const size_t k : counted_)
+    for (const size_t k : passed_)
       add("  add_count(p.found", k, ", found", k, ");\n");
     add("}\n");
     return std::move(text_);
@@ -103,8 +103,8 @@ class BodyWriter {
   std::string type(const LaunchOperand& operand) const {
     return spec_.moves ? raw_name(operand.dtype) : std::string(type_name(operand.dtype));
   }
-  bool is_counted(size_t k) const {
-    return std::find(counted_.begin(), counted_.end(), k) != counted_.end();
+  bool is_passed(size_t k) const {
+    return std::find(passed_.begin(), passed_.end(), k) != passed_.end();
   }
   static std::string at_name(size_t operand) {
     return operand == 0 ? "target" : base::cat("at", operand - 1);
@@ -122,8 +122,8 @@ class BodyWriter {
         space_.is_small ? "u32" : "u64", " index;\nstruct Operands {\n  TO* out;\n");
     for (size_t k = 0; k < inputs(); ++k)
       add("  const T", k, "* in", k, ";\n");
-    for (const size_t k : counted_)
-      add("  u64* found", k, ";\n");
+    for (const size_t k : passed_)
+      add("  u64* found", k, ";\n  T", k, "* copy", k, ";\n");
     const size_t rank = space_.dims.size();
     add("};\nstruct Layout {\n  i64 count, dims[", rank, "], strides[", inputs() + 1, "][", rank,
         "]", space_.is_tiled() ? ", columns" : "", ";\n};\n");
@@ -149,9 +149,16 @@ class BodyWriter {
   }
 
   void count(size_t k, std::string_view value) {
-    if (!is_counted(k)) return;
+    if (!is_passed(k)) return;
     const std::string_view mask = exponent_mask(spec_.inputs[k].dtype);
     add("      found", k, " += (bits_of(", value, ") & ", mask, ") == ", mask, ";\n");
+  }
+
+  // An element, or several at once, also goes to the copy.
+  void copy(size_t k, std::string_view type, std::string_view offset, std::string_view value) {
+    if (!is_passed(k)) return;
+    add("    if (p.copy", k, " != nullptr) *(", type, "*)(p.copy", k, " + ", offset, ") = ", value,
+        ";\n");
   }
 
   std::string result() const { return spec_.moves ? "result" : "to_element(result)"; }
@@ -182,8 +189,10 @@ class BodyWriter {
       if (is_vector(k + 1)) {
         const std::string pack = base::cat("Pack<T", k, ", ", n, ">");
         add("    const ", pack, " pack", k, " = *(const ", pack, "*)(p.in", k, " + at", k, ");\n");
+        copy(k, pack, base::cat("at", k), base::cat("pack", k));
       } else if (is_single(k + 1)) {
         add("    const T", k, " one", k, " = p.in", k, "[at", k, "];\n");
+        copy(k, base::cat("T", k), base::cat("at", k), base::cat("one", k));
       }
     }
     if (is_vector(0)) add("    Pack<TO, ", n, "> done;\n");
@@ -195,7 +204,10 @@ class BodyWriter {
       } else if (is_single(k + 1)) {
         add("one", k, ";\n");
       } else {
-        add("p.in", k, "[at", k, " + j * (index)a.strides[", k + 1, "][", last, "]];\n");
+        const std::string at =
+            base::cat("at", k, " + j * (index)a.strides[", k + 1, "][", last, "]");
+        add("p.in", k, "[", at, "];\n");
+        copy(k, base::cat("T", k), at, base::cat("x", k));
       }
       count(k, base::cat("x", k));
     }
@@ -238,14 +250,16 @@ class BodyWriter {
       advance(d, false);
       add("    }\n    rest /= (index)a.dims[", d, "];\n");
     }
+    const std::string at =
+        base::cat("at", k, " + r * (index)a.strides[", k + 1, "][", last, "] + c");
     // Threads step through the tile as it lies in memory, without dividing again.
     add("    __syncthreads();  // The tile before has been read.\n"
         "    const index step_c = blockDim.x % column_count, step_r = blockDim.x / column_count;\n"
         "    for (index c = threadIdx.x % column_count, r = threadIdx.x / column_count; r < "
         "row_count;) {\n"
         "      const T",
-        k, " x", k, " = p.in", k, "[at", k, " + r * (index)a.strides[", k + 1, "][", last,
-        "] + c];\n");
+        k, " x", k, " = p.in", k, "[", at, "];\n");
+    copy(k, base::cat("T", k), at, base::cat("x", k));
     count(k, base::cat("x", k));
     add("      tile[r * pitch + c] = x", k,
         ";\n"
@@ -261,8 +275,10 @@ class BodyWriter {
         add("tile[r * pitch + c];\n");
         continue;
       }
-      add("p.in", j, "[at", j, " + r * (index)a.strides[", j + 1, "][", last,
-          "] + c * (index)a.strides[", j + 1, "][", axis, "]];\n");
+      const std::string from = base::cat("at", j, " + r * (index)a.strides[", j + 1, "][", last,
+                                         "] + c * (index)a.strides[", j + 1, "][", axis, "]");
+      add("p.in", j, "[", from, "];\n");
+      copy(j, base::cat("T", j), from, base::cat("x", j));
       count(j, base::cat("x", j));
     }
     add(pointwise_statements(spec_.program), "      p.out[target + r + c * (index)a.strides[0][",
@@ -271,7 +287,7 @@ class BodyWriter {
 
   const PointwiseSpec& spec_;
   const Space& space_;
-  const std::vector<size_t>& counted_;
+  const std::vector<size_t>& passed_;
   std::string text_;
 };
 
@@ -282,8 +298,8 @@ std::string pointwise_prelude() {
 }
 
 std::string pointwise_body(const PointwiseSpec& spec, const Space& space,
-                           const std::vector<size_t>& counted) {
-  return BodyWriter(spec, space, counted).run();
+                           const std::vector<size_t>& passed) {
+  return BodyWriter(spec, space, passed).run();
 }
 
 std::vector<int64_t> pointwise_layout(const Space& space) {

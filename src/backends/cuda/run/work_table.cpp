@@ -16,8 +16,7 @@ void WorkTable::add(int64_t blocks, std::span<const uint64_t> words) {
   }
 }
 
-void WorkTable::launch(CudaDevice& device, CUfunction function, std::span<const WorkTable> tables) {
-  // All tables are brought by one copy: words, then entries.
+std::vector<std::byte> WorkTable::bytes_of(std::span<const WorkTable> tables) {
   std::vector<std::byte> bytes;
   const auto append = [&](const auto& list) {
     const auto* first = reinterpret_cast<const std::byte*>(list.data());
@@ -25,24 +24,51 @@ void WorkTable::launch(CudaDevice& device, CUfunction function, std::span<const 
   };
   for (const WorkTable& table : tables)
     append(table.words_);
-  size_t entries = bytes.size(), words = 0;
   for (const WorkTable& table : tables)
     append(table.entries_);
+  return bytes;
+}
+
+void WorkTable::enqueue(CUfunction function, std::span<const WorkTable> tables,
+                        const std::byte* uploaded, CUstream stream) {
+  size_t entries = 0, words = 0;
+  for (const WorkTable& table : tables)
+    entries += table.words_.size() * sizeof(uint64_t);
+  for (const WorkTable& table : tables) {
+    if (table.blocks_ == 0) continue;
+    uint64_t arguments[] = {reinterpret_cast<uint64_t>(uploaded + entries),
+                            reinterpret_cast<uint64_t>(uploaded + words),
+                            table.entries_.size() / 2};
+    void* parameters[] = {arguments};
+    check(driver().cuLaunchKernel(function, static_cast<unsigned>(table.blocks_), 1, 1, kThreads, 1,
+                                  1, 0, stream, parameters, nullptr),
+          "launch a kernel");
+    words += table.words_.size() * sizeof(uint64_t);
+    entries += table.entries_.size() * sizeof(uint32_t);
+  }
+}
+
+void WorkTable::launch(CudaDevice& device, CUfunction function, std::span<const WorkTable> tables) {
+  const std::vector<std::byte> bytes = bytes_of(tables);
   if (bytes.empty() || function == nullptr) return;
   device.with_table(bytes, [&](const std::byte* uploaded) {
-    for (const WorkTable& table : tables) {
-      if (table.blocks_ == 0) continue;
-      uint64_t arguments[] = {reinterpret_cast<uint64_t>(uploaded + entries),
-                              reinterpret_cast<uint64_t>(uploaded + words),
-                              table.entries_.size() / 2};
-      void* parameters[] = {arguments};
-      check(driver().cuLaunchKernel(function, static_cast<unsigned>(table.blocks_), 1, 1, kThreads,
-                                    1, 1, 0, as_stream(device.work_stream()), parameters, nullptr),
-            "launch a kernel");
-      words += table.words_.size() * sizeof(uint64_t);
-      entries += table.entries_.size() * sizeof(uint32_t);
-    }
+    enqueue(function, tables, uploaded, as_stream(device.work_stream()));
   });
+}
+
+RepeatedTables::RepeatedTables(CudaDevice& device, CUfunction function,
+                               std::vector<WorkTable> tables)
+    : function_(function), tables_(std::move(tables)) {
+  const std::vector<std::byte> bytes = WorkTable::bytes_of(tables_);
+  if (bytes.empty() || function_ == nullptr) return;
+  uploaded_ = device.allocate(bytes.size());
+  device.copy(uploaded_.get(), bytes.data(), bytes.size(), device.work_stream());
+  device.synchronise(device.work_stream());
+}
+
+void RepeatedTables::launch(Stream stream) const {
+  if (uploaded_ != nullptr)
+    WorkTable::enqueue(function_, tables_, uploaded_.get(), as_stream(stream));
 }
 
 }  // namespace regraft::cuda

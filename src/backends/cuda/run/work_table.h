@@ -20,9 +20,28 @@ class WorkTable {
   static void launch(CudaDevice& device, CUfunction function, std::span<const WorkTable> tables);
 
  private:
+  friend class RepeatedTables;
+  // All tables as one piece of memory: words, then entries.
+  static std::vector<std::byte> bytes_of(std::span<const WorkTable> tables);
+  // One launch for each table, of those that lie at `uploaded`.
+  static void enqueue(CUfunction function, std::span<const WorkTable> tables,
+                      const std::byte* uploaded, CUstream stream);
+
   std::vector<uint32_t> entries_;  // First block and first word of each piece.
   std::vector<uint64_t> words_;
   uint64_t blocks_ = 0;
+};
+
+// Launches whose tables stay on the device.
+class RepeatedTables final : public backends::Recording {
+ public:
+  RepeatedTables(CudaDevice& device, CUfunction function, std::vector<WorkTable> tables);
+  void launch(Stream stream) const override;
+
+ private:
+  CUfunction function_;
+  std::vector<WorkTable> tables_;
+  std::shared_ptr<std::byte> uploaded_;
 };
 
 }  // namespace regraft::cuda

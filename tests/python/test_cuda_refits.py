@@ -1,0 +1,110 @@
+"""Refits of engines on a GPU, again and again: what is repeated, and what is kept on the way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_net import SmallNet
+from torch import nn
+
+import regraft
+import support
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+X = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(7))
+
+
+def _state(seed: int) -> dict[str, torch.Tensor]:
+    model = SmallNet(seed).eval().cuda()
+    tensors = dict(model.named_parameters(remove_duplicate=False))
+    tensors.update(model.named_buffers(remove_duplicate=False))
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _engine(seed: int, **options: object) -> regraft.Engine:
+    model = SmallNet(seed).eval().cuda()
+    return regraft.compile(model, (X.cuda(),), backend="cuda", **options)
+
+
+@pytest.mark.parametrize("retain", ["auto", "host", "none"])
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_repeated_refits(retain: str, in_place: bool, precision: str) -> None:
+    engine, x = _engine(0, retain=retain, precision=precision), X.cuda()
+    live = _state(1)
+    tied = {"last.weight": live["first.weight"]}
+    for seed in (1, 2, 1, 2, 3, 3, 4, 5):
+        for name, value in _state(seed).items():
+            live[name].copy_(value)
+        report = engine.refit({**live, **tied}, in_place=in_place)
+        assert not report.non_finite
+        assert support.same_bits(engine(x), _engine(seed, precision=precision)(x))
+        if retain != "none":
+            for name, value in engine.state_dict().items():
+                assert support.same_bits(value.cpu(), live[name].cpu()), name
+
+
+def test_repetitions_count_what_is_there_then() -> None:
+    engine, live = _engine(0), _state(1)
+    live["last.weight"] = live["first.weight"]
+    for bad in (None, None, None, "conv.weight", "norm.running_mean", None, "middle.bias"):
+        for name, value in _state(1).items():
+            live[name].copy_(value)
+        if bad is not None:
+            live[bad].view(-1)[3] = float("nan")
+            live[bad].view(-1)[5] = float("inf")
+        report = engine.refit(live)
+        assert report.non_finite == ([] if bad is None else [(bad, 2)])
+
+
+def test_memory_at_other_addresses_is_read_there() -> None:
+    engine, x = _engine(0), X.cuda()
+    for seed in (1, 2, 3, 4, 5, 6):
+        state = _state(seed)
+        state["last.weight"] = state["first.weight"]
+        kept = [tensor.clone() for tensor in state.values()] if seed % 2 else []
+        engine.refit(state)
+        assert support.same_bits(engine(x), _engine(seed)(x))
+        del kept
+
+
+class Halves(nn.Module):
+    """Reads a parameter in parts, each by an op of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(24, 8) - 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.weight.chunk(3)
+        return (x @ (q.t() * 2)) * (x @ k.exp().t()) + x @ v.t().contiguous()
+
+
+@pytest.mark.parametrize("row", [0, 9, 23])
+def test_parts_of_a_parameter_are_searched_and_kept(row: int) -> None:
+    model, x = Halves().eval().cuda(), torch.rand(3, 8).cuda()
+    engine = regraft.compile(model, (x,), backend="cuda")
+    weight = torch.rand(24, 8).cuda()
+    weight[row, 1] = float("nan")
+    for _ in range(4):
+        report = engine.refit({"weight": weight})
+        assert report.non_finite == [("weight", 1)]
+        assert support.same_bits(engine.parameter("weight").cpu(), weight.cpu())
+
+
+def test_partial_refits_between() -> None:
+    engine, x = _engine(0), X.cuda()
+    one, two = _state(1), _state(2)
+    one["last.weight"] = one["first.weight"]
+    for _ in range(4):
+        engine.refit(one)
+        engine.refit({"norm.running_var": two["norm.running_var"]}, partial=True)
+        mixed = SmallNet(1).eval()
+        mixed.norm.running_var.copy_(two["norm.running_var"])
+        fresh = regraft.compile(mixed.cuda(), (x,), backend="cuda")
+        assert support.same_bits(engine(x), fresh(x))
+        assert engine.rollback() > 0
+        assert support.same_bits(engine(x), _engine(1)(x))
