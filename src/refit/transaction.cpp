@@ -410,9 +410,13 @@ void Transaction::evaluate_on_device(engine::WeightJob& job) {
 }
 
 void Transaction::retain_parameters() {
-  bank_->parameters = base_ ? base_->parameters : decltype(bank_->parameters)(given_.size());
+  bank_->parameters.resize(given_.size());
   for (size_t p = 0; p < given_.size(); ++p) {
-    if (given_[p]) retain(p);
+    if (given_[p]) {
+      retain(p);
+    } else if (base_) {
+      bank_->parameters[p] = base_->parameters[p];
+    }
   }
 }
 
