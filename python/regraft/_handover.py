@@ -6,6 +6,7 @@ import copy
 import io
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -189,7 +190,8 @@ def source_of(
     Raises:
         TypeError: As ``rows_of``.
     """
-    kept = dict(tensors)  # Also against changes of the mapping meanwhile.
+    # A copy, as the mapping may change meanwhile; by items(), which subclasses of dict may make up.
+    kept = dict(tensors if type(tensors) in (dict, OrderedDict) else tensors.items())
     source = _regraft.try_source(kept, ordinal_of(device))
     if source is not None:
         return source, kept
