@@ -39,6 +39,9 @@ struct RefitOptions {
   // Keeps the address of every constant: waits for running calls, then copies. The weights before
   // cannot be rolled back to. Default: fills other memory and flips.
   bool in_place = false;
+  // Takes over memory that the source calls stable also where EngineOptions::adopt is false:
+  // constants that are a parameter as it is read it there. Not in place.
+  bool adopt = false;
   // Everything but the last step: the report says what would happen, the weights stay.
   bool dry_run = false;
   NonFinite non_finite = NonFinite::Report;
@@ -53,7 +56,7 @@ struct MemoryReport {
   size_t constants = 0;  // The weights in use, in the kernels' layout.
   size_t previous = 0;   // Held for rollback only.
   size_t retained = 0;   // Parameters kept for partial refits and saving, beyond the constants.
-  size_t mapped = 0;     // Parameters and constants that stay in a mapped file.
+  size_t mapped = 0;     // Parameters and constants in a mapped file, or that were adopted.
   size_t spare = 0;      // Recycled blocks waiting for the next refit; trim() frees them.
   size_t sessions = 0;   // Arenas of idle and running sessions.
 };

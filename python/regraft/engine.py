@@ -109,6 +109,7 @@ class Engine:
         dry_run: bool = False,
         allow_unexpected: bool = False,
         non_finite: str = "report",
+        adopt: bool = False,
     ) -> RefitReport:
         """Replaces the weights: all or nothing, bit for bit what a fresh build would give.
 
@@ -121,6 +122,9 @@ class Engine:
             dry_run: Check and compute everything, publish nothing.
             allow_unexpected: List unknown names in the report instead of raising.
             non_finite: What to do with NaN and infinity: "report", "reject" or "ignore".
+            adopt: Take tensors over where they lie: constants that are a parameter as it is, in
+                dtype and layout, read the given memory, and so does what is retained. Nobody may
+                write to these tensors while the engine has these weights; it keeps them alive.
 
         Returns:
             What was updated, how many bytes, how fast.
@@ -129,9 +133,10 @@ class Engine:
             MismatchError: Names, shapes or dtypes do not fit; lists every offender. The old weights
                 stay in use.
             StateError: The engine is immutable, or parameters it needs were not retained.
+            InvalidArgumentError: Options that exclude each other.
         """
         options = RefitRequest(
-            partial, cast, in_place, dry_run, allow_unexpected, non_finite
+            partial, cast, in_place, dry_run, allow_unexpected, non_finite, adopt=adopt
         ).core()
         return refit_base(
             self, weights, cast, dry_run, lambda w, merges: self._refit_as_is(w, options, merges)
@@ -205,6 +210,8 @@ class Engine:
         if device is not None:
             options.stream = current_stream(device)
         source, kept = source_of(tensors_from(weights), device)
+        if options.adopt:
+            source = _regraft.stable_source(source, kept)
         if merges:
             rows = [(name, merge.base, merge.recipe.rows) for name, merge in merges.items()]
             source = _regraft.with_merged(source, rows, ordinal_of(device))

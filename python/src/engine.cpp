@@ -155,6 +155,7 @@ void bind_options(nb::module_& module) {
       .def(nb::init<>())
       .def_rw("partial", &RefitOptions::partial)
       .def_rw("allow_unexpected", &RefitOptions::allow_unexpected)
+      .def_rw("adopt", &RefitOptions::adopt)
       .def_rw("cast", &RefitOptions::cast)
       .def_rw("in_place", &RefitOptions::in_place)
       .def_rw("dry_run", &RefitOptions::dry_run)

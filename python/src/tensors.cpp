@@ -146,6 +146,23 @@ std::shared_ptr<WeightSource> with_merged(const std::shared_ptr<WeightSource>& s
   return std::const_pointer_cast<WeightSource>(make_source(std::move(list)));
 }
 
+// The same tensors, which `owner` keeps alive and nobody changes.
+std::shared_ptr<WeightSource> stable_source(const WeightSource& source, nb::object owner) {
+  const std::shared_ptr<const void> held(owner.release().ptr(), [](PyObject* object) {
+    if (!Py_IsInitialized()) return;
+    const nb::gil_scoped_acquire gil;
+    Py_DECREF(object);
+  });
+  std::vector<std::pair<std::string, SourceTensor>> list;
+  for (const std::string& name : source.names()) {
+    SourceTensor tensor = source.read(name);
+    tensor.owner = held;
+    tensor.stable = true;
+    list.emplace_back(name, std::move(tensor));
+  }
+  return std::const_pointer_cast<WeightSource>(make_source(std::move(list)));
+}
+
 }  // namespace
 
 void bind_tensors(nb::module_& module) {
@@ -160,6 +177,7 @@ void bind_tensors(nb::module_& module) {
         return std::const_pointer_cast<WeightSource>(to_source(rows));
       },
       nb::arg("rows"));
+  module.def("stable_source", &stable_source, nb::arg("source"), nb::arg("owner"));
   module.def("with_merged", &with_merged, nb::arg("source").none(), nb::arg("merges"),
              nb::arg("ordinal"));
 }

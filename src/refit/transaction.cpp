@@ -172,9 +172,10 @@ void Transaction::check_in_place(Problems& problems) {
   for (size_t s = 0; s < slots_.size(); ++s) {
     if (!slots_[s] || base_->slots[s]->writable != nullptr) continue;
     const plan::Constant& constant = core_.plan().constants[core_.slots().slots[s].constants[0]];
-    problems.add(ErrorCode::State, constant.name,
-                 ": lies in the memory of a mapped file and cannot be written in place; make the "
-                 "engine with adopt = false");
+    problems.add(
+        ErrorCode::State, constant.name,
+        ": lies in a mapped file or in adopted memory and cannot be written in place; make the "
+        "engine with adopt = false");
   }
 }
 
@@ -239,8 +240,9 @@ void Transaction::place_slots(engine::WeightJob& job) {
       continue;
     }
     const int32_t p = slots[s].copy_of;
-    if (p >= 0 && core_.options().adopt && !options_.in_place && !converted_[p] &&
-        staged_->tensors[p]->stable && is_aligned(values_[p]->data, kConstantAlignment)) {
+    const bool adopts = core_.options().adopt || options_.adopt;
+    if (p >= 0 && adopts && !options_.in_place && !converted_[p] && staged_->tensors[p]->stable &&
+        is_aligned(values_[p]->data, kConstantAlignment)) {
       bank_->slots[s] = engine::BlockPool::borrow(values_[p]->data, slots[s].packing.bytes,
                                                   staged_->tensors[p]->owner);
       job.present[s] = bank_->slots[s]->data;

@@ -26,6 +26,7 @@ class RefitRequest:
     allow_unexpected: bool = False
     non_finite: str = "report"
     wait_seconds: float = 60.0
+    adopt: bool = False
 
     def __post_init__(self) -> None:
         want_flags(
@@ -35,7 +36,12 @@ class RefitRequest:
             in_place=self.in_place,
             dry_run=self.dry_run,
             allow_unexpected=self.allow_unexpected,
+            adopt=self.adopt,
         )
+        if self.adopt and self.in_place:
+            raise InvalidArgumentError(
+                "[refit] in_place keeps every address, adopt takes others: want one of them"
+            )
         want_choice("[refit] non_finite", self.non_finite, NON_FINITE)
         if finite("[refit] wait_seconds", self.wait_seconds) < 0:
             raise InvalidArgumentError(
@@ -51,5 +57,6 @@ class RefitRequest:
         options.dry_run = self.dry_run
         options.allow_unexpected = self.allow_unexpected
         options.wait_seconds = self.wait_seconds
+        options.adopt = self.adopt
         options.set_non_finite(self.non_finite)
         return options
