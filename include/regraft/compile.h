@@ -31,6 +31,9 @@ struct CompileOptions {
   // What the program is computed in where it says f32: F32, BF16 or F16. Inputs and outputs keep
   // their declared dtypes, weights are folded in f32 and rounded once.
   DType precision = DType::F32;
+  // Products and convolutions of f32 may be calculated in TF32 (10 bits of mantissa, sums in f32)
+  // where the backend has it: cuda. Others calculate in f32.
+  bool allow_tf32 = false;
   // Sizes to tune for, by symbol of the signature ("s0": 8).
   std::map<std::string, int64_t> optimum;
   // Passes to leave out; see pass_names(). For finding out which one is to blame.

@@ -362,6 +362,7 @@ class _Compilation:
         options: dict[str, Any] = {
             "backend": settings.backend,
             "precision": settings.precision,
+            "allow_tf32": settings.allow_tf32,
             "name": name,
             "weights": not settings.strip_engine_weights,
             "disabled_passes": list(settings.disabled_passes),

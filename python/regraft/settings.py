@@ -30,6 +30,10 @@ class CompilationSettings:
         device: Where a "cuda" engine runs: "cuda:1"; PyTorch's current device by default.
         precision: What is computed where the program says float32: "f32", "bf16" or "f16". Inputs
             and outputs keep their dtypes; weights are folded in float32 and rounded once.
+        allow_tf32: Products and convolutions of float32 may be calculated in TF32, as with
+            ``torch.backends.cuda.matmul.allow_tf32`` and ``torch.backends.cudnn.allow_tf32``:
+            operands with 10 bits of mantissa, sums in float32. "cuda" does so; other backends stay
+            in float32.
         truncate_double: Compute float64 in float32. Inputs, outputs and weights keep their dtypes.
         optimum: Sizes to tune for: tensors of the flat inputs, or sizes by symbol of the signature.
         name: For messages; the module's class name by default.
@@ -54,6 +58,7 @@ class CompilationSettings:
     backend: str = "cpu"
     device: str | torch.device | None = None
     precision: str = "f32"
+    allow_tf32: bool = False
     truncate_double: bool = False
     optimum: tuple[torch.Tensor, ...] | Mapping[str, int] | None = None
     name: str | None = None
@@ -124,6 +129,7 @@ class CompilationSettings:
 _STORED = (
     "backend",
     "precision",
+    "allow_tf32",
     "truncate_double",
     "min_block_size",
     "torch_executed_ops",

@@ -18,6 +18,8 @@ CompileOptions make_options(const Options& given) {
       const auto dtype = try_parse_dtype(nb::cast<std::string>(value));
       if (!dtype) throw nb::value_error("precision: want 'f32', 'bf16' or 'f16'");
       options.precision = *dtype;
+    } else if (key == "allow_tf32") {
+      options.allow_tf32 = nb::cast<bool>(value);
     } else if (key == "optimum") {
       options.optimum = nb::cast<std::map<std::string, int64_t>>(value);
     } else if (key == "disabled_passes") {

@@ -32,6 +32,7 @@ CompileOptions to_options(const CompilerArguments& arguments) {
   CompileOptions options;
   options.backend = arguments.backend;
   options.precision = *try_parse_dtype(arguments.precision);
+  options.allow_tf32 = arguments.allow_tf32;
   options.disabled_passes = arguments.without;
   options.name = stem_of(arguments.program);
   for (const std::string& argument : arguments.optimum) {

@@ -24,6 +24,7 @@ std::string_view name(Precision precision);
 
 struct Settings {
   Precision precision = Precision::F32;
+  bool allow_tf32 = false;  // For products of f32, where the backend has it.
   std::vector<std::string> disabled_passes;
   // A weight-only or shape-only value is hoisted when it is not larger than this many times what it
   // is made from (and always when it is under 64 KiB).

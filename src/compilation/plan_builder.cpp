@@ -102,7 +102,10 @@ int32_t PlanBuilder::make_buffer(const ir::Value& value) {
       if (graph_.outputs()[i].value == &value) return plan_.outputs[i].buffer;
     }
   }
-  const int32_t storage = add_storage(storage_kind(region), -1, value.type());
+  TensorType whole = value.type();
+  const auto row = row_sizes_.find(&value);
+  if (row != row_sizes_.end()) whole.dims.back() = row->second;
+  const int32_t storage = add_storage(storage_kind(region), -1, whole);
   return add_buffer(value.name(), value.type(), storage,
                     strides == strides_.end() ? row_major(value.dims()) : strides->second, 0);
 }
@@ -158,6 +161,13 @@ std::vector<int32_t> PlanBuilder::outputs(const ir::Node& node) {
 
 void PlanBuilder::set_strides(const ir::Value* value, SymDims strides) {
   strides_[value] = std::move(strides);
+}
+
+void PlanBuilder::pad_rows(const ir::Value* value, SymInt size) {
+  SymDims whole = value->dims();
+  whole.back() = size;
+  strides_[value] = row_major(whole);
+  row_sizes_[value] = std::move(size);
 }
 
 int32_t PlanBuilder::temporary(Region region, TensorType type, std::string_view name) {

@@ -32,6 +32,8 @@ class PlanBuilder {
   // The layout of a result of the shape or compute program, before its buffer is made. An output of
   // the graph with a layout of its own is copied at the end.
   void set_strides(const ir::Value* value, SymDims strides);
+  // The rows of a value that is still to be written begin `size` elements apart.
+  void pad_rows(const ir::Value* value, SymInt size);
   // Makes the result of a reshape, permute, slice or expand a view of its operand's
   // buffer, so that it needs no step. False, with nothing changed, when strides cannot express it
   // or when it would view a constant, whose bytes may be packed.
@@ -71,6 +73,7 @@ class PlanBuilder {
   std::map<const ir::Value*, int32_t> home_;      // Where the value's own region keeps it.
   std::map<const ir::Value*, int32_t> constant_;  // Where later regions read it.
   std::map<const ir::Value*, SymDims> strides_;
+  std::map<const ir::Value*, SymInt> row_sizes_;
 };
 
 // Row-major strides of symbolic sizes.

@@ -140,7 +140,7 @@ std::string settings_text(const CompileOptions& options) {
   std::set<std::string> disabled(options.disabled_passes.begin(), options.disabled_passes.end());
   return base::cat(
       "cache ", kKeyFormat, "\ncompiler ", build_id(), "\n", cache::versions(options.backend),
-      "precision ", name(options.precision), "\nwithout ",
+      "precision ", name(options.precision), options.allow_tf32 ? " tf32" : "", "\nwithout ",
       base::join(std::vector<std::string>(disabled.begin(), disabled.end()), " "), "\n");
 }
 

@@ -64,6 +64,7 @@ void report(const CompileOptions& options, std::string_view stage, std::string_v
 
 Settings settings_of(const CompileOptions& options) {
   Settings settings;
+  settings.allow_tf32 = options.allow_tf32;
   switch (options.precision) {
     case DType::F32:
       settings.precision = Precision::F32;
@@ -89,7 +90,8 @@ Settings settings_of(const CompileOptions& options) {
 
 std::string settings_text(const CompileOptions& options) {
   std::string text =
-      base::cat("backend=", options.backend, " precision=", regraft::name(options.precision));
+      base::cat("backend=", options.backend, " precision=", regraft::name(options.precision),
+                options.allow_tf32 ? " allow_tf32" : "");
   for (const std::string& pass : options.disabled_passes)
     text += " without=" + pass;
   for (const auto& [symbol, size] : options.optimum)

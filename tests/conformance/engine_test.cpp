@@ -38,6 +38,23 @@ INSTANTIATE_TEST_SUITE_P(Cases, Engines,
                            return std::get<0>(info.param) + "_" + std::get<1>(info.param);
                          });
 
+// Products of f32 in TF32: both operands have 10 bits of mantissa, sums are kept in f32.
+class Tf32 : public testing::TestWithParam<std::string> {};
+
+TEST_P(Tf32, MatchesTheReference) {
+  const std::string problem = device_problem("cuda");
+  if (!problem.empty()) GTEST_SKIP() << problem;
+  compilation::Settings settings;
+  settings.allow_tf32 = true;
+  const auto run = [&](const PreparedCase& c) { return run_on_engine("cuda", c, settings); };
+  check_conformance({"cuda", run, {{"f32", 2e-3}}}, GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Tf32,
+                         testing::Values("convolution", "linear", "matmul",
+                                         "scaled_dot_product_attention"),
+                         [](const auto& info) { return info.param; });
+
 TEST(Conformance, EverySkipNamesACase) {
   for (const std::string& backend : backends()) {
     EXPECT_THAT(unused_skips(backend), testing::IsEmpty()) << backend;

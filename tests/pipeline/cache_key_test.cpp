@@ -150,6 +150,12 @@ INSTANTIATE_TEST_SUITE_P(
              " %y = linear(%x, @a) %r = linear(%y, @a) return %r }"}),
     [](const auto& info) { return info.param.what; });
 
+TEST(CacheKey, KnowsWhetherTf32IsAllowed) {
+  CompileOptions allowed;
+  allowed.allow_tf32 = true;
+  EXPECT_NE(digest(unary("relu(%x)")), digest(unary("relu(%x)"), allowed));
+}
+
 TEST(CacheKey, KnowsEveryAttributeOfEveryNode) {
   const auto graph = ir::parse(
       "parameters { @w: f32[4,4,3,3] @g: f32[4] } graph(%x: f32[2,4,9,9]) {"

@@ -274,6 +274,15 @@ def test_ignored_options_are_listed_once(
     assert message.endswith(": optimization_level, use_python_runtime, workspace_size")
 
 
+def test_tf32_is_disabled_by_name() -> None:
+    for disabled, allowed in ((False, True), (True, False)):
+        settings = _options.settings_of({"disable_tf32": disabled, "device": "cuda"})
+        assert settings["allow_tf32"] is allowed
+        assert _options.settings_of({"disable_tf32": disabled})["allow_tf32"] is False
+    with pytest.raises(TypeError, match="disable_tf32: want True or False, have int"):
+        _options.settings_of({"disable_tf32": 1})
+
+
 def test_devices_are_those_of_backends() -> None:
     compiled = torchtrt.compile(
         Net(), inputs=[image()], device=torch.device("cpu"), require_full_compilation=True

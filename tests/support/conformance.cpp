@@ -125,9 +125,9 @@ std::unique_ptr<PreparedCase> prepare_case(const Case& c, Feed feed) {
   return out;
 }
 
-std::vector<Tensor> run_on_engine(const std::string& backend, const PreparedCase& c) {
+std::vector<Tensor> run_on_engine(const std::string& backend, const PreparedCase& c,
+                                  const compilation::Settings& settings) {
   const auto graph = c.graph->clone();
-  const compilation::Settings settings;
   compilation::optimise(*graph, settings);
   engine::Image image;
   image.plan = pipeline::compile_backend(backend).compile(*graph, settings);

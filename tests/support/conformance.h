@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "compilation/compile_backend.h"
 #include "support/case_file.h"
 
 namespace regraft::test {
@@ -30,7 +31,8 @@ std::unique_ptr<PreparedCase> prepare_case(const Case& c, Feed feed);
 using RunGraph = std::function<std::vector<Tensor>(const PreparedCase& c)>;
 
 // Compiles the graph for a backend of this build, makes an engine of it and runs that.
-std::vector<Tensor> run_on_engine(const std::string& backend, const PreparedCase& c);
+std::vector<Tensor> run_on_engine(const std::string& backend, const PreparedCase& c,
+                                  const compilation::Settings& settings = {});
 
 struct BackendUnderTest {
   std::string name;

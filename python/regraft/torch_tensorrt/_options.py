@@ -24,6 +24,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # What does here what it says.
 USED: dict[str, Any] = {
     "device": None,
+    "disable_tf32": False,
     "enabled_precisions": frozenset({torch.float32}),
     "truncate_double": False,
     "require_full_compilation": False,
@@ -60,7 +61,6 @@ IGNORED: dict[str, Any] = {
     "cpu_memory_budget": None,
     "cross_compile_for_windows": False,
     "decompose_attention": False,
-    "disable_tf32": False,
     "disabled_constant_fold_exclusions": None,
     "dla_global_dram_size": 536870912,
     "dla_local_dram_size": 1073741824,
@@ -129,6 +129,8 @@ def settings_of(options: Mapping[str, Any], *others: str) -> dict[str, Any]:
     settings = {name: full[name] for name in _UNCHANGED}
     settings["backend"] = backend_of(full["device"])
     settings["precision"] = _precision(full["enabled_precisions"], full["use_explicit_typing"])
+    want_type("[torch_tensorrt] disable_tf32", full["disable_tf32"], bool)
+    settings["allow_tf32"] = settings["backend"] == "cuda" and not full["disable_tf32"]
     settings["torch_executed_ops"] = _ops(full["torch_executed_ops"])
     # A whole program is no block, and 0 says the same as 1.
     want_type("[torch_tensorrt] min_block_size", full["min_block_size"], int)

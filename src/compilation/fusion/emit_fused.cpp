@@ -45,6 +45,8 @@ class Emitter {
           builder_.set_strides(output, Layouts::strides(output->dims(), order));
         }
       }
+    } else if (const auto row = layouts_.row_size(node)) {
+      builder_.pad_rows(node.output(), *row);
     }
     plan::Step& step = builder_.add_step(node, kernel_of(node));
     if (target_.is_fused(node, "pointwise")) step.in_place = runs_in_place(node);

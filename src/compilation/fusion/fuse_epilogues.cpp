@@ -14,7 +14,8 @@ using ir::Value;
 
 bool is_fusable(const Node& node, const FusionTarget& target) {
   if (node.op().is_opaque() || node.region() == ir::Region::Weight) return false;
-  if (!node.is("convolution") && !node.is("linear") && !node.is("matmul")) return false;
+  const bool is_norm = target.fuses_norms && node.is("group_norm");
+  if (!node.is("convolution") && !node.is("linear") && !node.is("matmul") && !is_norm) return false;
   return std::all_of(node.inputs().begin(), node.inputs().end(), [&](const Value* input) {
     return input == nullptr || target.is_product_type(input->dtype());
   });
@@ -32,8 +33,9 @@ Value* unrounded(Value* bias) {
 
 void fuse(ir::Graph& graph, Node* node, const FusionTarget& target) {
   // Vectors have no rows to add operands to.
-  const bool takes_operands = !node->is("matmul") || (node->input(size_t{0})->dims().size() > 1 &&
-                                                      node->input(1)->dims().size() > 1);
+  const bool takes_operands = !node->is("group_norm") &&
+                              (!node->is("matmul") || (node->input(size_t{0})->dims().size() > 1 &&
+                                                       node->input(1)->dims().size() > 1));
   std::vector<Value*> operands;
   std::vector<std::string> items;
   std::vector<Node*> absorbed{node};

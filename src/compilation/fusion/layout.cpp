@@ -113,8 +113,25 @@ MemoryOrder Layouts::result_order(const Node& node) const {
   return row_major_order(rank);
 }
 
+// Of large linears: reading a padded result costs nothing, where a kernel reads it.
+std::optional<SymInt> Layouts::row_size(const Node& node) const {
+  constexpr int64_t kFewest = 1024;
+  const Value* result = node.output();
+  const SymDims& dims = result->dims();
+  const auto item = static_cast<int64_t>(item_size(result->dtype()));
+  const int64_t vector = std::max<int64_t>(target_.row_bytes / item, 1);
+  const bool is_linear = node.is("linear") || target_.is_fused(node, "linear");
+  if (!is_linear || node.region() != ir::Region::Compute || result->is_graph_output() ||
+      dims.size() < 2 || !dims.back().is_constant() || dims.back().value() < kFewest ||
+      dims.back().value() % vector == 0) {
+    return std::nullopt;
+  }
+  return SymInt((dims.back().value() + vector - 1) / vector * vector);
+}
+
 bool Layouts::follows_first(const Node& node) const {
-  return follows_first_op(node) || target_.is_fused(node, "linear");
+  return follows_first_op(node) || target_.is_fused(node, "linear") ||
+         target_.is_fused(node, "group_norm");
 }
 
 bool Layouts::works_on_rows(const Node& node) const {

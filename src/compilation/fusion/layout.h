@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "compilation/fusion/target.h"
@@ -21,6 +22,8 @@ class Layouts {
 
   // Of the first result of `node`, whose inputs have their buffers.
   MemoryOrder result_order(const ir::Node& node) const;
+  // The size that the rows of the first result are padded to; nothing where they are dense.
+  std::optional<SymInt> row_size(const ir::Node& node) const;
   // Dense strides for `order`; nothing where that is row-major.
   static SymDims strides(const SymDims& dims, const MemoryOrder& order);
   static bool is_row_major(const MemoryOrder& order);

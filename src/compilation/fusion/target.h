@@ -18,6 +18,10 @@ struct FusionTarget {
   std::span<const DType> product_types;
   // Products add an f32 bias to 16-bit results.
   bool adds_f32_bias = false;
+  // Products are slow where rows of their results are no multiple of so many bytes.
+  int64_t row_bytes = 1;
+  // group_norm takes an epilogue without operands, too.
+  bool fuses_norms = false;
   // Ops of the catalogue that the backend has kernels for; the others are "reference.*" steps.
   std::span<const std::string_view> kernels;
   // The backend has kernels for all of them.

@@ -12,6 +12,7 @@
 #include "backends/cuda/run/kernel_group.h"
 #include "compilation/pipeline.h"
 #include "engine/shaped.h"
+#include "ir/text.h"
 #include "support/conformance.h"
 
 namespace regraft::cuda {
@@ -84,6 +85,8 @@ TEST(Vectors, AreTaken) {
       {"max_pool", "2d_between_convolutions", "pool"},
       {"avg_pool", "2d_between_convolutions", "pool"},
       {"reduce", "columns_after_a_convolution", "column_reduce"},
+      {"group_norm", "between_convolutions", "group_norm"},
+      {"group_norm", "far_from_zero", "group_norm"},
       {"layer_norm", "whole_vectors", "row_norm"},
       {"layer_norm", "long_rows", "row_norm"},
       {"rms_norm", "many_rows", "row_norm"},
@@ -97,6 +100,51 @@ TEST(Vectors, AreTaken) {
     }
     EXPECT_GT(seen, 0) << name;
   }
+}
+
+plan::Plan compiled(const std::string& text, bool allow_tf32 = false) {
+  const auto graph = ir::parse(text);
+  compilation::Settings settings;
+  settings.allow_tf32 = allow_tf32;
+  compilation::optimise(*graph, settings);
+  return compile_backend().compile(*graph, settings);
+}
+
+size_t count_tf32(const std::vector<plan::Step>& steps) {
+  return static_cast<size_t>(std::count_if(steps.begin(), steps.end(), [](const plan::Step& step) {
+    return !step.attributes.is_none("tf32") && step.attributes.flag("tf32");
+  }));
+}
+
+// Where it is allowed, and never for weights or other types.
+TEST(Tf32, IsSaidOfProductsOfFloat) {
+  const std::string text =
+      "parameters { @a: f32[8,8] @b: f32[8,8] @h: f16[8,8] } graph(%x: f32[4,8], %y: f16[4,8]) {"
+      " %w = matmul(@a, @b) %p = linear(%x, %w) %q = matmul(%p, %w) %r = relu(%q)"
+      " %z = linear(%y, @h) return %r, %z }";
+  EXPECT_EQ(count_tf32(compiled(text).compute_steps), 0u);
+  const plan::Plan plan = compiled(text, true);
+  EXPECT_EQ(count_tf32(plan.compute_steps), 2u);
+  EXPECT_EQ(count_tf32(plan.weight_steps), 0u);
+  EXPECT_FALSE(plan.weight_steps.empty());
+}
+
+// Products into rows that are no whole vectors are slow; whoever reads the result takes strides.
+TEST(Rows, OfLargeProductsArePadded) {
+  const auto strides = [](const std::string& dims, const std::string& rest) {
+    const plan::Plan plan = compiled("parameters { @w: f16[" + dims +
+                                     ",16] } graph(%x: f16[5,7,16]) {"
+                                     " %y = linear(%x, @w) " +
+                                     rest + " return %r }");
+    const plan::Step& product = plan.compute_steps.front();
+    EXPECT_EQ(product.kernel, "cuda.linear");
+    return eval(plan.buffers[product.outputs[0]].strides, {});
+  };
+  EXPECT_EQ(strides("1027", "%r = softmax(%y) {dim=-1}"), (Dims{7 * 1032, 1032, 1}));
+  EXPECT_EQ(strides("1024", "%r = softmax(%y) {dim=-1}"), (Dims{7 * 1024, 1024, 1}));
+  EXPECT_EQ(strides("35", "%r = softmax(%y) {dim=-1}"), (Dims{7 * 35, 35, 1}));
+  EXPECT_EQ(strides("1027", "%r = relu(%y)"), (Dims{7 * 1027, 1027, 1}))
+      << "a result of the program";
 }
 
 PointwiseSpec spec_of(const std::string& program, const std::vector<LaunchOperand>& inputs,

@@ -1,5 +1,7 @@
 #include "backends/cuda/compile/backend.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "compilation/fusion/compile_fused.h"
 
@@ -11,8 +13,12 @@ using compilation::Settings;
 using compilation::Support;
 
 constexpr DType kProductTypes[] = {DType::F32, DType::F16, DType::BF16};
-constexpr FusionTarget kTarget = {
-    .backend = "cuda", .product_types = kProductTypes, .kernels = {}, .has_all_kernels = true};
+constexpr FusionTarget kTarget = {.backend = "cuda",
+                                  .product_types = kProductTypes,
+                                  .row_bytes = 16,
+                                  .fuses_norms = true,
+                                  .kernels = {},
+                                  .has_all_kernels = true};
 constexpr size_t kMaxRank = 8;
 
 // Ops that only move elements, whatever these are.
@@ -37,6 +43,19 @@ Support supports_value(const ir::Node& node, const ir::Value* value) {
   return Support::supported();
 }
 
+// Of the compute program alone: what becomes of weights is calculated in f32.
+void allow_tf32(plan::Plan& plan) {
+  constexpr std::string_view kProducts[] = {"cuda.convolution", "cuda.linear", "cuda.matmul",
+                                            "cuda.scaled_dot_product_attention"};
+  for (plan::Step& step : plan.compute_steps) {
+    const bool is_product =
+        std::find(std::begin(kProducts), std::end(kProducts), step.kernel) != std::end(kProducts);
+    if (is_product && plan.buffers[step.outputs[0]].type.dtype == DType::F32) {
+      step.attributes.set("tf32", true);
+    }
+  }
+}
+
 class CudaBackend final : public compilation::CompileBackend {
  public:
   std::string_view name() const override { return "cuda"; }
@@ -52,8 +71,10 @@ class CudaBackend final : public compilation::CompileBackend {
     return Support::supported();
   }
 
-  plan::Plan compile(ir::Graph& graph, const Settings&) const override {
-    return compilation::compile_fused(graph, kTarget);
+  plan::Plan compile(ir::Graph& graph, const Settings& settings) const override {
+    plan::Plan plan = compilation::compile_fused(graph, kTarget);
+    if (settings.allow_tf32) allow_tf32(plan);
+    return plan;
   }
 };
 

@@ -54,6 +54,17 @@ bool rounds_once(const KernelRequest& request, DType to) {
                      [&](const Operand& input) { return input.dtype == dtype; });
 }
 
+// What fills the channels of `whole` that the tensor does not have; nothing where it has all.
+std::optional<PointwiseSpec> zeros_behind(const LaunchOperand& tensor, const Dims& whole) {
+  if (whole == tensor.dims) return std::nullopt;
+  LaunchOperand rest = tensor;
+  rest.dims[1] = whole[1] - tensor.dims[1];
+  rest.place.offset =
+      static_cast<size_t>(tensor.dims[1] * tensor.strides[1]) * item_size(rest.dtype);
+  rest.alignment = item_size(rest.dtype);
+  return PointwiseSpec{"-> 0", {}, rest, false};
+}
+
 class CudaBackend final : public backends::RunBackend {
  public:
   std::string_view name() const override { return "cuda"; }
@@ -92,17 +103,23 @@ class CudaBackend final : public backends::RunBackend {
     }
     target.strides = packed_strides(same, from.dims, to);
     std::vector<PointwiseSpec> parts = {copy_spec(source, target)};
+    if (auto zeros = zeros_behind(target, packed_dims(same, from.dims))) {
+      parts.push_back(std::move(*zeros));
+    }
     return std::make_unique<PointwiseKernel>(device, std::move(parts), "copy", true);
   }
 
   std::unique_ptr<Kernel> prepare_packed_step(const KernelRequest& request, DType to,
                                               const Packing& packing) const override {
-    if (!rounds_once(request, to) || has_no_work(request)) return nullptr;
+    const Dims& dims = request.outputs[0].dims;
+    if (!rounds_once(request, to) || has_no_work(request) || packed_dims(packing, dims) != dims) {
+      return nullptr;
+    }
     CudaDevice& device = device_of(*request.device);
     const backends::UseDevice use(device);
     KernelRequest packed = request;
     packed.outputs[0].dtype = to;
-    packed.outputs[0].strides = packed_strides(packing, request.outputs[0].dims, to);
+    packed.outputs[0].strides = packed_strides(packing, dims, to);
     return kernel_of(request).prepare(device, packed);
   }
 

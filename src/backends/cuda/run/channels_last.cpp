@@ -151,17 +151,16 @@ std::optional<Launch> try_make_depthwise(CudaDevice& device, const KernelRequest
   return Launch(device.function(source), std::move(words), blocks_for(count), kThreads);
 }
 
-Launch make_pad_channels(CudaDevice& device, const LaunchOperand& image,
-                         const LaunchOperand& filters, Place padded_image, Place padded_filters) {
+Launch make_pad_channels(CudaDevice& device, std::span<const ChannelPadding> paddings) {
   const std::string source =
       base::cat(kernel_source("prelude"), kernel_source("vectors"), "typedef ",
-                type_name(image.dtype), " T;\n", kernel_source("pad_channels"));
+                type_name(paddings[0].from.dtype), " T;\n#define PARTS ", paddings.size(), "\n",
+                kernel_source("pad_channels"));
   Launch::Words words;
   int64_t rows = 0;
-  for (const bool is_image : {true, false}) {
-    const LaunchOperand& from = is_image ? image : filters;
+  for (const auto& [from, to] : paddings) {
     words.add(from.place);
-    words.add(is_image ? padded_image : padded_filters);
+    words.add(to);
     const int64_t count = numel(from.dims) / from.dims[1];
     rows += count;
     words.add(count);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 
 #include "backends/cuda/run/launch.h"
 
@@ -23,9 +24,13 @@ std::optional<Launch> try_make_pool(CudaDevice& device, const LaunchOperand& x,
 std::optional<Launch> try_make_depthwise(CudaDevice& device, const KernelRequest& request,
                                          const LaunchOperand& weight);
 
-// Copies of an image and of filters with their channels filled up to 8 with zeros.
+// A tensor with its channels filled up to 8 with zeros: a copy of `from` as `to`.
 inline constexpr int64_t kPaddedChannels = 8;
-Launch make_pad_channels(CudaDevice& device, const LaunchOperand& image,
-                         const LaunchOperand& filters, Place padded_image, Place padded_filters);
+struct ChannelPadding {
+  LaunchOperand from;
+  Place to;
+};
+// One or two of them, of one dtype.
+Launch make_pad_channels(CudaDevice& device, std::span<const ChannelPadding> paddings);
 
 }  // namespace regraft::cuda

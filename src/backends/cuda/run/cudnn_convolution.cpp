@@ -27,32 +27,35 @@ constexpr size_t kMostWorkspace = size_t{256} << 20;
 
 }  // namespace
 
-// Builds the graph of a problem and looks for its plan. Failing calls mean: not supported.
+CudnnDescriptors::~CudnnDescriptors() {
+  for (auto d = made_.rbegin(); d != made_.rend(); ++d)
+    cudnn().cudnnBackendDestroyDescriptor(*d);
+}
+
+cudnnDescriptor CudnnDescriptors::create(CudnnKind kind) {
+  cudnnDescriptor descriptor = nullptr;
+  if (cudnn().cudnnBackendCreateDescriptor(kind, &descriptor) != 0) return nullptr;
+  made_.push_back(descriptor);
+  return descriptor;
+}
+
+// Builds the graph of a problem and looks for its plans. Failing calls mean: not supported.
 class CudnnBuilder {
  public:
   CudnnBuilder(CudaDevice& device, const CudnnProblem& problem)
-      : device_(device), problem_(problem), made_(new CudnnConvolution(device)) {}
+      : device_(device), problem_(problem), graph_(std::make_shared<CudnnDescriptors>()) {}
 
-  // The plan number `skipped` of those that are wanted, or that of a tactic. Null where there is
-  // none.
-  std::unique_ptr<CudnnConvolution> build(size_t skipped, std::string_view only) {
+  std::vector<std::unique_ptr<CudnnConvolution>> build(size_t most, std::string_view only) {
     const cudnnDescriptor graph = operation_graph();
-    if (graph == nullptr) return nullptr;
-    left_ = skipped;
-    only_ = only;
+    if (graph == nullptr) return {};
     for (const int mode : {kHeuristicA, kHeuristicFallback}) {
-      if (find_plan(graph, mode)) return std::move(made_);
+      if (plans_.size() < most) find_plans(graph, mode, most, only);
     }
-    return nullptr;
+    return std::move(plans_);
   }
 
  private:
-  cudnnDescriptor create(CudnnKind kind) {
-    cudnnDescriptor descriptor = nullptr;
-    if (cudnn().cudnnBackendCreateDescriptor(kind, &descriptor) != 0) return nullptr;
-    made_->descriptors_.push_back(descriptor);
-    return descriptor;
-  }
+  cudnnDescriptor create(CudnnKind kind) { return graph_->create(kind); }
 
   template <typename T>
   void set(cudnnDescriptor descriptor, CudnnAttribute name, CudnnType type, const T& value) {
@@ -159,12 +162,12 @@ class CudnnBuilder {
     return finalize(graph) ? graph : nullptr;
   }
 
-  bool find_plan(cudnnDescriptor graph, int mode) {
+  void find_plans(cudnnDescriptor graph, int mode, size_t most, std::string_view only) {
     ok_ = true;
     const cudnnDescriptor heuristic = create(CudnnKind::EngineHeuristic);
     set(heuristic, CudnnAttribute::HeuristicGraph, CudnnType::Descriptor, graph);
     set(heuristic, CudnnAttribute::HeuristicMode, CudnnType::HeuristicMode, mode);
-    if (!finalize(heuristic)) return false;
+    if (!finalize(heuristic)) return;
     constexpr int64_t kMost = 24;
     std::array<cudnnDescriptor, kMost> configs{};
     for (cudnnDescriptor& config : configs)
@@ -173,22 +176,16 @@ class CudnnBuilder {
     if (cudnn().cudnnBackendGetAttribute(heuristic, CudnnAttribute::HeuristicResults,
                                          CudnnType::Descriptor, kMost, &count,
                                          configs.data()) != 0) {
-      return false;
+      return;
     }
-    for (int64_t i = 0; i < std::min(count, kMost); ++i) {
+    for (int64_t i = 0; i < std::min(count, kMost) && plans_.size() < most; ++i) {
       const cudnnDescriptor config = configs[static_cast<size_t>(i)];
       if (!is_wanted(config)) continue;
       // Heuristics are the same for the same version and chip: a place among them is a name.
       const std::string id =
           base::cat("cudnn:", mode == kHeuristicA ? "a" : "f", i, ".", engine_index_);
-      if (!only_.empty() && id != only_) continue;
-      if (left_ > 0) {
-        --left_;
-        continue;
-      }
-      if (take(config, id)) return true;
+      if (only.empty() || id == only) take(config, id);
     }
-    return false;
   }
 
   // Deterministic, and as precise as the problem says.
@@ -210,37 +207,38 @@ class CudnnBuilder {
         return false;
       }
       // On f32 these are TF32.
-      if (is_wide && note == kNoteTensorCore) return false;
+      if (is_wide && !problem_.tf32 && note == kNoteTensorCore) return false;
     }
     cudnn().cudnnBackendGetAttribute(engine, CudnnAttribute::EngineGlobalIndex, CudnnType::Int64, 1,
                                      &count, &engine_index_);
     return true;
   }
 
-  bool take(cudnnDescriptor config, const std::string& id) {
+  void take(cudnnDescriptor config, const std::string& id) {
     ok_ = true;
-    const cudnnDescriptor plan = create(CudnnKind::ExecutionPlan);
+    std::unique_ptr<CudnnConvolution> made(new CudnnConvolution(device_));
+    const cudnnDescriptor plan = made->own_.create(CudnnKind::ExecutionPlan);
     const cudnnHandle handle = device_.cudnn_handle();
     set(plan, CudnnAttribute::PlanHandle, CudnnType::Handle, handle);
     set(plan, CudnnAttribute::PlanConfig, CudnnType::Descriptor, config);
-    if (!finalize(plan)) return false;
+    if (!finalize(plan)) return;
     int64_t bytes = 0, count = 0;
     cudnn().cudnnBackendGetAttribute(plan, CudnnAttribute::PlanWorkspaceBytes, CudnnType::Int64, 1,
                                      &count, &bytes);
-    if (static_cast<size_t>(bytes) > kMostWorkspace) return false;
-    made_->plan_ = plan;
-    made_->workspace_bytes_ = static_cast<size_t>(bytes);
-    made_->tactic_ = id;
-    return true;
+    if (static_cast<size_t>(bytes) > kMostWorkspace) return;
+    made->graph_ = graph_;
+    made->plan_ = plan;
+    made->workspace_bytes_ = static_cast<size_t>(bytes);
+    made->tactic_ = id;
+    plans_.push_back(std::move(made));
   }
 
   CudaDevice& device_;
   const CudnnProblem& problem_;
-  std::unique_ptr<CudnnConvolution> made_;
+  std::shared_ptr<CudnnDescriptors> graph_;
+  std::vector<std::unique_ptr<CudnnConvolution>> plans_;
   bool ok_ = true;
   int64_t engine_index_ = -1;
-  size_t left_ = 0;
-  std::string_view only_;
 };
 
 std::vector<std::unique_ptr<CudnnConvolution>> CudnnConvolution::make(CudaDevice& device,
@@ -248,19 +246,12 @@ std::vector<std::unique_ptr<CudnnConvolution>> CudnnConvolution::make(CudaDevice
                                                                       size_t most,
                                                                       std::string_view only) {
   const std::lock_guard lock(device.cudnn_mutex());
-  std::vector<std::unique_ptr<CudnnConvolution>> plans;
-  // Plans that do not exist after all are skipped, so that one may come twice.
-  for (size_t i = 0; i < most; ++i) {
-    auto plan = CudnnBuilder(device, problem).build(i, only);
-    if (!plan) break;
-    if (plans.empty() || plans.back()->tactic() != plan->tactic()) plans.push_back(std::move(plan));
-  }
-  return plans;
+  return CudnnBuilder(device, problem).build(most, only);
 }
 
 std::string text(const CudnnProblem& problem) {
   std::string out = base::cat("convolution", problem.transposed ? " transposed" : "",
-                              problem.relu ? " relu" : "");
+                              problem.relu ? " relu" : "", problem.tf32 ? " tf32" : "");
   const auto add = [&](std::string_view name, const Dims& values) {
     out += base::cat(" ", name);
     for (const int64_t value : values)
@@ -281,11 +272,6 @@ std::string text(const CudnnProblem& problem) {
   add("padding_end", problem.padding_end);
   add("dilation", problem.dilation);
   return out;
-}
-
-CudnnConvolution::~CudnnConvolution() {
-  for (auto d = descriptors_.rbegin(); d != descriptors_.rend(); ++d)
-    cudnn().cudnnBackendDestroyDescriptor(*d);
 }
 
 void CudnnConvolution::run(const void* x, const void* w, void* y, const void* z, const void* bias,

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backends/cuda/run/cuda_device.h"
@@ -23,6 +25,21 @@ struct CudnnProblem {
   Dims stride, padding, padding_end, dilation;
   std::optional<CudnnTensor> z, bias;
   bool relu = false;
+  bool tf32 = false;  // Of f32: may be calculated in TF32.
+};
+
+// Descriptors that belong together, destroyed last made first.
+class CudnnDescriptors {
+ public:
+  CudnnDescriptors() = default;
+  ~CudnnDescriptors();
+  CudnnDescriptors(const CudnnDescriptors&) = delete;
+  CudnnDescriptors& operator=(const CudnnDescriptors&) = delete;
+  // Null where cuDNN gives none.
+  cudnnDescriptor create(CudnnKind kind);
+
+ private:
+  std::vector<cudnnDescriptor> made_;
 };
 
 // An execution plan that is deterministic and does not lower the precision. Immutable.
@@ -34,7 +51,6 @@ class CudnnConvolution {
                                                              const CudnnProblem& problem,
                                                              size_t most,
                                                              std::string_view only = {});
-  ~CudnnConvolution();
   CudnnConvolution(const CudnnConvolution&) = delete;
   CudnnConvolution& operator=(const CudnnConvolution&) = delete;
 
@@ -47,7 +63,8 @@ class CudnnConvolution {
  private:
   explicit CudnnConvolution(CudaDevice& device) : device_(device) {}
   CudaDevice& device_;
-  std::vector<cudnnDescriptor> descriptors_;  // Kept as long as the plan.
+  std::shared_ptr<CudnnDescriptors> graph_;  // Shared by the plans of a problem.
+  CudnnDescriptors own_;
   cudnnDescriptor plan_ = nullptr;
   size_t workspace_bytes_ = 0;
   std::string tactic_;

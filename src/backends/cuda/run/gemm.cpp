@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/cuda/run/pointwise.h"
+#include "backends/cuda/run/tf32.h"
 #include "backends/cuda/run/tuner.h"
 
 namespace regraft::cuda {
@@ -107,7 +108,7 @@ MatrixOperand Gemm::readable(const MatrixOperand& operand, const Dims& batch) {
 
 Gemm::Gemm(CudaDevice& device, const KernelRequest& request, const Product& product,
            size_t workspace_offset, size_t nth)
-    : device_(device), workspace_bytes_(workspace_offset) {
+    : device_(device), workspace_bytes_(workspace_offset), is_tf32_(allows_tf32(request)) {
   if (!supports(product.x.dtype) || !is_usable(product.result) ||
       !stored(product.result).row_major) {
     base::fail("backends", ErrorCode::Unsupported, "cuda: no product of ", name(product.x.dtype),
@@ -176,8 +177,8 @@ void Gemm::plan(const Product& product) {
 
   // Row-major results are columns of their transposes: result^T = y^T x^T.
   const Stored x = stored(x_), y = stored(y_), result = stored(result_);
-  check_lt(lt.cublasLtMatmulDescCreate(&desc_, is_double_ ? kCompute64F : kCompute32F,
-                                       is_double_ ? kCudaF64 : kCudaF32),
+  const int compute = is_double_ ? kCompute64F : is_tf32_ ? kCompute32FFastTF32 : kCompute32F;
+  check_lt(lt.cublasLtMatmulDescCreate(&desc_, compute, is_double_ ? kCudaF64 : kCudaF32),
            "make a descriptor");
   const int32_t a_op = y.row_major ? kNoTranspose : kTranspose;
   const int32_t b_op = x.row_major ? kNoTranspose : kTranspose;
@@ -202,11 +203,11 @@ void Gemm::plan(const Product& product) {
   layout(&a_, y_.dtype, y.row_major ? n : k, y.row_major ? k : n, y.ld, strides[1]);
   layout(&b_, x_.dtype, x.row_major ? k : m, x.row_major ? m : k, x.ld, strides[0]);
   layout(&c_, result_.dtype, n, m, result.ld, strides[2]);
-  problem_ = base::cat("product ", name(result_.dtype), " ", m, "x", n, "x", k, " batch ", count,
-                       " calls ", outer_calls, " operations ", a_op, b_op, " epilogue ", epilogue,
-                       " addend ", addend_ ? 1 : 0, " ld ", y.ld, ",", x.ld, ",", result.ld,
-                       " strides ", strides[1], ",", strides[0], ",", strides[2], " alignment ",
-                       y_.alignment, ",", x_.alignment, ",",
+  problem_ = base::cat("product ", is_tf32_ ? "tf32" : name(result_.dtype), " ", m, "x", n, "x", k,
+                       " batch ", count, " calls ", outer_calls, " operations ", a_op, b_op,
+                       " epilogue ", epilogue, " addend ", addend_ ? 1 : 0, " ld ", y.ld, ",", x.ld,
+                       ",", result.ld, " strides ", strides[1], ",", strides[0], ",", strides[2],
+                       " alignment ", y_.alignment, ",", x_.alignment, ",",
                        addend_ ? addend_->alignment : result_.alignment, ",", result_.alignment);
 }
 

@@ -64,7 +64,7 @@ class Gemm {
   std::vector<Launch> copies_;
   std::vector<Call> calls_;
   size_t workspace_bytes_ = 0, lt_workspace_offset_ = 0, lt_workspace_bytes_ = 0;
-  bool is_double_ = false;
+  bool is_double_ = false, is_tf32_ = false;
   cublasLtMatmulDesc desc_ = nullptr;
   cublasLtMatrixLayout a_ = nullptr, b_ = nullptr, c_ = nullptr;
   cublasLtMatmulAlgo algo_{};

@@ -19,7 +19,8 @@ size_t extent(const Operand& operand) {
     last += (operand.dims[d] - 1) * std::abs(operand.strides[d]);
   // The strides of packed constants say nothing.
   last = std::max(last + 1, numel(operand.dims));
-  return rounded(static_cast<size_t>(last) * item_size(operand.dtype));
+  return rounded(std::max(static_cast<size_t>(last) * item_size(operand.dtype),
+                          operand.is_constant ? operand.packing.bytes : 0));
 }
 
 // Numbers of a normal distribution; zeros would draw less power and run faster.

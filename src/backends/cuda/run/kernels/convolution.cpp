@@ -8,6 +8,7 @@
 #include "backends/cuda/run/patch_convolution.h"
 #include "backends/cuda/run/pointwise.h"
 #include "backends/cuda/run/spatial.h"
+#include "backends/cuda/run/tf32.h"
 #include "backends/cuda/run/tuner.h"
 
 namespace regraft::cuda {
@@ -25,6 +26,14 @@ bool is_depthwise(const KernelRequest& request) {
   const Dims& weight = request.inputs[kWeight].dims;
   return !request.attributes.flag("transposed") && weight[1] == 1 && weight[0] > 1 &&
          request.attributes.integer("groups") > 1;
+}
+
+// Tensor cores want whole vectors of channels; images of colours have three.
+bool pads_channels(const KernelRequest& request) {
+  const Operand &x = request.inputs[kX], &weight = request.inputs[kWeight];
+  return is_floating(x.dtype) && item_size(x.dtype) == 2 && weight.dtype == x.dtype &&
+         x.dims.size() == 4 && x.dims[1] < kPaddedChannels && weight.dims[1] == x.dims[1] &&
+         !request.attributes.flag("transposed");
 }
 
 // Whether elements lie as with the other strides: those along sizes of 1 mean nothing.
@@ -72,7 +81,7 @@ class Convolution final : public Kernel {
     x_ = input_of(request, kX);
     weight_ = weight_of(request);
     if (pads_channels(request)) {
-      pad_channels(device);
+      pad_channels(device, request);
     } else {
       x_ = brought(device, x_);
       weight_ = brought(device, weight_);
@@ -128,21 +137,28 @@ class Convolution final : public Kernel {
     plan_ = std::move(plans[taken]);
   }
 
-  // Tensor cores want whole vectors of channels; images of colours have three.
-  bool pads_channels(const KernelRequest& request) const {
-    return item_size(x_.dtype) == 2 && x_.dims.size() == 4 && x_.dims[1] < kPaddedChannels &&
-           weight_.dims[1] == x_.dims[1] && !request.attributes.flag("transposed");
+  void pad_channels(CudaDevice& device, const KernelRequest& request) {
+    std::vector<ChannelPadding> paddings;
+    const auto pad = [&](LaunchOperand& operand) {
+      const LaunchOperand from = operand;
+      operand.dims[1] = kPaddedChannels;
+      operand.strides = channels_last_strides(operand.dims);
+      operand.place = Place::workspace(reserve(operand));
+      operand.alignment = 16;
+      paddings.push_back({from, operand.place});
+    };
+    pad(x_);
+    if (is_padded_constant(request)) {
+      weight_.dims[1] = kPaddedChannels;
+    } else {
+      pad(weight_);
+    }
+    copies_.push_back(make_pad_channels(device, paddings));
   }
 
-  void pad_channels(CudaDevice& device) {
-    LaunchOperand image = x_, filters = weight_;
-    for (LaunchOperand* operand : {&x_, &weight_}) {
-      operand->dims[1] = kPaddedChannels;
-      operand->strides = channels_last_strides(operand->dims);
-      operand->place = Place::workspace(reserve(*operand));
-      operand->alignment = 16;
-    }
-    copies_.push_back(make_pad_channels(device, image, filters, x_.place, weight_.place));
+  static bool is_padded_constant(const KernelRequest& request) {
+    const Operand& weight = request.inputs[kWeight];
+    return weight.is_constant && packed_dims(weight.packing, weight.dims) != weight.dims;
   }
 
   // The operand with channels last: itself, or a copy in the workspace.
@@ -174,6 +190,7 @@ class Convolution final : public Kernel {
     y.strides = y_strides;
     problem.y = tensor_of(y);
     problem.transposed = attributes.flag("transposed");
+    problem.tf32 = allows_tf32(request);
     problem.stride = attributes.integers("stride");
     problem.padding = attributes.integers("padding");
     problem.dilation = attributes.integers("dilation");
@@ -298,12 +315,14 @@ Packing choose_packing(const KernelRequest& request, size_t input) {
   const size_t rank = operand.dims.size();
   std::vector<size_t> order(rank);
   std::iota(order.begin(), order.end(), size_t{0});
+  int64_t channels = 0;
   if (input == kWeight && is_floating(operand.dtype) && !is_patch_convolution(request)) {
     order = channels_last(rank);
+    if (pads_channels(request) && !is_empty(operand)) channels = kPaddedChannels;
     // The channels of these are its outputs.
     if (is_depthwise(request)) std::rotate(order.begin(), order.begin() + 1, order.end());
   }
-  return packing_of(operand, order);
+  return packing_of(operand, order, channels);
 }
 
 constexpr KernelDef kKernels[] = {{"convolution", prepare, choose_packing}};

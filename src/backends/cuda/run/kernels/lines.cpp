@@ -2,6 +2,8 @@
 #include <limits>
 
 #include "backends/cuda/run/dense_lines.h"
+#include "backends/cuda/run/epilogue.h"
+#include "backends/cuda/run/group_norm.h"
 
 namespace regraft::cuda {
 namespace {
@@ -156,6 +158,7 @@ std::unique_ptr<Kernel> prepare_layer_norm(CudaDevice& device, const KernelReque
 
 // Channels are split into [groups, channels of a group].
 std::unique_ptr<Kernel> prepare_group_norm(CudaDevice& device, const KernelRequest& request) {
+  if (auto kernel = try_make_group_norm(device, request)) return kernel;
   LineSpec spec = norm_spec(request);
   const int64_t groups = request.attributes.integer("groups");
   const int64_t channels = request.outputs[0].dims[1] / groups;
@@ -170,7 +173,12 @@ std::unique_ptr<Kernel> prepare_group_norm(CudaDevice& device, const KernelReque
   spec.reduced.assign(spec.operands[0].dims.size(), true);
   spec.reduced[0] = spec.reduced[1] = false;
   spec.numbers = {request.attributes.number("eps")};
-  return finish(device, spec);
+  const Epilogue items = epilogue_of(request);
+  if (items.empty()) return finish(device, spec);
+  std::vector<Launch> launches;
+  launches.push_back(make_line(device, spec));
+  launches.push_back(make_epilogue(device, request, output_of(request, 0), std::nullopt, items, 3));
+  return std::make_unique<LaunchKernel>(std::move(launches), spec.source);
 }
 
 std::unique_ptr<Kernel> prepare_scan(CudaDevice& device, const KernelRequest& request) {

@@ -1,8 +1,8 @@
 #include <algorithm>
 
 #include "backends/cuda/run/epilogue.h"
-#include "backends/cuda/run/gemm.h"
 #include "backends/cuda/run/pointwise.h"
+#include "backends/cuda/run/row_product.h"
 
 namespace regraft::cuda {
 namespace {
@@ -12,20 +12,20 @@ class GemmKernel final : public Kernel {
  public:
   GemmKernel(CudaDevice& device, const KernelRequest& request, const Product& product,
              Launch epilogue, bool has_epilogue)
-      : gemm_(device, request, product),
+      : product_(device, request, product),
         epilogue_(std::move(epilogue)),
         has_epilogue_(has_epilogue) {}
   void run(const KernelArguments& arguments) const override {
-    gemm_.run(arguments);
+    product_.run(arguments);
     if (has_epilogue_) epilogue_.run(arguments);
   }
-  size_t workspace_bytes() const override { return gemm_.workspace_bytes(); }
+  size_t workspace_bytes() const override { return product_.workspace_bytes(); }
   std::string tactic() const override {
-    return has_epilogue_ ? gemm_.tactic() + "+pointwise" : gemm_.tactic();
+    return has_epilogue_ ? product_.tactic() + "+pointwise" : product_.tactic();
   }
 
  private:
-  Gemm gemm_;
+  RowProduct product_;
   Launch epilogue_;
   bool has_epilogue_;
 };

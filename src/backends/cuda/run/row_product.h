@@ -1,0 +1,45 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backends/cuda/run/gemm.h"
+
+namespace regraft::cuda {
+
+// A product by cuBLASLt. Where the number of columns is odd, as that of a vocabulary may be, its
+// kernels write element by element and are several times slower. The columns that fill vectors and
+// the last few are then products of their own, into rows of whole vectors; the result is copied out
+// of those if its own rows are others. The tuner says whether that is faster.
+class RowProduct {
+ public:
+  // Throws as Gemm.
+  RowProduct(CudaDevice& device, const KernelRequest& request, const Product& product);
+
+  void run(const KernelArguments& arguments) const { run(way_, arguments); }
+  size_t workspace_bytes() const { return way_.workspace_bytes; }
+  const std::string& tactic() const { return tactic_; }
+
+ private:
+  struct Way {
+    std::vector<std::unique_ptr<Gemm>> products;
+    Launch copy;
+    size_t workspace_bytes = 0;
+    std::string id;
+  };
+  Way whole(const Product& product) const;
+  Way split(const Product& product) const;
+  // Nothing where cuBLASLt does not take the parts.
+  std::optional<Way> try_split(const Product& product) const;
+  void choose(const Product& product);
+  static void run(const Way& way, const KernelArguments& arguments);
+
+  CudaDevice& device_;
+  const KernelRequest* request_;  // While it is made.
+  Way way_;
+  std::string tactic_;
+};
+
+}  // namespace regraft::cuda
