@@ -11,7 +11,7 @@ from regraft import _cuda, _log
 from regraft._compile import compile, explain
 from regraft._regraft import backends, pass_names, set_thread_count, thread_count
 from regraft.cache import BaseEngineCache, DiskEngineCache
-from regraft.engine import Engine, MemoryReport, RefitReport
+from regraft.engine import Engine, MemoryReport, Profile, RefitReport
 from regraft.errors import (
     CorruptError,
     Error,
@@ -59,6 +59,7 @@ __all__ = [
     "MutableModule",
     "NotFoundError",
     "OutOfMemoryError",
+    "Profile",
     "RefitReport",
     "StateError",
     "UnsupportedError",

@@ -26,10 +26,11 @@ from regraft.module.source import open_weights
 from regraft.module.staging import Staged, want_identical
 from regraft.refitter import Refitter
 
-__all__ = ["Engine", "MemoryReport", "RefitReport", "Refitter"]
+__all__ = ["Engine", "MemoryReport", "Profile", "RefitReport", "Refitter"]
 
 RefitReport = _regraft.RefitReport
 MemoryReport = _regraft.MemoryReport
+Profile = _regraft.Profile
 
 
 class Engine:
@@ -425,6 +426,36 @@ class Engine:
     def steps(self) -> str:
         """The steps of both programs with the kernels chosen on this machine."""
         return self._core.steps()
+
+    def profile(self, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
+        """Times every step of a call and the call as a whole, beside what the machine can do.
+
+        Args:
+            *args, **kwargs: As for a call; without any, random tensors of the sizes that the engine
+                is tuned for.
+            runs: How often to run; times are medians.
+
+        Returns:
+            The steps in the order in which they run, each with its seconds, bytes, operations and
+            share of the roofline; as text, a table with the longest first.
+
+        Raises:
+            MismatchError, StateError: As a call.
+            InvalidArgumentError: Less than one run.
+        """
+        want_type("[engine] runs", runs, int)
+        if not args and not kwargs:
+            return _regraft.profile(self._core, None, runs)
+        if self._call is None and kwargs:
+            raise TypeError("this engine was compiled from a file; pass inputs by position")
+        tensors = list(args) if self._call is None else self._call.flatten(args, kwargs)
+        device = None if self._on_device is None else self._on_device.device
+        if device is not None:
+            torch.cuda.synchronize(device)  # What writes the inputs may be under way.
+        rows, kept = rows_of({f"input {i}": tensor for i, tensor in enumerate(tensors)}, device)
+        profile = _regraft.profile(self._core, rows, runs)
+        del kept
+        return profile
 
     def realised_plan(self) -> str:
         """The choices made on this machine, to be imported by another build of the program."""

@@ -58,6 +58,7 @@ std::shared_ptr<EngineCache> to_cache(nb::object object);
 void bind_cache(nb::module_& module);
 void bind_errors(nb::module_& module);
 void bind_engine(nb::module_& module);
+void bind_profile(nb::module_& module);
 void bind_program(nb::module_& module);
 void bind_tensors(nb::module_& module);
 void bind_tracking(nb::module_& module);

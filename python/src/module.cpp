@@ -29,6 +29,7 @@ NB_MODULE(_regraft, module) {
   bind_errors(module);
   bind_cache(module);
   bind_engine(module);
+  bind_profile(module);
   bind_program(module);
   bind_tensors(module);
   bind_tracking(module);

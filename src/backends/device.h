@@ -46,6 +46,16 @@ class Recording {
   virtual void launch(Stream stream) const = 0;
 };
 
+// Points in a stream's work and the time between them. Not thread-safe.
+class Laps {
+ public:
+  virtual ~Laps() = default;
+  // May be recorded, and repeated with the recording.
+  virtual void mark(size_t point, Stream stream) = 0;
+  // Between each point and the next, as they were marked last. Synchronise the stream before.
+  virtual std::vector<double> seconds() const = 0;
+};
+
 // The memory that the kernels of a backend work on, and the order of work on it. Every byte that a
 // kernel touches comes from its device. Thread-safe.
 class Device {
@@ -90,6 +100,7 @@ class Device {
   // Of all streams.
   virtual void synchronise_all() = 0;
   virtual std::shared_ptr<Event> make_event() = 0;
+  virtual std::unique_ptr<Laps> make_laps(size_t points) = 0;
   // Whether somebody records what is enqueued to `stream`, to repeat it.
   virtual bool is_recording(Stream) const { return false; }
   // What `enqueue` enqueues to the stream that it is given; nothing runs yet. Null when the device

@@ -1,3 +1,4 @@
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -13,6 +14,21 @@ class HostEvent final : public Event {
   void record(Stream) override {}
   void order(Stream) const override {}
   void wait() const override {}
+};
+
+class HostLaps final : public Laps {
+ public:
+  explicit HostLaps(size_t points) : times_(points) {}
+  void mark(size_t point, Stream) override { times_[point] = std::chrono::steady_clock::now(); }
+  std::vector<double> seconds() const override {
+    std::vector<double> out;
+    for (size_t i = 1; i < times_.size(); ++i)
+      out.push_back(std::chrono::duration<double>(times_[i] - times_[i - 1]).count());
+    return out;
+  }
+
+ private:
+  std::vector<std::chrono::steady_clock::time_point> times_;
 };
 
 class HostDevice final : public Device {
@@ -47,6 +63,9 @@ class HostDevice final : public Device {
   void synchronise(Stream) override {}
   void synchronise_all() override {}
   std::shared_ptr<Event> make_event() override { return std::make_shared<HostEvent>(); }
+  std::unique_ptr<Laps> make_laps(size_t points) override {
+    return std::make_unique<HostLaps>(points);
+  }
   std::unique_ptr<Recording> record(const std::function<void(Stream)>&) override { return nullptr; }
 };
 

@@ -25,6 +25,8 @@ void add_compiler(CLI::App& verb, CompilerArguments& compiler) {
                   "What to compute in where the program says f32: f32, bf16 or f16")
       ->capture_default_str()
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+  verb.add_flag("--allow-tf32", compiler.allow_tf32,
+                "Products of f32 may be calculated in TF32 (cuda)");
   verb.add_option("--optimum", compiler.optimum,
                   "Size of a dynamic dimension to tune for, e.g. s0=8 (repeatable)");
   verb.add_option("--without", compiler.without, "Pass to leave out (repeatable)");
@@ -67,6 +69,22 @@ void add_run(CLI::App& app, Arguments& out) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
   verb->callback([&out] { out.verb = Verb::Run; });
+  add_common(*verb, out.common);
+}
+
+void add_profile(CLI::App& app, Arguments& out) {
+  CLI::App* verb = app.add_subcommand(
+      "profile", "Time every step of an engine and compare with what the machine can do");
+  ProfileArguments& arguments = out.profile;
+  verb->add_option("engine", arguments.engine, "Engine file (.rgf)")->required();
+  verb->add_option("-i,--input", arguments.inputs,
+                   "As in run; random numbers of the sizes tuned for without it");
+  verb->add_option("--weights", arguments.weights, "As in run");
+  verb->add_option("--device", arguments.device, "Where to run, e.g. cuda:1");
+  verb->add_option("--runs", arguments.runs, "How often to run; medians are shown")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  verb->callback([&out] { out.verb = Verb::Profile; });
   add_common(*verb, out.common);
 }
 
@@ -122,6 +140,7 @@ std::optional<Arguments> parse_arguments(int argc, char** argv, int& exit_code) 
       "\n"
       "  regraft compile resnet18.pt2 -o resnet18.rgf\n"
       "  regraft run     resnet18.rgf --input photo.npy --output logits.npy\n"
+      "  regraft profile resnet18.rgf\n"
       "  regraft refit   resnet18.rgf --weights new.safetensors -o new.rgf\n"
       "\n"
       "Exit codes: 0 done, 1 something is wrong with the input, 2 wrong usage.\n"
@@ -131,6 +150,7 @@ std::optional<Arguments> parse_arguments(int argc, char** argv, int& exit_code) 
   app.set_version_flag("--version", "regraft " REGRAFT_VERSION);
   add_compile(app, out);
   add_run(app, out);
+  add_profile(app, out);
   add_refit(app, out);
   add_inspect(app, out);
   add_explain(app, out);

@@ -21,6 +21,7 @@ struct CompilerArguments {
   std::string program;
   std::string backend = "cpu";
   std::string precision = "f32";
+  bool allow_tf32 = false;
   std::vector<std::string> optimum;  // "s0=8"
   std::vector<std::string> without;
 };
@@ -40,6 +41,14 @@ struct RunArguments {
   std::vector<std::string> inputs;   // "x.npy" in order, or "name=x.npy".
   std::vector<std::string> outputs;  // The same.
   int repeat = 1;
+};
+
+struct ProfileArguments {
+  std::string engine;
+  std::string weights;
+  std::string device;
+  std::vector<std::string> inputs;  // As of RunArguments; none: random numbers.
+  int runs = 20;
 };
 
 struct RefitArguments {
@@ -62,13 +71,14 @@ struct ExplainArguments {
   CompilerArguments compiler;
 };
 
-enum class Verb { Compile, Run, Refit, Inspect, Explain };
+enum class Verb { Compile, Run, Profile, Refit, Inspect, Explain };
 
 struct Arguments {
   Verb verb = Verb::Compile;
   CommonArguments common;
   CompileArguments compile;
   RunArguments run;
+  ProfileArguments profile;
   RefitArguments refit;
   InspectArguments inspect;
   ExplainArguments explain;

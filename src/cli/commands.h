@@ -8,6 +8,7 @@ namespace regraft::cli {
 
 void compile(const CompileArguments& arguments, const CommonArguments& common);
 void run(const RunArguments& arguments, const CommonArguments& common);
+void profile(const ProfileArguments& arguments, const CommonArguments& common);
 void refit(const RefitArguments& arguments, const CommonArguments& common);
 void inspect(const InspectArguments& arguments, const CommonArguments& common);
 void explain(const ExplainArguments& arguments, const CommonArguments& common);

@@ -21,6 +21,8 @@ void dispatch(const Arguments& arguments) {
       return regraft::cli::compile(arguments.compile, common);
     case Verb::Run:
       return regraft::cli::run(arguments.run, common);
+    case Verb::Profile:
+      return regraft::cli::profile(arguments.profile, common);
     case Verb::Refit:
       return regraft::cli::refit(arguments.refit, common);
     case Verb::Inspect:

@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "cli/commands.h"
+#include "cli/inputs.h"
 #include "cli/progress.h"
 #include "cli/texts.h"
 #include "sources/npy.h"
@@ -11,64 +12,6 @@
 
 namespace regraft::cli {
 namespace {
-
-// Which argument goes to which tensor of the signature: by name, or in order. Indices into
-// `arguments`; -1 where there is none.
-std::vector<int> assign(const std::vector<std::string>& arguments,
-                        const std::vector<TensorSpec>& specs, std::string_view option) {
-  std::vector<int> out(specs.size(), -1);
-  size_t next = 0;
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    const std::string name = split_name(arguments[i]).first;
-    size_t at = next;
-    if (name.empty()) {
-      if (at >= specs.size()) {
-        base::fail("cli", ErrorCode::InvalidArgument, option, ": the engine has ", specs.size(),
-                   ", ", arguments.size(), " given");
-      }
-      ++next;
-    } else {
-      std::vector<std::string> names;
-      for (const TensorSpec& spec : specs)
-        names.push_back(spec.name);
-      at = static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
-      if (at == names.size()) {
-        base::fail("cli", ErrorCode::InvalidArgument, option, ": the engine has no '", name,
-                   "'; it has ", base::join(names, ", "));
-      }
-    }
-    if (out[at] >= 0) {
-      base::fail("cli", ErrorCode::InvalidArgument, option, ": ", specs[at].name, " given twice");
-    }
-    out[at] = static_cast<int>(i);
-  }
-  return out;
-}
-
-// The tensors of the files, kept alive by `owners`.
-std::vector<TensorView> read_inputs(const RunArguments& arguments, const Signature& signature,
-                                    std::vector<SourceTensor>& owners,
-                                    std::vector<Tensor>& converted) {
-  const std::vector<int> files = assign(arguments.inputs, signature.inputs, "--input");
-  std::vector<TensorView> views;
-  for (size_t i = 0; i < files.size(); ++i) {
-    const TensorSpec& spec = signature.inputs[i];
-    if (files[i] < 0) {
-      base::fail("cli", ErrorCode::InvalidArgument, "--input: ", spec.name, " (", spec.text(),
-                 ") is missing");
-    }
-    owners.push_back(sources::read_npy(split_name(arguments.inputs[files[i]]).second));
-    TensorView view = owners.back().view;
-    // NumPy has no bf16.
-    if (spec.dtype == DType::BF16 && view.dtype == DType::F32) {
-      converted.emplace_back(DType::BF16, view.dims);
-      copy(view, converted.back().mutable_view());
-      view = converted.back().view();
-    }
-    views.push_back(std::move(view));
-  }
-  return views;
-}
 
 void write_output(const std::string& path, const Tensor& tensor) {
   if (tensor.dtype() != DType::BF16) return sources::write_npy(path, tensor.view());
@@ -119,17 +62,14 @@ void run(const RunArguments& arguments, const CommonArguments& common) {
     engine.refit(*open_source(arguments.weights));
   }
   const Signature signature = engine.signature();
-  std::vector<SourceTensor> owners;
-  std::vector<Tensor> converted;
-  converted.reserve(signature.inputs.size());
-  const std::vector<TensorView> inputs = read_inputs(arguments, signature, owners, converted);
+  const InputFiles inputs = read_inputs(arguments.inputs, signature);
   const std::vector<int> files = assign(arguments.outputs, signature.outputs, "--output");
   std::vector<Tensor> outputs;
   std::vector<double> seconds;
   for (int i = 0; i < arguments.repeat; ++i) {
     progress.show(base::cat("run ", i + 1, " of ", arguments.repeat));
     const auto begin = std::chrono::steady_clock::now();
-    outputs = engine.run(inputs);
+    outputs = engine.run(inputs.views);
     seconds.push_back(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }

@@ -80,10 +80,14 @@ std::shared_ptr<const Block> Binding::compute_shapes(std::span<std::byte* const>
   return values;
 }
 
-void Binding::run(std::byte* const* bases, std::byte* workspace, backends::Stream stream) const {
+void Binding::run(std::byte* const* bases, std::byte* workspace, backends::Stream stream,
+                  backends::Laps* laps) const {
   const base::FlushDenormals flush;
-  for (const PreparedStep& step : compute_steps_)
-    run_step(step, bases, workspace, stream);
+  if (laps != nullptr) laps->mark(0, stream);
+  for (size_t s = 0; s < compute_steps_.size(); ++s) {
+    run_step(compute_steps_[s], bases, workspace, stream);
+    if (laps != nullptr) laps->mark(s + 1, stream);
+  }
   for (const OutputCopy& output : copies_) {
     const std::byte* from = bases[output.from.base] + output.from.offset;
     std::byte* to = bases[output.to.base] + output.to.offset;

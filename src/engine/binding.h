@@ -47,7 +47,9 @@ class Binding {
                                               BlockPool& pool) const;
   // Runs the compute steps, or enqueues them to the device's stream. `bases` as Base says; `arena`
   // has arena_bytes().
-  void run(std::byte* const* bases, std::byte* workspace, backends::Stream stream = nullptr) const;
+  // `laps`, with a point more than there are steps, is marked before the first and after each.
+  void run(std::byte* const* bases, std::byte* workspace, backends::Stream stream = nullptr,
+           backends::Laps* laps = nullptr) const;
 
   uint64_t id() const { return id_; }
   size_t arena_bytes() const { return arena_bytes_; }

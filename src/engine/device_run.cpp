@@ -121,7 +121,7 @@ void DeviceRun::launch(const Binding& binding, const std::vector<std::byte*>& ba
 
 void DeviceRun::run(const Binding& binding, const Bank& bank, std::span<const TensorView> inputs,
                     std::span<const MutableTensorView> outputs, std::vector<std::byte*>& bases,
-                    std::byte* workspace) {
+                    std::byte* workspace, const Runner* runner) {
   waits_ = false;
   size_t next = kFirst;
   for (size_t i = 0; i < inputs.size(); ++i, ++next) {
@@ -137,7 +137,11 @@ void DeviceRun::run(const Binding& binding, const Bank& bank, std::span<const Te
     bases[next] =
         copied[i] ? stage(inputs.size() + i, output.bytes()) : output.as_mutable<std::byte>();
   }
-  launch(binding, bases, workspace);
+  if (runner != nullptr) {
+    (*runner)(binding, bases.data(), workspace, stream_);
+  } else {
+    launch(binding, bases, workspace);
+  }
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (!copied[i]) continue;
     const std::byte* from = bases[kFirst + inputs.size() + i];

@@ -6,6 +6,7 @@
 
 #include "engine/bank.h"
 #include "engine/binding.h"
+#include "engine/scratch.h"
 #include "regraft/tensor.h"
 
 namespace regraft::engine {
@@ -26,7 +27,7 @@ class DeviceRun {
   // inputs and outputs. Waits for the device only where an operand lies on the host.
   void run(const Binding& binding, const Bank& bank, std::span<const TensorView> inputs,
            std::span<const MutableTensorView> outputs, std::vector<std::byte*>& bases,
-           std::byte* workspace);
+           std::byte* workspace, const Runner* runner = nullptr);
   size_t bytes() const { return staged_bytes_; }
 
  private:

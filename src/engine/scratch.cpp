@@ -128,7 +128,8 @@ void Scratch::place_slots(Core& core, const Binding& binding, const Bank& bank, 
 }
 
 void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inputs,
-                  std::span<const MutableTensorView> outputs, backends::Stream stream) {
+                  std::span<const MutableTensorView> outputs, backends::Stream stream,
+                  const Runner* runner) {
   const Binding& binding = *recent_.front();
   const size_t limit = core.options().memory_limit;
   check_outputs(core.plan(), binding, outputs);
@@ -142,7 +143,7 @@ void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inpu
     reserve(core, binding);
     if (arena_) bases_[kArena] = arena_.get();
     place_slots(core, binding, bank, first_slot, shapes);
-    device_run_->run(binding, bank, inputs, outputs, bases_, workspace_.get());
+    device_run_->run(binding, bank, inputs, outputs, bases_, workspace_.get(), runner);
     return;
   }
   reserve(core, binding);
@@ -157,6 +158,7 @@ void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inpu
     bases_[next++] = output.data != nullptr ? output.as_mutable<std::byte>() : g_nothing;
   }
   place_slots(core, binding, bank, first_slot, shapes);
+  if (runner != nullptr) return (*runner)(binding, bases_.data(), workspace_.get(), stream);
   binding.run(bases_.data(), workspace_.get());
 }
 

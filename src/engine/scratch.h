@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -12,6 +13,11 @@ namespace regraft::engine {
 
 class Core;
 class DeviceRun;
+
+// Runs a binding whose operands lie at `bases`, in place of what Binding::run or a recording of it
+// would do.
+using Runner = std::function<void(const Binding& binding, std::byte* const* bases,
+                                  std::byte* workspace, backends::Stream stream)>;
 
 // The memory of one caller at a time: arena, workspace, copies of strided inputs. Grows to the
 // largest shapes it has seen. On a device, runs of one scratch follow each other. Not thread-safe.
@@ -28,7 +34,8 @@ class Scratch {
   // Runs the binding of the last bind() on inputs of the same dims. Throws Error{"engine",
   // Mismatch} naming every output that does not fit.
   void run(Core& core, const Bank& bank, std::span<const TensorView> inputs,
-           std::span<const MutableTensorView> outputs, backends::Stream stream = nullptr);
+           std::span<const MutableTensorView> outputs, backends::Stream stream = nullptr,
+           const Runner* runner = nullptr);
   size_t bytes() const;
 
  private:

@@ -174,12 +174,46 @@ TEST_F(Cli, InspectAndJson) {
   EXPECT_EQ(refitted.find("report")->find("parameters")->array()->size(), 2u);
 }
 
+TEST_F(Cli, ProfileTimesEveryStep) {
+  for (const std::string backend : {"reference", "cpu"}) {
+    good("compile model.pt2 -o m.rgf --optimum s0=4 --backend " + backend);
+    const sources::Json whole = json(good("profile m.rgf --runs 3 --json"));
+    EXPECT_EQ(*whole.find("device")->string(), "cpu");
+    EXPECT_EQ(*whole.find("runs")->integer(), 3);
+    // Of a run with the four rows that the engine is tuned for.
+    EXPECT_EQ(*whole.find("flops")->integer(), 2 * 4 * 3 * 4) << backend;
+    EXPECT_GT(*whole.find("run_seconds")->number(), 0);
+    ASSERT_GT(whole.find("steps")->array()->size(), 0u);
+    const sources::Json& product = whole.find("steps")->array()->front();
+    EXPECT_EQ(*product.find("kernel")->string(), backend + ".linear");
+    EXPECT_GT(*product.find("seconds")->number(), 0);
+    EXPECT_GT(*product.find("roofline_seconds")->number(), 0);
+    const auto& peaks = *whole.find("peaks")->array();
+    ASSERT_EQ(peaks.size(), 2u);
+    EXPECT_EQ(*peaks[0].find("of")->string(), "copy");
+    EXPECT_EQ(*peaks[1].find("of")->string(), "f32");
+    EXPECT_THAT(*peaks[1].find("source")->string(), StartsWith("measured: product"));
+    EXPECT_EQ(*json(good("profile m.rgf -i x.npy --runs 1 --json")).find("flops")->integer(),
+              2 * 2 * 3 * 4);
+  }
+  EXPECT_THAT(good("profile m.rgf"),
+              AllOf(StartsWith("model on cpu, "), HasSubstr("medians of 20 runs"),
+                    HasSubstr("cpu.linear"), HasSubstr("a run as a whole: "),
+                    HasSubstr("roofline of memory: "), HasSubstr("roofline of f32: ")));
+  good("compile model.pt2 -o s.rgf --strip");
+  EXPECT_THAT(bad("profile s.rgf"), HasSubstr("no weights"));
+  good("profile s.rgf --weights other.safetensors");
+  EXPECT_THAT(bad("profile m.rgf --device cuda:0"), HasSubstr("cuda:0"));
+  EXPECT_THAT(bad("profile m.rgf -i z=x.npy"), HasSubstr("no 'z'; it has x"));
+}
+
 TEST_F(Cli, WrongUsageIsTwo) {
   for (const std::string arguments :
        {"", "fly", "compile", "compile model.pt2", "compile model.pt2 -o m.rgf --fast",
         "compile model.pt2 -o m.rgf --precision f8",
         "compile model.pt2 -o m.rgf --strip --immutable", "refit m.rgf",
-        "refit m.rgf -w w.safetensors", "run", "run m.rgf --repeat none"}) {
+        "refit m.rgf -w w.safetensors", "run", "run m.rgf --repeat none", "profile",
+        "profile m.rgf --runs 0"}) {
     const Outcome outcome = run(arguments);
     EXPECT_EQ(outcome.code, 2) << arguments;
     EXPECT_NE(outcome.err, "") << arguments;

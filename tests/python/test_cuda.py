@@ -303,6 +303,43 @@ def test_files_rollback_and_forks(tmp_path: Path) -> None:
             assert support.same_bits(values[key], value.cpu()), key
 
 
+@pytest.mark.parametrize("shape", ["linear", "convolution"])
+def test_tf32_is_for_those_who_ask(shape: str, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    if shape == "linear":
+        model: torch.nn.Module = torch.nn.Linear(512, 384)
+        x = torch.randn(256, 512)
+    else:
+        model = torch.nn.Conv2d(64, 96, 3, padding=1)
+        x = torch.randn(4, 64, 28, 28)
+    with torch.no_grad():
+        want = model.eval().double()(x.double())
+    model.float()
+    errors = []
+    for allowed in (False, True):
+        engine = regraft.compile(model, (x,), backend="cuda", allow_tf32=allowed)
+        have = engine(x.cuda())
+        errors.append(support.relative_error(have.cpu().double(), want))
+        engine.save(tmp_path / "m.rgf")
+        assert support.same_bits(regraft.load(tmp_path / "m.rgf", device="cuda")(x.cuda()), have)
+    assert errors[0] < 2e-6
+    assert 2e-5 < errors[1] < 2e-3
+
+
+def test_profile_times_the_steps_of_one_graph() -> None:
+    engine = _engine("tiny_bert", "bf16")
+    inputs = _inputs("tiny_bert")
+    first = _run(engine, inputs)
+    for profile in (engine.profile(*inputs, runs=5), engine.profile(runs=5)):
+        assert profile.device == "cuda:0"
+        assert all(0 < step.seconds < 1e-2 for step in profile.steps)
+        assert 0.2 * profile.run_seconds < profile.steps_seconds < 20 * profile.run_seconds
+        peaks = {peak.of: peak.per_second for peak in profile.peaks}
+        assert peaks["copy"] > 1e11
+        assert peaks["bf16"] > 1e13
+    assert _same(first, _run(engine, inputs))
+
+
 def test_strided_and_changing_inputs() -> None:
     name = "tiny_resnet18"
     engine = _engine(name)

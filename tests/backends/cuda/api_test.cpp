@@ -32,6 +32,7 @@ TEST(Api, Driver) {
                           {kHostAllocPortable, CU_MEMHOSTALLOC_PORTABLE},
                           {kStreamNonBlocking, CU_STREAM_NON_BLOCKING},
                           {kEventDisableTiming, CU_EVENT_DISABLE_TIMING},
+                          {kEventRecordExternal, CU_EVENT_RECORD_EXTERNAL},
                           {kCaptureThreadLocal, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL},
                           {kCaptureActive, CU_STREAM_CAPTURE_STATUS_ACTIVE}});
 }

@@ -45,6 +45,47 @@ class CudaEvent final : public backends::Event {
   CUevent event_ = nullptr;
 };
 
+class CudaLaps final : public backends::Laps {
+ public:
+  CudaLaps(const CudaDevice& device, size_t points) : CudaLaps(device) {
+    events_.assign(points, nullptr);
+    const backends::UseDevice use(device);
+    for (CUevent& event : events_)
+      check(driver().cuEventCreate(&event, 0), "create an event");
+  }
+  ~CudaLaps() override {
+    device_.enter();
+    for (const CUevent event : events_) {
+      if (event != nullptr) driver().cuEventDestroy(event);
+    }
+    device_.leave();
+  }
+  CudaLaps(const CudaLaps&) = delete;
+  CudaLaps& operator=(const CudaLaps&) = delete;
+  // External: a recorded event is a node of the graph instead of an order within it.
+  void mark(size_t point, Stream stream) override {
+    const unsigned flags = device_.is_recording(stream) ? kEventRecordExternal : 0;
+    check(driver().cuEventRecordWithFlags(events_[point], as_stream(stream), flags),
+          "record an event");
+  }
+  std::vector<double> seconds() const override {
+    std::vector<double> out;
+    for (size_t i = 1; i < events_.size(); ++i) {
+      float ms = 0;
+      check(driver().cuEventElapsedTime(&ms, events_[i - 1], events_[i]), "read the time");
+      out.push_back(1e-3 * double{ms});
+    }
+    return out;
+  }
+
+ private:
+  // The destructor of an object that another constructor has made runs whatever comes after.
+  explicit CudaLaps(const CudaDevice& device) : device_(device) {}
+
+  const CudaDevice& device_;
+  std::vector<CUevent> events_;
+};
+
 class Graph final : public backends::Recording {
  public:
   Graph(const CudaDevice& device, CUgraph graph) : device_(device) {
@@ -239,6 +280,10 @@ void CudaDevice::synchronise_all() {
 
 std::shared_ptr<backends::Event> CudaDevice::make_event() {
   return std::make_shared<CudaEvent>(*this);
+}
+
+std::unique_ptr<backends::Laps> CudaDevice::make_laps(size_t points) {
+  return std::make_unique<CudaLaps>(*this, points);
 }
 
 bool CudaDevice::is_recording(Stream stream) const {

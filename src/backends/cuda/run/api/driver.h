@@ -22,17 +22,18 @@ using CUgraphExec = struct CUgraphExec_st*;
 inline constexpr CUresult kOutOfMemory = 2;         // CUDA_ERROR_OUT_OF_MEMORY
 inline constexpr int kComputeCapabilityMajor = 75;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 inline constexpr int kComputeCapabilityMinor = 76;
-inline constexpr int kMultiprocessorCount = 16;     // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
-inline constexpr int kMaxDynamicSharedBytes = 8;    // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_...
-inline constexpr int kPointerMemoryType = 2;        // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
-inline constexpr int kPointerDeviceOrdinal = 9;     // CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-inline constexpr unsigned kHostMemory = 1;          // CU_MEMORYTYPE_HOST
-inline constexpr unsigned kDeviceMemory = 2;        // CU_MEMORYTYPE_DEVICE
-inline constexpr unsigned kHostAllocPortable = 1;   // CU_MEMHOSTALLOC_PORTABLE
-inline constexpr unsigned kStreamNonBlocking = 1;   // CU_STREAM_NON_BLOCKING
-inline constexpr unsigned kEventDisableTiming = 2;  // CU_EVENT_DISABLE_TIMING
-inline constexpr int kCaptureThreadLocal = 1;       // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-inline constexpr int kCaptureActive = 1;            // CU_STREAM_CAPTURE_STATUS_ACTIVE
+inline constexpr int kMultiprocessorCount = 16;      // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+inline constexpr int kMaxDynamicSharedBytes = 8;     // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_...
+inline constexpr int kPointerMemoryType = 2;         // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+inline constexpr int kPointerDeviceOrdinal = 9;      // CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+inline constexpr unsigned kHostMemory = 1;           // CU_MEMORYTYPE_HOST
+inline constexpr unsigned kDeviceMemory = 2;         // CU_MEMORYTYPE_DEVICE
+inline constexpr unsigned kHostAllocPortable = 1;    // CU_MEMHOSTALLOC_PORTABLE
+inline constexpr unsigned kStreamNonBlocking = 1;    // CU_STREAM_NON_BLOCKING
+inline constexpr unsigned kEventDisableTiming = 2;   // CU_EVENT_DISABLE_TIMING
+inline constexpr unsigned kEventRecordExternal = 1;  // CU_EVENT_RECORD_EXTERNAL
+inline constexpr int kCaptureThreadLocal = 1;        // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+inline constexpr int kCaptureActive = 1;             // CU_STREAM_CAPTURE_STATUS_ACTIVE
 
 // name, exported symbol, parameters.
 #define REGRAFT_CUDA_DRIVER(X)                                                                    \
@@ -72,6 +73,8 @@ inline constexpr int kCaptureActive = 1;            // CU_STREAM_CAPTURE_STATUS_
   X(cuEventCreate, "cuEventCreate", (CUevent * event, unsigned flags))                            \
   X(cuEventDestroy, "cuEventDestroy_v2", (CUevent event))                                         \
   X(cuEventRecord, "cuEventRecord", (CUevent event, CUstream stream))                             \
+  X(cuEventRecordWithFlags, "cuEventRecordWithFlags",                                             \
+    (CUevent event, CUstream stream, unsigned flags))                                             \
   X(cuEventSynchronize, "cuEventSynchronize", (CUevent event))                                    \
   X(cuEventElapsedTime, "cuEventElapsedTime", (float* ms, CUevent begin, CUevent end))            \
   X(cuGraphInstantiate, "cuGraphInstantiateWithFlags",                                            \
