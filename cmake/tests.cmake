@@ -80,6 +80,17 @@ if(TARGET test_backends_cuda)
     "${Python_SITELIB}/nvidia/cu13/include" "${Python_SITELIB}/nvidia/cudnn/include")
 endif()
 
+# A driver for tests of what a driver may lack.
+if(TARGET test_backends_cuda)
+  add_library(regraft_fake_driver MODULE "${tests_root}/backends/cuda/fake_driver/libcuda.cpp")
+  target_include_directories(regraft_fake_driver PRIVATE "${CMAKE_SOURCE_DIR}/src")
+  set(fake_driver "${CMAKE_BINARY_DIR}/tests/fake_driver")
+  set_target_properties(regraft_fake_driver PROPERTIES
+    PREFIX "" OUTPUT_NAME libcuda SUFFIX ".so.1" LIBRARY_OUTPUT_DIRECTORY "${fake_driver}")
+  target_compile_definitions(test_backends_cuda PRIVATE REGRAFT_FAKE_DRIVER="${fake_driver}")
+  add_dependencies(test_backends_cuda regraft_fake_driver)
+endif()
+
 # Its tests run the command line.
 if(TARGET test_cli)
   add_dependencies(test_cli regraft)

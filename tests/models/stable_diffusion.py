@@ -15,7 +15,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from models.weights import randomise
@@ -55,6 +55,61 @@ def unet(width: int = 8) -> UNet2DConditionModel:
         attention_head_dim=4,
         norm_num_groups=4,
     )
+
+
+def unet_published() -> UNet2DConditionModel:
+    """Stable Diffusion 1.5's UNet at its size: 860 million parameters."""
+    return UNet2DConditionModel(
+        sample_size=64,
+        block_out_channels=(320, 640, 1280, 1280),
+        layers_per_block=2,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        cross_attention_dim=768,
+        attention_head_dim=8,
+    )
+
+
+class Denoiser(nn.Module):
+    """One step of a UNet, with the tensors of a call by position."""
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, sample: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+        out: Tensor = self.unet(sample, timestep, text, return_dict=False)[0]
+        return out
+
+
+class Decoder(nn.Module):
+    """The part of a VAE that makes images: latents in, pixels out."""
+
+    def __init__(self, width: int = 128, sample_size: int = 512) -> None:
+        super().__init__()
+        levels = 4 if sample_size >= 256 else 2
+        self.vae = AutoencoderKL(
+            block_out_channels=(width, 2 * width, 4 * width, 4 * width)[:levels],
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            layers_per_block=2,
+            latent_channels=4,
+            sample_size=sample_size,
+        )
+        del self.vae.encoder, self.vae.quant_conv
+
+    def forward(self, latents: Tensor) -> Tensor:
+        out: Tensor = self.vae.decode(latents, return_dict=False)[0]
+        return out
+
+
+def call(unet: UNet2DConditionModel, batch: int = 2, words: int = 7) -> tuple[Tensor, ...]:
+    """Example inputs of a ``Denoiser``."""
+    generator = torch.Generator().manual_seed(3)
+    size, config = unet.config.sample_size, unet.config
+    sample = torch.randn(batch, config.in_channels, size, size, generator=generator)
+    text = torch.randn(batch, words, config.cross_attention_dim, generator=generator)
+    return sample, torch.tensor(401), text
 
 
 def unet_xl() -> UNet2DConditionModel:
