@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kX = 0, kWeight = 1, kBias = 2;
 constexpr int64_t kVectorBytes = 16, kThreads = 512;
-// What STAGE 1 keeps of a channel fits three times in shared memory.
+// A block has a thread for each vector of channels at least.
 constexpr int64_t kMostChannels = 3072;
 
 // Images as rows of channels, one for each place.
@@ -73,13 +73,11 @@ std::unique_ptr<Kernel> try_make_group_norm(CudaDevice& device, const KernelRequ
   const int64_t rows = std::max<int64_t>(kThreads / columns, 1),
                 wanted = 2 * int64_t{device.multiprocessors()};
   const int64_t most = std::max<int64_t>((wanted + from->images - 1) / from->images, 1);
-  constexpr int64_t kRowsOfThread = 4;
+  constexpr int64_t kRowsOfThread = 2;
   int64_t chunks = std::clamp<int64_t>(from->rows / (rows * kRowsOfThread), 1, most);
   const int64_t chunk_rows = (from->rows + chunks - 1) / chunks;
   chunks = (from->rows + chunk_rows - 1) / chunk_rows;
-  constexpr int64_t kStageThreads = 256;
-  const int64_t vectors = from->rows * columns;
-  const int64_t blocks = std::min((vectors + kStageThreads - 1) / kStageThreads, 2 * most);
+  const int64_t blocks = std::min((from->rows + rows - 1) / rows, 2 * most);
 
   const std::string defines =
       base::cat("typedef ", type_name(x.dtype), " T0;\ntypedef ", type_of(request, kWeight),
@@ -105,9 +103,8 @@ std::unique_ptr<Kernel> try_make_group_norm(CudaDevice& device, const KernelRequ
     const std::string source = base::cat(pointwise_prelude(), defines, "#define STAGE ", stage,
                                          "\n", kernel_source("group_norm"));
     const int64_t count = from->images * (stage == 0 ? chunks : blocks);
-    const int64_t threads = stage == 0 ? rows * columns : kStageThreads;
     launches.emplace_back(device.function(source), std::move(words), static_cast<unsigned>(count),
-                          static_cast<unsigned>(threads));
+                          static_cast<unsigned>(rows * columns));
   }
   const auto bytes = static_cast<size_t>(from->images * chunks * groups) * 2 * sizeof(float);
   return std::make_unique<LaunchKernel>(std::move(launches), "group_norm", bytes);

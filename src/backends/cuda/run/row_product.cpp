@@ -126,11 +126,14 @@ void RowProduct::choose(const Product& product) {
   const std::string problem = problem_of(*request_, product);
   Tuner& tuner = tuner_of(device_);
   const auto known = tuner.known(*request_, problem, kKind);
+  const bool times = !known && Tuner::may_time(*request_);
+  // What is not timed: tensor cores gain most.
+  const bool is_narrow = item_size(product.result.dtype) == 2;
   std::vector<Way> ways;
-  if (!known || *known == kSplit) {
+  if (known ? *known == kSplit : times || is_narrow) {
     if (auto way = try_split(product)) ways.push_back(std::move(*way));
   }
-  if (ways.empty() || (!known && Tuner::may_time(*request_))) ways.push_back(whole(product));
+  if (ways.empty() || times) ways.push_back(whole(product));
   std::vector<Candidate> candidates;
   for (Way& way : ways) {
     way.id = way.products.size() > 1 ? kSplit : kWhole;

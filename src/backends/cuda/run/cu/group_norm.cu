@@ -16,6 +16,8 @@ struct Args {
   double eps;
 };
 
+#define THREADS (COLUMNS * ROWS)
+
 // Everything is seen from the group's first element: sums of large numbers that differ little would
 // lose them.
 __device__ inline float origin_of(const T0* image, int channel) {
@@ -23,21 +25,28 @@ __device__ inline float origin_of(const T0* image, int channel) {
 }
 
 #if STAGE == 0
-extern "C" __global__ void __launch_bounds__(COLUMNS * ROWS) run(const __grid_constant__ Args a) {
+// Where shared memory has a channel: neighbouring threads write neighbouring words.
+__device__ inline int place_of(int channel) {
+  return channel % WIDTH * COLUMNS + channel / WIDTH;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant__ Args a) {
   __shared__ float shared[2][ROWS][CHANNELS];
-  const i64 image = blockIdx.x / (u32)a.chunks, chunk = blockIdx.x % (u32)a.chunks;
+  const u32 image = blockIdx.x / (u32)a.chunks, chunk = blockIdx.x % (u32)a.chunks;
   const T0* x = a.x + image * a.x_image;
-  const int column = threadIdx.x % COLUMNS * WIDTH, row = threadIdx.x / COLUMNS;
-  const i64 end = min(a.rows, (chunk + 1) * a.chunk_rows);
+  const int column = threadIdx.x % COLUMNS, row = threadIdx.x / COLUMNS;
+  const int begin = (int)(chunk * a.chunk_rows), end = min((int)a.rows, begin + (int)a.chunk_rows);
   float origin[WIDTH], sum[WIDTH], square[WIDTH];
 #pragma unroll
   for (int j = 0; j < WIDTH; ++j) {
-    origin[j] = origin_of(x, column + j);
+    origin[j] = origin_of(x, column * WIDTH + j);
     sum[j] = square[j] = 0.f;
   }
+  const T0* at = x + (begin + row) * a.x_row + column * WIDTH;
+  const i64 step = ROWS * a.x_row;
 #pragma unroll 4
-  for (i64 r = chunk * a.chunk_rows + row; r < end; r += ROWS) {
-    const Pack<T0, WIDTH> pack = *(const Pack<T0, WIDTH>*)(x + r * a.x_row + column);
+  for (int r = begin + row; r < end; r += ROWS, at += step) {
+    const Pack<T0, WIDTH> pack = *(const Pack<T0, WIDTH>*)at;
 #pragma unroll
     for (int j = 0; j < WIDTH; ++j) {
       const float delta = to<float, T0>(pack.items[j]) - origin[j];
@@ -47,11 +56,11 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * ROWS) run(const __grid_co
   }
 #pragma unroll
   for (int j = 0; j < WIDTH; ++j) {
-    shared[0][row][column + j] = sum[j];
-    shared[1][row][column + j] = square[j];
+    shared[0][row][j * COLUMNS + column] = sum[j];
+    shared[1][row][j * COLUMNS + column] = square[j];
   }
   __syncthreads();
-  for (int c = threadIdx.x; c < 2 * CHANNELS; c += COLUMNS * ROWS) {
+  for (int c = threadIdx.x; c < 2 * CHANNELS; c += THREADS) {
     float* const of = &shared[c / CHANNELS][0][c % CHANNELS];
     float total = 0.f;
 #pragma unroll
@@ -60,65 +69,62 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * ROWS) run(const __grid_co
     *of = total;
   }
   __syncthreads();
-  for (int g = threadIdx.x; g < 2 * GROUPS; g += COLUMNS * ROWS) {
-    const float* const of = &shared[g % 2][0][g / 2 * PER_GROUP];
+  for (int g = threadIdx.x; g < 2 * GROUPS; g += THREADS) {
     float total = 0.f;
-    for (int c = 0; c < PER_GROUP; ++c)
-      total += of[c];
+    for (int c = g / 2 * PER_GROUP; c < (g / 2 + 1) * PER_GROUP; ++c)
+      total += shared[g % 2][0][place_of(c)];
     a.sums[(i64)blockIdx.x * (2 * GROUPS) + g] = total;
   }
 }
 #else
-#define THREADS 256
 #define LANES 8
 extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant__ Args a) {
-  __shared__ float means[GROUPS], factors[GROUPS];
-  __shared__ alignas(16) float mean[CHANNELS], scale[CHANNELS], shift[CHANNELS];
-  const i64 image = blockIdx.x / (u32)a.blocks, block = blockIdx.x % (u32)a.blocks;
+  __shared__ float parts[LANES][2 * GROUPS], means[GROUPS], factors[GROUPS];
+  const u32 image = blockIdx.x / (u32)a.blocks, block = blockIdx.x % (u32)a.blocks;
   const T0* x = a.x + image * a.x_image;
-  const int lane = threadIdx.x % LANES;
-  for (int first = 0; first < GROUPS; first += THREADS / LANES) {
-    const int g = first + threadIdx.x / LANES;
+  const float* sums = a.sums + image * a.chunks * (2 * GROUPS);
+  for (int i = threadIdx.x; i < LANES * 2 * GROUPS; i += THREADS) {
+    const int g = i % (2 * GROUPS), lane = i / (2 * GROUPS);
+    float total = 0.f;
+#pragma unroll 4
+    for (int chunk = lane; chunk < (int)a.chunks; chunk += LANES)
+      total += sums[chunk * (2 * GROUPS) + g];
+    parts[lane][g] = total;
+  }
+  __syncthreads();
+  for (int g = threadIdx.x; g < GROUPS; g += THREADS) {
     float sum = 0.f, square = 0.f;
-    if (g < GROUPS) {
-      for (i64 chunk = lane; chunk < a.chunks; chunk += LANES) {
-        const float* const of = a.sums + ((image * a.chunks + chunk) * GROUPS + g) * 2;
-        sum += of[0];
-        square += of[1];
-      }
-    }
 #pragma unroll
-    for (int lanes = LANES / 2; lanes > 0; lanes /= 2) {
-      sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
-      square += __shfl_xor_sync(0xffffffffu, square, lanes);
+    for (int lane = 0; lane < LANES; ++lane) {
+      sum += parts[lane][2 * g];
+      square += parts[lane][2 * g + 1];
     }
-    if (g < GROUPS && lane == 0) {
-      const float count = (float)PER_GROUP * (float)a.rows;
-      const float off = sum / count;
-      const float variance = fmaxf(square / count - off * off, 0.f);
-      means[g] = origin_of(x, g * PER_GROUP) + off;
-      factors[g] = 1.f / sqrtf(variance + (float)a.eps);
-    }
+    const float count = (float)PER_GROUP * (float)a.rows;
+    const float off = sum / count;
+    const float variance = fmaxf(square / count - off * off, 0.f);
+    means[g] = origin_of(x, g * PER_GROUP) + off;
+    factors[g] = 1.f / sqrtf(variance + (float)a.eps);
   }
   __syncthreads();
-  for (int c = threadIdx.x; c < CHANNELS; c += THREADS) {
-    mean[c] = means[c / PER_GROUP];
-    scale[c] = factors[c / PER_GROUP] * (a.weight == nullptr ? 1.f : to<float, TW>(a.weight[c]));
-    shift[c] = a.bias == nullptr ? 0.f : to<float, TB>(a.bias[c]);
+  const int column = threadIdx.x % COLUMNS * WIDTH;
+  float mean[WIDTH], scale[WIDTH], shift[WIDTH];
+#pragma unroll
+  for (int j = 0; j < WIDTH; ++j) {
+    const int c = column + j;
+    mean[j] = means[c / PER_GROUP];
+    scale[j] = factors[c / PER_GROUP] * (a.weight == nullptr ? 1.f : to<float, TW>(a.weight[c]));
+    shift[j] = a.bias == nullptr ? 0.f : to<float, TB>(a.bias[c]);
   }
-  __syncthreads();
   T0* const out = a.out + image * a.out_image;
-  const u32 count = (u32)a.rows * COLUMNS, step = (u32)a.blocks * THREADS;
-  for (u32 v = (u32)block * THREADS + threadIdx.x; v < count; v += step) {
-    const u32 row = v / COLUMNS, column = v % COLUMNS * WIDTH;
-    const Pack<T0, WIDTH> pack = *(const Pack<T0, WIDTH>*)(x + row * a.x_row + column);
+  const int step = (int)a.blocks * ROWS;
+#pragma unroll 2
+  for (int r = block * ROWS + threadIdx.x / COLUMNS; r < (int)a.rows; r += step) {
+    const Pack<T0, WIDTH> pack = *(const Pack<T0, WIDTH>*)(x + r * a.x_row + column);
     Pack<T0, WIDTH> done;
 #pragma unroll
-    for (int j = 0; j < WIDTH; ++j) {
-      const int c = column + j;
-      done.items[j] = finish((to<float, T0>(pack.items[j]) - mean[c]) * scale[c] + shift[c]);
-    }
-    *(Pack<T0, WIDTH>*)(out + row * a.out_row + column) = done;
+    for (int j = 0; j < WIDTH; ++j)
+      done.items[j] = finish((to<float, T0>(pack.items[j]) - mean[j]) * scale[j] + shift[j]);
+    *(Pack<T0, WIDTH>*)(out + r * a.out_row + column) = done;
   }
 }
 #endif

@@ -1,6 +1,10 @@
 #include "backends/cuda/run/spatial.h"
 
+#include <algorithm>
+#include <bit>
+
 #include "backends/cuda/run/channels_last.h"
+#include "backends/cuda/run/pointwise.h"
 
 namespace regraft::cuda {
 namespace {
@@ -98,10 +102,43 @@ std::unique_ptr<Kernel> prepare_columns(CudaDevice& device, const KernelRequest&
   return finish(device, spec);
 }
 
+// Of factors that are powers of two, which need no rounding: every element is copied to a block.
+std::unique_ptr<Kernel> try_repeat(CudaDevice& device, const KernelRequest& request,
+                                   size_t spatial) {
+  const Dims &from = request.inputs[0].dims, &to = request.outputs[0].dims;
+  LaunchOperand x = input_of(request, 0), out = output_of(request, 0);
+  Dims scales(spatial, 1);
+  for (size_t i = 0; i < spatial; ++i) {
+    const size_t d = 2 + i;
+    scales[i] = from[d] > 0 ? to[d] / from[d] : 0;
+    const auto scale = static_cast<uint64_t>(scales[i]);
+    if (!std::has_single_bit(scale) || scales[i] * from[d] != to[d]) return nullptr;
+  }
+  if (!request.attributes.is_none("scales")) {
+    const std::vector<double> said = request.attributes.numbers("scales");
+    if (!std::equal(scales.begin(), scales.end(), said.begin(), said.end())) return nullptr;
+  }
+  // [N, C, rows, factor, columns, factor]: along the factors, x stands still.
+  for (size_t i = 0; i < spatial; ++i) {
+    const auto at = static_cast<std::ptrdiff_t>(2 + 2 * i);
+    x.strides.insert(x.strides.begin() + at + 1, 0);
+    const int64_t stride = out.strides[2 + 2 * i];
+    out.strides[2 + 2 * i] = stride * scales[i];
+    out.strides.insert(out.strides.begin() + at + 1, stride);
+    x.dims.insert(x.dims.begin() + at + 1, scales[i]);
+  }
+  out.dims = x.dims;
+  if (out.dims.size() > kMaxRank) return nullptr;
+  return make_kernel(make_copy(device, x, out), "repeat");
+}
+
 std::unique_ptr<Kernel> prepare_upsample(CudaDevice& device, const KernelRequest& request) {
   const Attributes& attributes = request.attributes;
   const std::string_view op = op_name(request);
   const size_t spatial = attributes.sizes("dims").size();
+  if (op == "upsample_nearest") {
+    if (auto kernel = try_repeat(device, request, spatial)) return kernel;
+  }
   ElementSpec spec = spec_of(request, spatial);
   spec.source = "sample";
   const int64_t mode = op == "upsample_nearest"    ? (attributes.flag("exact") ? 1 : 0)
