@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <mutex>
 #include <optional>
+#include <vector>
 
 #include "backends/cuda/run/launch.h"
 
@@ -54,8 +56,9 @@ class Gemm {
   void plan(const Product& product);
   std::vector<cublasLtMatmulHeuristicResult> guesses() const;
   void choose(const KernelRequest& request, size_t nth);
-  void multiply(const KernelArguments& arguments, const cublasLtMatmulAlgo& algo,
-                size_t workspace_bytes) const;
+  // The status of the library: 0 for enqueued.
+  int multiply(const KernelArguments& arguments, const cublasLtMatmulAlgo& algo,
+               size_t workspace_bytes) const;
 
   CudaDevice& device_;
   MatrixOperand x_, y_, result_;
@@ -67,8 +70,10 @@ class Gemm {
   bool is_double_ = false, is_tf32_ = false;
   cublasLtMatmulDesc desc_ = nullptr;
   cublasLtMatrixLayout a_ = nullptr, b_ = nullptr, c_ = nullptr;
-  cublasLtMatmulAlgo algo_{};
-  std::string problem_;       // All that an algorithm's speed depends on.
+  // The choice, then what stands in where that was not timed and turns out not to run.
+  std::vector<cublasLtMatmulAlgo> algos_;
+  mutable std::atomic<size_t> running_{0};  // Which of them.
+  std::string problem_;                     // All that an algorithm's speed depends on.
   mutable std::mutex mutex_;  // The descriptor holds the bias's address from setting to calling.
 };
 
