@@ -206,8 +206,8 @@ def refit_row(name: str, precision: str, args: argparse.Namespace, turns: Turns)
         errors.append(check(f"{name} after {kind}", engine(*given), want, precision))
     with torch.no_grad():
         for kind in ("load_state_dict", "foreach_graph"):
-            for tensor in mine.values():
-                tensor.zero_()
+            for parameter in served.parameters():
+                parameter.zero_()
             runs[kind]()
             check(f"{name} after {kind}", served(*theirs), want, precision)
     for kind in loads:
