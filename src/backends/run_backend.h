@@ -52,7 +52,7 @@ struct KernelRequest {
 struct KernelArguments {
   std::span<const void* const> inputs;
   std::span<void* const> outputs;
-  void* workspace = nullptr;  // workspace_bytes(), 64-byte aligned.
+  void* workspace = nullptr;  // workspace_bytes(), aligned to 64 bytes, on a device to 256.
   Stream stream = nullptr;    // Of a device: where the kernel is enqueued.
 };
 

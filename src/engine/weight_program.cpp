@@ -13,6 +13,13 @@
 namespace regraft::engine {
 namespace {
 
+// cuBLASLt refuses workspaces that begin elsewhere.
+constexpr size_t kWorkspaceAlignment = 256;
+
+size_t workspace_aligned(size_t bytes) {
+  return (bytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
+}
+
 size_t bytes_of(const std::vector<backends::Operand>& operands) {
   size_t bytes = 0;
   for (const backends::Operand& operand : operands) {
@@ -202,7 +209,9 @@ void WeightProgram::place_temporaries(const plan::Plan& plan, Unit& unit) {
       lifetime = {lifetime.bytes, 0, static_cast<int32_t>(unit.ops.size())};
   }
   const Arena arena = plan_arena(lifetimes);
-  unit.scratch = (arena.bytes + kAlignment - 1) / kAlignment * kAlignment;
+  // The workspace lies behind the temporaries, and another unit behind both.
+  unit.scratch = workspace_aligned(arena.bytes);
+  unit.workspace = workspace_aligned(unit.workspace);
   for (const int32_t i : unit.ops) {
     for (auto* list : {&ops_[i].inputs, &ops_[i].outputs}) {
       for (WeightAddress& address : *list) {

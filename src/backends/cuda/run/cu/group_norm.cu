@@ -26,9 +26,7 @@ __device__ inline float origin_of(const T0* image, int channel) {
 
 #if STAGE == 0
 // Where shared memory has a channel: neighbouring threads write neighbouring words.
-__device__ inline int place_of(int channel) {
-  return channel % WIDTH * COLUMNS + channel / WIDTH;
-}
+__device__ inline int place_of(int channel) { return channel % WIDTH * COLUMNS + channel / WIDTH; }
 
 extern "C" __global__ void __launch_bounds__(THREADS) run(const __grid_constant__ Args a) {
   __shared__ float shared[2][ROWS][CHANNELS];

@@ -1,8 +1,8 @@
-// Pieces: kind of the weight, base, result, rows, columns, number of terms, then for each term: left, right, strides of
-// left (rows, rank), strides of right (rank, columns), rank, scale, kinds of left and right.
-// A block of threads makes tiles of 64 x 64 elements below each other, a thread 4 x 4 elements of
-// each. Products and sums are rounded apart and in order: the bits are those of refit/lora.h on the
-// host.
+// Pieces: kind of the weight, base, result, rows, columns, number of terms, then for each term:
+// left, right, strides of left (rows, rank), strides of right (rank, columns), rank, scale, kinds
+// of left and right. A block of threads makes tiles of 64 x 64 elements below each other, a thread
+// 4 x 4 elements of each. Products and sums are rounded apart and in order: the bits are those of
+// refit/lora.h on the host.
 constexpr int kTile = 64, kTilesOfBlock = 4, kRanks = 16, kWordsOfTerm = 9;
 
 struct Tiles {
@@ -77,8 +77,7 @@ __device__ inline void load_right(const Term& term, i64 first_column, i64 column
       load<double>(__VA_ARGS__);         \
   }
 
-__device__ inline void add_rank(const Tiles& tiles, int r, int row, int column,
-                                float (&sums)[16]) {
+__device__ inline void add_rank(const Tiles& tiles, int r, int row, int column, float (&sums)[16]) {
   const Pack<float, 4> left = load_pack<4>(&tiles.left[r][row]);
   const Pack<float, 4> right = load_pack<4>(&tiles.right[r][column]);
 #pragma unroll
@@ -160,7 +159,8 @@ __device__ inline void merge(const Work& work, Tiles& tiles) {
       if (i >= height || width <= 0) continue;
 #pragma unroll
       for (int j = 0; j < 4; ++j)
-        items[i].items[j] = plus(items[i].items[j], kIsOne ? sums[4 * i + j] : total[kIsOne ? 0 : 4 * i + j]);
+        items[i].items[j] =
+            plus(items[i].items[j], kIsOne ? sums[4 * i + j] : total[kIsOne ? 0 : 4 * i + j]);
       if (is_vector) {
         *(Pack<T, 4>*)(result + at + i * columns) = items[i];
       } else {

@@ -10,7 +10,8 @@ struct Args {
 };
 
 extern "C" __global__ void __launch_bounds__(256) run(const __grid_constant__ Args a) {
-  const u32 images = (u32)a.parts[0].rows, all = images + (u32)(PARTS > 1 ? a.parts[PARTS - 1].rows : 0);
+  const u32 images = (u32)a.parts[0].rows,
+            all = images + (u32)(PARTS > 1 ? a.parts[PARTS - 1].rows : 0);
   for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < all; i += gridDim.x * blockDim.x) {
     const Part& part = a.parts[i < images ? 0 : PARTS - 1];
     const u32 row = i < images ? i : i - images;
