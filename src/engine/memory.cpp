@@ -39,8 +39,8 @@ std::shared_ptr<std::byte> allocate(size_t bytes, size_t limit) {
   }
   const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
   const size_t rounded = std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
-  void* memory = std::aligned_alloc(alignment, rounded);
-  if (memory == nullptr) {
+  void* memory = nullptr;
+  if (posix_memalign(&memory, alignment, rounded) != 0) {
     base::fail("engine", ErrorCode::OutOfMemory, "cannot allocate ", bytes, " bytes");
   }
   // Weights are read and written in strides of many pages: fewer of them miss the TLB less. Advice,
