@@ -176,7 +176,7 @@ class Engine:
                 "(refit_identical_engine_weights)"
             )
         tensors = tensors_from(weights)
-        device = None if self._on_device is None else self._on_device.device
+        device = self.weights_device
         rows, kept = rows_of(tensors, device)
         moved = [
             row[0]
@@ -207,7 +207,7 @@ class Engine:
             )
         if is_path(weights):
             return self._core.refit_source(open_file(weights), options)  # type: ignore[arg-type]
-        device = self.lora_device
+        device = self.weights_device
         if device is not None:
             options.stream = current_stream(device)
         source, kept = source_of(tensors_from(weights), device)
@@ -262,8 +262,8 @@ class Engine:
         return self._refit_as_is({}, options, merges)
 
     @property
-    def lora_device(self) -> torch.device | None:
-        """Where adapters are merged, if not on the host; for ``lora``."""
+    def weights_device(self) -> torch.device | None:
+        """Where weights are taken and adapters merged, if not on the host."""
         return None if self._on_device is None else self._on_device.device
 
     def base_values(self, names: Sequence[str]) -> list[torch.Tensor]:
@@ -449,7 +449,7 @@ class Engine:
         if self._call is None and kwargs:
             raise TypeError("this engine was compiled from a file; pass inputs by position")
         tensors = list(args) if self._call is None else self._call.flatten(args, kwargs)
-        device = None if self._on_device is None else self._on_device.device
+        device = self.weights_device
         if device is not None:
             torch.cuda.synchronize(device)  # What writes the inputs may be under way.
         rows, kept = rows_of({f"input {i}": tensor for i, tensor in enumerate(tensors)}, device)

@@ -266,10 +266,6 @@ void bind_engine_class(nb::module_& module) {
       .def_static("deserialize", &deserialize, nb::arg("bytes"), nb::arg("options"))
       .def("serialize", &serialize, nb::arg("strip"), nb::arg("immutable"))
       .def("prepare_source", &prepare, nb::arg("source"), nb::arg("options"))
-      .def("prepare_rows",
-           [](Engine& engine, const std::vector<Row>& rows, const RefitOptions& options) {
-             return prepare(engine, *to_source(rows), options);
-           })
       .def(
           "run",
           [](const Engine& engine, const Arrays& inputs) { return run(engine, nullptr, inputs); },
@@ -284,10 +280,6 @@ void bind_engine_class(nb::module_& module) {
            nb::arg("weights").none())
       .def("output_dims", &Engine::output_dims, nb::arg("input_dims"))
       .def("refit_source", &refit, nb::arg("source"), nb::arg("options"))
-      .def("refit_rows",
-           [](Engine& engine, const std::vector<Row>& rows, const RefitOptions& options) {
-             return refit(engine, *to_source(rows), options);
-           })
       .def("refitter_rows",
            [](const Engine& engine, const std::vector<Row>& rows, const RefitOptions& options) {
              return Refitter(engine, to_source(rows), options);

@@ -3,6 +3,8 @@
 #include <span>
 #include <string_view>
 
+#include "backends/kernel_support.h"
+
 namespace regraft::engine {
 namespace {
 
@@ -35,8 +37,7 @@ uint64_t taps(const Operand& weight) {
 
 // Pairs of factors.
 uint64_t products_of(const KernelRequest& request) {
-  const std::string_view kernel = request.step.kernel;
-  const std::string_view op = kernel.substr(kernel.find('.') + 1);
+  const std::string_view op = backends::op_name(request);
   const auto& in = request.inputs;
   if (request.outputs.empty() || in.size() < 2 || !in[0].present || !in[1].present) return 0;
   const Operand& out = request.outputs[0];

@@ -21,6 +21,12 @@ sys.path.insert(0, str(BUILD / "python"))
 import torch  # noqa: E402
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The one reason to skip a test of the cuda backend."""
+    if item.get_closest_marker("cuda") is not None and not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+
+
 @pytest.fixture(autouse=True)
 def _same_start() -> None:
     torch.manual_seed(0)
@@ -34,3 +40,10 @@ def command_line() -> Path:
     if not path.exists():
         pytest.fail(f"{path} is missing: cmake --build --preset dev")
     return path
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Where a test runs that is the same on the host and on a GPU; a backend's name too."""
+    name: str = request.param
+    return name

@@ -12,8 +12,6 @@ from torch import nn
 import regraft
 import support
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
-
 
 class Words(nn.Module):
     """A table that is read as it is, and a layer that is packed."""
@@ -30,14 +28,6 @@ class Words(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.out(self.norm(self.table(ids)))
-
-
-@pytest.fixture(params=DEVICES)
-def device(request: pytest.FixtureRequest) -> str:
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs an NVIDIA GPU")
-    name: str = request.param
-    return name
 
 
 def _words(device: str, seed: int) -> Words:

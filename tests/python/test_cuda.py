@@ -15,10 +15,7 @@ import regraft
 import support
 from models import zoo
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
-]
+pytestmark = pytest.mark.cuda
 
 LAWS = ["tiny_resnet18", "tiny_mobilenet_v3_large", "tiny_bert", "tiny_gpt2", "tiny_llama"]
 PRECISIONS = ["f32", "bf16", "f16"]

@@ -10,10 +10,7 @@ from torch import nn
 import regraft
 import support
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
-]
+pytestmark = pytest.mark.cuda
 X = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(7))
 
 

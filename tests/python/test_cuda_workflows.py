@@ -12,10 +12,7 @@ from torch import nn
 import regraft
 import support
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
-]
+pytestmark = pytest.mark.cuda
 
 
 def _net(seed: int) -> nn.Module:

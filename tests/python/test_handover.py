@@ -34,7 +34,6 @@ def test_views_that_read_memory_otherwise_have_copies_of_their_own() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_tied_tensors_of_a_device_stay_tied() -> None:
     weight = torch.rand(3, 4, device="cuda")
     rows, _ = rows_of({"a": weight, "b": torch.nn.Parameter(weight), "c": weight[:2]})

@@ -10,16 +10,6 @@ from torch import nn
 import regraft
 import support
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
-
-
-@pytest.fixture(params=DEVICES)
-def device(request: pytest.FixtureRequest) -> str:
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs an NVIDIA GPU")
-    name: str = request.param
-    return name
-
 
 def _inputs(device: str) -> torch.Tensor:
     return torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(7)).to(device)

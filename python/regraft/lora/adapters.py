@@ -127,7 +127,7 @@ class LoraAdapters:
         with self._target.lora_slot.lock:
             adapter = read_adapter(name, tensors, read, parameters_of(self._target), prefix)
             state = self._target.lora_slot.state
-            own = _owned(adapter, None, self._target.lora_device)
+            own = _owned(adapter, None, self._target.weights_device)
             adapters = {**state.adapters, name: own}
             return self._change(adapters, {**state.scales, name: factor}, in_place)
 
@@ -188,7 +188,7 @@ class LoraAdapters:
                 name: _owned(
                     want_fitting(name, adapter, parameters),
                     state.adapters.get(name),
-                    self._target.lora_device,
+                    self._target.weights_device,
                 )
                 for name, adapter in adapters.items()
             }

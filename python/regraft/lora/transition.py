@@ -31,7 +31,7 @@ class Target(Protocol):
     def is_immutable(self) -> Any: ...
     def parameters(self) -> Any: ...
     @property
-    def lora_device(self) -> torch.device | None:
+    def weights_device(self) -> torch.device | None:
         """Where adapters are merged; None: on the host."""
 
     def base_values(self, names: Sequence[str]) -> list[torch.Tensor]:
@@ -156,7 +156,7 @@ def _rebased(
         value = _declared(source, given, parameters[canonical], cast)
         if value is not None:  # Else the refit says what is wrong with it.
             found[canonical] = value
-    base = dict(zip(found, owned(list(found.values()), target.lora_device), strict=True))
+    base = dict(zip(found, owned(list(found.values()), target.weights_device), strict=True))
     merges: dict[str, Merge] = {}
     for canonical, value in base.items():
         recipe = recipes[canonical]

@@ -238,7 +238,7 @@ class Module(fx.GraphModule):
         return self._refit_as_is(values_of(merges), RefitRequest(partial=True, in_place=in_place))
 
     @property
-    def lora_device(self) -> None:
+    def weights_device(self) -> None:
         """Adapters are merged on the host: engines and PyTorch segments share the values."""
         return None
 

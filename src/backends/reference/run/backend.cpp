@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backends/kernel_support.h"
 #include "backends/kernel_table.h"
 #include "backends/reference/run/kernel.h"
 
@@ -60,8 +61,7 @@ class ReferenceBackend final : public backends::RunBackend {
   std::string_view name() const override { return "reference"; }
 
   std::unique_ptr<backends::Kernel> prepare(const backends::KernelRequest& request) const override {
-    const std::string_view kernel = request.step.kernel;
-    const std::string_view op = kernel.substr(kernel.find('.') + 1);
+    const std::string_view op = backends::op_name(request);
     const KernelFunction function = find_kernel(op);
     if (function == nullptr) {
       base::fail("backends", ErrorCode::Unsupported, "reference has no kernel for '", op, "'");
