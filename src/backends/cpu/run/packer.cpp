@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/parallel.h"
+#include "base/stream_copy.h"
 #include "tensor/convert.h"
 
 namespace regraft::cpu {
@@ -211,6 +212,7 @@ void Packer::run_tiles(const void* source, void* target, const float* scale) con
         }
       }
     }
+    if (streaming) base::finish_streaming();
   });
 }
 
