@@ -4,10 +4,6 @@ find_package(GTest CONFIG REQUIRED)
 find_package(benchmark CONFIG)
 
 set(tests_root "${CMAKE_SOURCE_DIR}/tests")
-if(REGRAFT_SANITIZE)
-  # Optimising them takes longer than they run.
-  add_compile_options(-O0)
-endif()
 file(GLOB_RECURSE support_sources CONFIGURE_DEPENDS "${tests_root}/support/*.cpp")
 add_library(regraft_test_support STATIC ${support_sources} "${gen}/empty.cpp")
 target_include_directories(regraft_test_support PUBLIC "${tests_root}")
@@ -15,6 +11,10 @@ target_compile_definitions(regraft_test_support PUBLIC
   REGRAFT_TEST_DATA="${tests_root}" $<$<BOOL:${REGRAFT_SANITIZE}>:REGRAFT_SANITIZED>)
 target_link_libraries(regraft_test_support PUBLIC regraft_compiler regraft_internal GTest::gmock)
 
+if(REGRAFT_SANITIZE)
+  # Optimising the tests themselves takes longer than they run.
+  add_compile_options(-O0)
+endif()
 file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS RELATIVE "${tests_root}" "${tests_root}/*_test.cpp")
 set(test_folders "")
 foreach(source IN LISTS test_sources)
