@@ -265,6 +265,18 @@ void Core::trim_scratch() {
   freed.swap(scratch_);
 }
 
+void Core::prepare_runs(const Bank& from, const Bank& to) {
+  if (device_.is_host()) return;
+  const backends::UseDevice use(device_);
+  const std::lock_guard lock(scratch_mutex_);
+  try {
+    for (const auto& scratch : scratch_)
+      scratch->prepare(*this, from, to);
+  } catch (const Error&) {
+    // Operands of a recorded run may be gone by now. Runs record what they need themselves.
+  }
+}
+
 size_t Core::idle_scratch_bytes() const {
   const std::lock_guard lock(scratch_mutex_);
   size_t bytes = 0;

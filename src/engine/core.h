@@ -62,6 +62,9 @@ class Core {
   std::unique_ptr<Scratch> take_scratch();
   void give_back(std::unique_ptr<Scratch> scratch) noexcept;
   void trim_scratch();
+  // On a device, before `to` takes the place of `from`: idle scratches record for its addresses
+  // what they repeat.
+  void prepare_runs(const Bank& from, const Bank& to);
   size_t idle_scratch_bytes() const;
 
  private:

@@ -87,6 +87,7 @@ void DeviceRun::launch(const Binding& binding, const std::vector<std::byte*>& ba
   });
   if (known != recorded_.end()) {
     std::rotate(recorded_.begin(), known, known + 1);
+    ++recorded_.front().launches;
     recorded_.front().recording->launch(stream_);
     return;
   }
@@ -96,7 +97,7 @@ void DeviceRun::launch(const Binding& binding, const std::vector<std::byte*>& ba
   if (before == previous_.end()) {
     // The first run loads and warms up what a recording must find ready.
     binding.run(bases.data(), workspace, stream_);
-    previous_.push_back({binding.id(), bases, workspace, nullptr});
+    previous_.push_back({binding.id(), bases, workspace, nullptr, 0});
     // A caller that holds a result while the next is made alternates between two places.
     constexpr size_t kRemembered = 4;
     if (previous_.size() > kRemembered) previous_.erase(previous_.begin());
@@ -105,18 +106,57 @@ void DeviceRun::launch(const Binding& binding, const std::vector<std::byte*>& ba
   }
   if (changes_ < kPatience) changes_ = 0;
   previous_.erase(before);
-  auto recording = device_.record(
-      [&](backends::Stream stream) { binding.run(bases.data(), workspace, stream); });
-  if (!recording) {
+  Recorded* const recorded = record(binding, bases, workspace);
+  if (recorded == nullptr) {
     binding.run(bases.data(), workspace, stream_);
     return;
   }
-  recorded_.insert(recorded_.begin(), {binding.id(), bases, workspace, std::move(recording)});
+  ++recorded->launches;
+  recorded->recording->launch(stream_);
+}
+
+DeviceRun::Recorded* DeviceRun::record(const Binding& binding, const std::vector<std::byte*>& bases,
+                                       std::byte* workspace) {
+  auto recording = device_.record(
+      [&](backends::Stream stream) { binding.run(bases.data(), workspace, stream); });
+  if (!recording) return nullptr;
+  recorded_.insert(recorded_.begin(), {binding.id(), bases, workspace, std::move(recording), 0});
   if (recorded_.size() > kMostRecorded) {
     last_->wait();  // It may still run.
     recorded_.pop_back();
   }
-  recorded_.front().recording->launch(stream_);
+  return &recorded_.front();
+}
+
+bool DeviceRun::has_recorded(const Binding& binding) const {
+  return std::any_of(recorded_.begin(), recorded_.end(),
+                     [&](const Recorded& run) { return run.binding == binding.id(); });
+}
+
+void DeviceRun::prepare(const Binding& binding, std::span<std::byte* const> from,
+                        std::span<std::byte* const> to, std::byte* workspace) {
+  const auto slots = static_cast<std::ptrdiff_t>(from.size()) - 1;
+  std::vector<std::vector<std::byte*>> wanted;
+  for (const Recorded& run : recorded_) {
+    // What ran once with these weights may not run again with the next.
+    if (run.binding != binding.id() || run.workspace != workspace || run.launches < 2) continue;
+    const auto first = run.bases.end() - slots;
+    if (run.bases[kShape] != from[0] || !std::equal(first, run.bases.end(), from.begin() + 1)) {
+      continue;
+    }
+    std::vector<std::byte*> bases = run.bases;
+    bases[kShape] = to[0];
+    std::copy(to.begin() + 1, to.end(), bases.end() - slots);
+    wanted.push_back(std::move(bases));
+  }
+  // The last used stays in front.
+  std::reverse(wanted.begin(), wanted.end());
+  for (const std::vector<std::byte*>& bases : wanted) {
+    const bool is_known = std::any_of(recorded_.begin(), recorded_.end(), [&](const auto& run) {
+      return repeats(run, binding, bases, workspace);
+    });
+    if (!is_known && record(binding, bases, workspace) == nullptr) return;
+  }
 }
 
 void DeviceRun::run(const Binding& binding, const Bank& bank, std::span<const TensorView> inputs,

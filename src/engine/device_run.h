@@ -28,6 +28,11 @@ class DeviceRun {
   void run(const Binding& binding, const Bank& bank, std::span<const TensorView> inputs,
            std::span<const MutableTensorView> outputs, std::vector<std::byte*>& bases,
            std::byte* workspace, const Runner* runner = nullptr);
+  // Records for the addresses of constants `to` what was repeated with those at `from`, so that the
+  // first run after a refit finds its recording ready. Both as bases: shape values, then slots.
+  void prepare(const Binding& binding, std::span<std::byte* const> from,
+               std::span<std::byte* const> to, std::byte* workspace);
+  bool has_recorded(const Binding& binding) const;
   size_t bytes() const { return staged_bytes_; }
 
  private:
@@ -40,10 +45,14 @@ class DeviceRun {
     std::vector<std::byte*> bases;
     std::byte* workspace = nullptr;
     std::unique_ptr<backends::Recording> recording;
+    int launches = 0;
   };
   std::byte* stage(size_t operand, size_t bytes);
   std::byte* place_input(size_t i, const TensorView& view);
   void launch(const Binding& binding, const std::vector<std::byte*>& bases, std::byte* workspace);
+  // Null: the device cannot record.
+  Recorded* record(const Binding& binding, const std::vector<std::byte*>& bases,
+                   std::byte* workspace);
   bool repeats(const Recorded& run, const Binding& binding, const std::vector<std::byte*>& bases,
                const std::byte* workspace) const;
 

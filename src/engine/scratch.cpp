@@ -162,6 +162,25 @@ void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inpu
   binding.run(bases_.data(), workspace_.get());
 }
 
+std::vector<std::byte*> Scratch::constants(Core& core, const Binding& binding, const Bank& bank) {
+  std::shared_ptr<const Block> shapes;
+  const size_t slots = bank.slots.size();
+  bases_.assign(binding.base_count(), g_nothing);
+  place_slots(core, binding, bank, binding.base_count() - slots, shapes);
+  std::vector<std::byte*> found{bases_[kShape]};
+  found.insert(found.end(), bases_.end() - static_cast<std::ptrdiff_t>(slots), bases_.end());
+  return found;
+}
+
+void Scratch::prepare(Core& core, const Bank& from, const Bank& to) {
+  if (!device_run_) return;
+  for (const auto& binding : recent_) {
+    if (!device_run_->has_recorded(*binding)) continue;
+    device_run_->prepare(*binding, constants(core, *binding, from), constants(core, *binding, to),
+                         workspace_.get());
+  }
+}
+
 Scratch::Scratch() = default;
 Scratch::~Scratch() = default;
 

@@ -36,6 +36,9 @@ class Scratch {
   void run(Core& core, const Bank& bank, std::span<const TensorView> inputs,
            std::span<const MutableTensorView> outputs, backends::Stream stream = nullptr,
            const Runner* runner = nullptr);
+  // On a device: makes what was repeated with the constants of `from` ready to be run with those of
+  // `to`.
+  void prepare(Core& core, const Bank& from, const Bank& to);
   size_t bytes() const;
 
  private:
@@ -46,6 +49,8 @@ class Scratch {
   const std::byte* row_major(size_t input, const TensorView& view, size_t limit);
   void place_slots(Core& core, const Binding& binding, const Bank& bank, size_t first_slot,
                    std::shared_ptr<const Block>& shapes);
+  // Shape values, then slots, as bases have them.
+  std::vector<std::byte*> constants(Core& core, const Binding& binding, const Bank& bank);
   void reserve(Core& core, const Binding& binding);
 
   std::vector<std::shared_ptr<const Binding>> recent_;  // Last used first.

@@ -101,6 +101,10 @@ void Transaction::run(const WeightSource* source) {
   problems.raise();
   report_.check_ms = watch.lap();
   evaluate();
+  if (base_ && !options_.in_place && !options_.dry_run) {
+    if (!core_.shape_steps_read(slots_)) bank_->inherit_shape_values(*base_);
+    core_.prepare_runs(*base_, *bank_);
+  }
   report_.evaluate_ms = watch.lap();
   finish_report();
 }
@@ -556,7 +560,6 @@ RefitReport Transaction::publish() {
     if (result == InPlace::TimedOut) fail_timed_out();
   } else {
     bank_->generation = variant_->next_generation();
-    if (base_ && !core_.shape_steps_read(slots_)) bank_->inherit_shape_values(*base_);
     if (!variant_->publisher().try_publish(base_, bank_)) fail_superseded();
   }
   published_ = true;

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,30 @@ def test_tiny_model(name: str, precision: str) -> None:
 @pytest.mark.parametrize("name", zoo.names(tiny=False))
 def test_published_size(name: str, precision: str) -> None:
     _check(name, precision)
+
+
+def _launches(run: Callable[[], object]) -> int:
+    """Kernels that a call launches one by one, rather than as a recorded graph."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        run()
+        torch.cuda.synchronize()
+    return sum(e.count for e in profile.key_averages() if "LaunchKernel" in e.key)
+
+
+@pytest.mark.parametrize("name", ["tiny_resnet18", "tiny_bert"])
+def test_what_is_repeated_is_recorded_before_the_flip(name: str) -> None:
+    engine, inputs = _engine(name), _inputs(name)
+    states = [_state(name, seed) for seed in (0, 1)]
+    assert _launches(lambda: engine(*inputs)) > 1
+    outputs = [_run(engine, inputs) for _ in range(6)]
+    del outputs[:-1]
+    assert _launches(lambda: engine(*inputs)) == 0
+    for step in range(1, 4):
+        engine.refit(states[step % 2])
+        assert _launches(lambda: engine(*inputs)) == 0
+    fresh = _engine(name)
+    fresh.refit(states[1])
+    assert _same(_run(fresh, inputs), _run(engine, inputs))
 
 
 @pytest.mark.parametrize("name", LAWS)

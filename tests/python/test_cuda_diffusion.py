@@ -108,7 +108,6 @@ def test_plan_of_the_published_unet(tmp_path: Path, command_line: Path) -> None:
         unet = stable_diffusion.unet_published().bfloat16()
     denoiser = stable_diffusion.Denoiser(unet.to_empty(device="cpu")).eval()
     inputs = tuple(
-        x.bfloat16() if x.is_floating_point() else x
-        for x in stable_diffusion.call(unet, words=77)
+        x.bfloat16() if x.is_floating_point() else x for x in stable_diffusion.call(unet, words=77)
     )
     _check_plan(_plan_of(denoiser, inputs, tmp_path, command_line), resnets=22, transformers=16)
