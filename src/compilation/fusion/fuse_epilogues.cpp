@@ -27,8 +27,24 @@ Value* unrounded(Value* bias) {
   const Node* producer = bias->producer();
   const bool is_rounding = producer->is("cast") && producer->region() == ir::Region::Weight &&
                            producer->input(size_t{0})->dtype() == DType::F32 &&
-                           bias->dtype() == DType::BF16;
+                           item_size(bias->dtype()) == 2;
   return is_rounding ? producer->input(size_t{0}) : bias;
+}
+
+// The cast to f32 that is all that reads a 16-bit linear. Null where there is none, or a bias that
+// was rounded before.
+Node* widening(const Node& linear, const FusionTarget& target) {
+  const Value* value = linear.output();
+  if (!target.widens_linears || !linear.is("linear") || item_size(value->dtype()) != 2 ||
+      !has_one_use(*value)) {
+    return nullptr;
+  }
+  Node* reader = value->users().front();
+  const bool has_bias = linear.inputs().size() > 2 && linear.input(2) != nullptr;
+  const bool is_widening = reader->is("cast") && reader->region() == linear.region() &&
+                           reader->output()->dtype() == DType::F32 &&
+                           (!has_bias || unrounded(linear.input(2))->dtype() == DType::F32);
+  return is_widening ? reader : nullptr;
 }
 
 void fuse(ir::Graph& graph, Node* node, const FusionTarget& target) {
@@ -55,11 +71,13 @@ void fuse(ir::Graph& graph, Node* node, const FusionTarget& target) {
     items.push_back(std::move(item->text));
     absorbed.push_back(reader);
   }
+  Node* cast = items.empty() ? widening(*node, target) : nullptr;
+  if (cast != nullptr) absorbed.push_back(cast);
   Node* last = absorbed.back();
   std::vector<Value*> inputs(node->inputs().begin(), node->inputs().end());
   if (!node->is("matmul")) {
     inputs.resize(3, nullptr);
-    if (target.adds_f32_bias) inputs[2] = unrounded(inputs[2]);
+    if (target.adds_f32_bias || cast != nullptr) inputs[2] = unrounded(inputs[2]);
   }
   inputs.insert(inputs.end(), operands.begin(), operands.end());
   Attributes attributes = node->attributes();

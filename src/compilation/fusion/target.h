@@ -18,6 +18,8 @@ struct FusionTarget {
   std::span<const DType> product_types;
   // Products add an f32 bias to 16-bit results.
   bool adds_f32_bias = false;
+  // Linears of 16-bit operands may have results, and then biases, in f32.
+  bool widens_linears = false;
   // Products are slow where rows of their results are no multiple of so many bytes.
   int64_t row_bytes = 1;
   // group_norm takes an epilogue without operands, too.

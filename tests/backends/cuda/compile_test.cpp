@@ -147,6 +147,57 @@ TEST(Rows, OfLargeProductsArePadded) {
       << "a result of the program";
 }
 
+// Of 16-bit linears that only a cast to f32 reads; biases that were never rounded stay so.
+TEST(Widening, IsPartOfTheProduct) {
+  const auto kernels = [](const std::string& parameters, const std::string& body) {
+    const plan::Plan plan = compiled("parameters { @w: bf16[24,16] " + parameters +
+                                     " } graph(%x: bf16[5,16]) {" + body + " return %r }");
+    std::string text;
+    for (const plan::Step& step : plan.compute_steps) {
+      text += step.kernel;
+      for (const int32_t input : step.inputs)
+        text += input < 0 ? " none" : base::cat(" ", name(plan.buffers[input].type.dtype));
+      text += base::cat(" -> ", name(plan.buffers[step.outputs[0]].type.dtype), "; ");
+    }
+    return text;
+  };
+  const std::string cast = " %r = cast(%y) {dtype=f32}";
+  EXPECT_EQ(kernels("", "%y = linear(%x, @w)" + cast), "cuda.linear bf16 bf16 none -> f32; ");
+  EXPECT_EQ(kernels("@b: f32[24]", "%b = cast(@b) {dtype=bf16} %y = linear(%x, @w, %b)" + cast),
+            "cuda.linear bf16 bf16 f32 -> f32; ");
+  EXPECT_THAT(kernels("@b: bf16[24]", "%y = linear(%x, @w, @b)" + cast),
+              testing::StartsWith("cuda.linear bf16 bf16 bf16 -> bf16; "))
+      << "a bias of 16 bits";
+  EXPECT_THAT(kernels("", "%z = linear(%x, @w) %y = relu(%z)" + cast),
+              testing::StartsWith("cuda.linear bf16 bf16 none -> bf16; "))
+      << "an epilogue";
+  EXPECT_THAT(kernels("", "%y = linear(%x, @w) %z = cast(%y) {dtype=f32} %r = add(%z, %y)"),
+              testing::StartsWith("cuda.linear bf16 bf16 none -> bf16; "))
+      << "another reader";
+}
+
+// All ways to divide the work of attention, of which a GPU chooses one.
+TEST(Attention, HasAKernelForEveryShape) {
+  ASSERT_NO_THROW(compiler_version()) << "tools/setup installs NVRTC with PyTorch";
+  CudaDevice device("sm_90");
+  const std::pair<const char*, const char*> kSizes[] = {
+      {"[2,8,1024,40]", "[2,8,1024,40]"},
+      {"[2,8,256,80]", "[2,8,77,80]"},
+      {"[2,8,64,160]", "[2,8,64,160]"},
+      {"[1,12,300,64]", "[1,12,300,64]"},
+  };
+  for (const auto& [q, k] : kSizes) {
+    const plan::Plan plan = compiled(base::cat("graph(%q: f16", q, ", %k: f16", k, ", %v: f16", k,
+                                               ") { %r = scaled_dot_product_attention(%q, %k, %v)"
+                                               " return %r }"));
+    const engine::Shaped shaped = engine::shape_all(plan, {}, device);
+    KernelRequest request = engine::request_of(plan, plan.compute_steps[0], shaped);
+    request.tactic = "fastest";
+    const auto kernel = engine::prepare(request);
+    EXPECT_THAT(kernel->tactic(), testing::StartsWith("flash:")) << q << k;
+  }
+}
+
 PointwiseSpec spec_of(const std::string& program, const std::vector<LaunchOperand>& inputs,
                       const LaunchOperand& output) {
   return {program, inputs, output, program == "-> i0" && inputs[0].dtype == output.dtype};

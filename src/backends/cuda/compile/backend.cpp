@@ -15,6 +15,7 @@ using compilation::Support;
 constexpr DType kProductTypes[] = {DType::F32, DType::F16, DType::BF16};
 constexpr FusionTarget kTarget = {.backend = "cuda",
                                   .product_types = kProductTypes,
+                                  .widens_linears = true,
                                   .row_bytes = 16,
                                   .fuses_norms = true,
                                   .kernels = {},
@@ -50,7 +51,8 @@ void allow_tf32(plan::Plan& plan) {
   for (plan::Step& step : plan.compute_steps) {
     const bool is_product =
         std::find(std::begin(kProducts), std::end(kProducts), step.kernel) != std::end(kProducts);
-    if (is_product && plan.buffers[step.outputs[0]].type.dtype == DType::F32) {
+    // Linears of 16-bit operands may have results in f32.
+    if (is_product && plan.buffers[step.inputs[0]].type.dtype == DType::F32) {
       step.attributes.set("tf32", true);
     }
   }

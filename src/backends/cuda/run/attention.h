@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "backends/cuda/run/launch.h"
@@ -27,8 +28,9 @@ struct AttentionProblem {
   Dims levels_;
 };
 
-// One kernel for all of it: f16 and bf16, features in multiples of 8, next to each other. Nothing
-// where the operands are others.
-std::optional<Launch> try_make_flash(CudaDevice& device, const AttentionProblem& problem);
+// One kernel for all of it: f16 and bf16, features in multiples of 8, next to each other. How its
+// blocks divide the work is the tuner's choice. Null where the operands are others.
+std::unique_ptr<Kernel> try_make_flash(CudaDevice& device, const KernelRequest& request,
+                                       const AttentionProblem& problem);
 
 }  // namespace regraft::cuda

@@ -51,6 +51,8 @@ class CudaDevice final : public backends::Device {
   void leave() const noexcept override;
 
   int multiprocessors() const { return multiprocessors_; }
+  // Nothing can be timed.
+  bool only_compiles() const { return ordinal_ < 0; }
   // "sm_90"
   const std::string& arch() const { return arch_; }
   // The function `run` of a source, compiled once for this device.

@@ -2,6 +2,7 @@
 
 #include "backends/cuda/run/attention.h"
 #include "backends/cuda/run/compiler.h"
+#include "backends/cuda/run/tuner.h"
 
 namespace regraft::cuda {
 namespace {
@@ -16,7 +17,9 @@ bool is_readable(const LaunchOperand& operand) {
   for (size_t d = 0; d + 1 < rank; ++d) {
     if (operand.dims[d] > 1 && operand.strides[d] % kVector != 0) return false;
   }
-  return true;
+  // Places within a tile are ints.
+  constexpr int64_t kLongestRow = int64_t{1} << 23;
+  return std::abs(operand.strides[rank - 2]) < kLongestRow;
 }
 
 // Neighbours along the keys can be read two at a time.
@@ -28,66 +31,93 @@ bool is_in_pairs(const LaunchOperand& mask) {
          mask.alignment % 2 == 0;
 }
 
-// How a block divides its work: `groups` of `warps` share the tiles of keys.
+// How a block divides its work: `groups` of `warps`, each with `fragments` times 16 queries, share
+// the tiles of keys.
 struct Shape {
-  int64_t warps = 4, groups = 1, tile = 64;
+  int64_t warps = 4, fragments = 1, groups = 1, tile = 64;
 
+  int64_t rows() const { return warps * 16 * fragments; }
   size_t shared_bytes(int64_t width) const {
-    return static_cast<size_t>((warps * 16 + 4 * tile * groups) * (width + 8) * 2);
+    return static_cast<size_t>((rows() + 4 * tile * groups) * (width + 8) * 2);
+  }
+  std::string id() const {
+    return base::cat("flash:", warps, ".", fragments, ".", groups, ".", tile);
   }
 };
 
-Shape shape_of(const AttentionProblem& problem, int64_t matrices, int64_t width,
-               int64_t multiprocessors) {
-  constexpr int64_t kWide = 128;
+int64_t width_of(const AttentionProblem& problem) { return (problem.features + 15) / 16 * 16; }
+
+// The first is the best guess.
+std::vector<Shape> shapes_of(const AttentionProblem& problem, int64_t multiprocessors) {
+  constexpr int64_t kWide = 128, kSmall = int64_t{1} << 16, kMostInOneTile = 96;
   // What every GPU from 8.0 on has.
   constexpr size_t kMostShared = size_t{96} << 10;
-  Shape shape;
-  if (width > kWide) shape.tile = 32;
-  if (matrices * ((problem.queries + 63) / 64) >= multiprocessors) return shape;
-  // Few queries: smaller blocks, so that more of the chip has one, and more warps in each.
-  shape.warps = 2;
-  Shape split{2, 4, 32};
-  while (split.groups > 1 && (split.shared_bytes(width) > kMostShared ||
-                              split.groups * split.tile >= problem.keys + split.tile)) {
-    split.groups /= 2;
+  const int64_t width = width_of(problem), matrices = numel(problem.batch);
+  const bool has_bits = problem.mask && problem.mask->dtype == DType::Bool;
+  const int64_t tile = width > kWide ? 32 : 64;
+  std::vector<Shape> shapes;
+  if (matrices * ((problem.queries + 63) / 64) < multiprocessors) {
+    // Few queries: smaller blocks, so that more of the chip has one, and more warps in each.
+    Shape split{2, 1, 4, 32};
+    while (split.groups > 1 && (split.shared_bytes(width) > kMostShared ||
+                                split.groups * split.tile >= problem.keys + split.tile)) {
+      split.groups /= 2;
+    }
+    if (split.groups > 1) {
+      shapes.push_back(split);
+      if (split.groups > 2) shapes.push_back({2, 1, 2, 32});
+      shapes.push_back({1, 1, split.groups, 32});
+    }
   }
-  return split.groups > 1 ? split : shape;
+  shapes.push_back({4, 1, 1, tile});
+  // Of work that takes no time, the first.
+  const bool is_small = matrices * problem.queries * problem.keys < kSmall;
+  if (is_small) shapes.resize(1);
+  if (is_small || shapes.size() > 1) return shapes;
+  const int64_t all_keys = (problem.keys + 15) / 16 * 16;
+  // Twice the queries of a warp, where registers hold their sums; a mask takes some, too.
+  constexpr int64_t kMostInPairs = 80;
+  if (width <= kMostInPairs && !problem.mask) {
+    shapes.push_back({4, 2, 1, 64});
+    shapes.push_back({4, 2, 1, 32});
+  }
+  shapes.push_back({8, 1, 1, tile});
+  // More queries read each key once, and more keys meet at once.
+  constexpr int64_t kLong = 512;
+  if (width <= kMostInPairs && problem.queries >= 2 * kLong && !problem.mask)
+    shapes.push_back({8, 2, 1, 64});
+  if (width <= kMostInPairs && problem.keys >= kLong && !has_bits) shapes.push_back({8, 1, 1, 128});
+  if (all_keys <= (has_bits ? 64 : kMostInOneTile) && all_keys != tile && width <= kWide)
+    shapes.push_back({4, 1, 1, all_keys});
+  std::erase_if(shapes, [&](const Shape& s) { return s.shared_bytes(width) > kMostShared; });
+  return shapes;
 }
 
 int64_t row_of(const LaunchOperand& operand) { return operand.strides[operand.dims.size() - 2]; }
 
-}  // namespace
-
-std::optional<Launch> try_make_flash(CudaDevice& device, const AttentionProblem& problem) {
+std::string source_of(const AttentionProblem& problem, const Shape& shape, bool folds_scale) {
   const DType dtype = problem.out.dtype;
-  const int64_t features = problem.features;
-  constexpr int64_t kMostFeatures = 256;
-  if ((dtype != DType::F16 && dtype != DType::BF16) || features % kVector != 0 ||
-      features > kMostFeatures || problem.out.dims.back() != features ||
-      problem.batch.size() > kMaxRank) {
-    return std::nullopt;
-  }
-  for (const LaunchOperand* operand :
-       {&problem.query, &problem.key, &problem.value, &problem.out}) {
-    if (!is_readable(*operand)) return std::nullopt;
-  }
-  const int64_t matrices = numel(problem.batch);
-  const int64_t width = (features + 15) / 16 * 16;
-  const Shape shape = shape_of(problem, matrices, width, device.multiprocessors());
-  const int64_t warps = shape.warps, tile = shape.tile, rows = warps * 16;
-  const int64_t tiles = (problem.queries + rows - 1) / rows;
   const DType mask_type = problem.mask ? problem.mask->dtype : DType::Bool;
   std::string source(kernel_source("prelude"));
-  source += base::cat(
-      "typedef ", type_name(dtype), " E;\ntypedef ", type_name(mask_type),
-      " MASK;\n#define IS_BF16 ", dtype == DType::BF16 ? 1 : 0, "\n#define WARPS ", warps,
-      "\n#define GROUPS ", shape.groups, "\n#define TILE ", tile, "\n#define FEATURES ", features,
-      "\n#define WIDTH ", width, "\n#define CAUSAL ", problem.causal ? 1 : 0, "\n#define HAS_MASK ",
-      problem.mask ? 1 : 0, "\n#define MASK_IS_BOOL ", mask_type == DType::Bool ? 1 : 0,
-      "\n#define MASK_IN_PAIRS ", problem.mask && is_in_pairs(*problem.mask) ? 1 : 0, "\n");
+  source += base::cat("typedef ", type_name(dtype), " E;\ntypedef ", type_name(mask_type),
+                      " MASK;\n#define IS_BF16 ", dtype == DType::BF16 ? 1 : 0, "\n#define WARPS ",
+                      shape.warps, "\n#define FRAGMENTS ", shape.fragments, "\n#define GROUPS ",
+                      shape.groups, "\n#define TILE ", shape.tile, "\n#define FEATURES ",
+                      problem.features, "\n#define WIDTH ", width_of(problem), "\n#define CAUSAL ",
+                      problem.causal ? 1 : 0, "\n#define FOLDS_SCALE ", folds_scale ? 1 : 0,
+                      "\n#define HAS_MASK ", problem.mask ? 1 : 0, "\n#define MASK_IS_BOOL ",
+                      mask_type == DType::Bool ? 1 : 0, "\n#define MASK_IN_PAIRS ",
+                      problem.mask && is_in_pairs(*problem.mask) ? 1 : 0, "\n");
   source += kernel_source("flash_attention");
+  return source;
+}
 
+Launch make_flash(CudaDevice& device, const AttentionProblem& problem, const Shape& shape) {
+  const int64_t matrices = numel(problem.batch), width = width_of(problem);
+  const int64_t tiles = (problem.queries + shape.rows() - 1) / shape.rows();
+  // Not where numbers of a mask are added to the scaled scores.
+  const bool adds_mask = problem.mask && problem.mask->dtype != DType::Bool;
+  const bool folds_scale = problem.scale > 0 && !adds_mask;
   const LaunchOperand& mask = problem.mask ? *problem.mask : problem.query;
   const LaunchOperand* operands[] = {&problem.query, &problem.key, &problem.value, &problem.out,
                                      &mask};
@@ -110,10 +140,66 @@ std::optional<Launch> try_make_flash(CudaDevice& device, const AttentionProblem&
   }
   words.add(problem.scale);
   const auto shared = static_cast<unsigned>(shape.shared_bytes(width));
-  const CUfunction function = device.function(source);
+  const CUfunction function = device.function(source_of(problem, shape, folds_scale));
   device.allow_shared(function, shared);
   return Launch(function, std::move(words), static_cast<unsigned>(matrices * tiles),
-                static_cast<unsigned>(warps * shape.groups * 32), shared);
+                static_cast<unsigned>(shape.warps * shape.groups * 32), shared);
+}
+
+bool is_flash(const AttentionProblem& problem) {
+  constexpr int64_t kMostFeatures = 256;
+  const DType dtype = problem.out.dtype;
+  const int64_t features = problem.features;
+  if ((dtype != DType::F16 && dtype != DType::BF16) || features % kVector != 0 ||
+      features > kMostFeatures || problem.out.dims.back() != features ||
+      problem.batch.size() > kMaxRank) {
+    return false;
+  }
+  return is_readable(problem.query) && is_readable(problem.key) && is_readable(problem.value) &&
+         is_readable(problem.out);
+}
+
+// All that the speed of a shape depends on.
+std::string problem_of(const AttentionProblem& problem) {
+  std::string text =
+      base::cat("flash ", name(problem.out.dtype), " ", numel(problem.batch), "x", problem.queries,
+                "x", problem.keys, "x", problem.features, " causal ", problem.causal ? 1 : 0,
+                " mask ", problem.mask ? name(problem.mask->dtype) : "none", " rows");
+  for (const LaunchOperand* operand :
+       {&problem.query, &problem.key, &problem.value, &problem.out}) {
+    text += base::cat(" ", row_of(*operand));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::unique_ptr<Kernel> try_make_flash(CudaDevice& device, const KernelRequest& request,
+                                       const AttentionProblem& problem) {
+  if (!is_flash(problem)) return nullptr;
+  std::vector<Shape> shapes = shapes_of(problem, device.multiprocessors());
+  Tuner& tuner = tuner_of(device);
+  const std::string text = problem_of(problem);
+  const auto known = tuner.known(request, text, "flash:");
+  const auto chosen = std::find_if(shapes.begin(), shapes.end(), [&](const Shape& shape) {
+    return known && shape.id() == *known;
+  });
+  if (chosen != shapes.end()) {
+    shapes = {*chosen};
+  } else if (!Tuner::may_time(request)) {
+    shapes.resize(1);
+  }
+  std::vector<Launch> launches;
+  for (const Shape& shape : shapes)
+    launches.push_back(make_flash(device, problem, shape));
+  std::vector<Candidate> candidates;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    candidates.push_back(
+        {shapes[i].id(), 0, [&launches, i](const KernelArguments& a) { launches[i].run(a); }});
+  }
+  const bool times = shapes.size() > 1 && !device.only_compiles();
+  const size_t taken = times ? tuner.fastest(request, text, candidates) : 0;
+  return make_kernel(std::move(launches[taken]), shapes[taken].id());
 }
 
 }  // namespace regraft::cuda

@@ -203,11 +203,12 @@ void Gemm::plan(const Product& product) {
   layout(&a_, y_.dtype, y.row_major ? n : k, y.row_major ? k : n, y.ld, strides[1]);
   layout(&b_, x_.dtype, x.row_major ? k : m, x.row_major ? m : k, x.ld, strides[0]);
   layout(&c_, result_.dtype, n, m, result.ld, strides[2]);
-  problem_ = base::cat("product ", is_tf32_ ? "tf32" : name(result_.dtype), " ", m, "x", n, "x", k,
-                       " batch ", count, " calls ", outer_calls, " operations ", a_op, b_op,
-                       " epilogue ", epilogue, " addend ", addend_ ? 1 : 0, " ld ", y.ld, ",", x.ld,
-                       ",", result.ld, " strides ", strides[1], ",", strides[0], ",", strides[2],
-                       " alignment ", y_.alignment, ",", x_.alignment, ",",
+  problem_ = base::cat("product ", is_tf32_ ? "tf32" : name(result_.dtype),
+                       x_.dtype == result_.dtype ? "" : base::cat(" of ", name(x_.dtype)), " ", m,
+                       "x", n, "x", k, " batch ", count, " calls ", outer_calls, " operations ",
+                       a_op, b_op, " epilogue ", epilogue, " addend ", addend_ ? 1 : 0, " ld ",
+                       y.ld, ",", x.ld, ",", result.ld, " strides ", strides[1], ",", strides[0],
+                       ",", strides[2], " alignment ", y_.alignment, ",", x_.alignment, ",",
                        addend_ ? addend_->alignment : result_.alignment, ",", result_.alignment);
 }
 

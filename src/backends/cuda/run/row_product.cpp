@@ -1,6 +1,7 @@
 #include "backends/cuda/run/row_product.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "backends/cuda/run/pointwise.h"
 #include "backends/cuda/run/tf32.h"
@@ -9,7 +10,8 @@
 namespace regraft::cuda {
 namespace {
 
-constexpr std::string_view kKind = "columns:", kWhole = "columns:whole", kSplit = "columns:split";
+constexpr std::string_view kKind = "columns:", kWhole = "columns:whole", kSplit = "columns:split",
+                           kStaggered = "columns:staggered";
 constexpr size_t kVectorBytes = 16, kMostCopied = size_t{1} << 30;
 
 int64_t vector_of(DType dtype) { return static_cast<int64_t>(kVectorBytes / item_size(dtype)); }
@@ -25,25 +27,49 @@ size_t padded_bytes(const MatrixOperand& result) {
   return rounded(static_cast<size_t>(result.rows * row) * item_size(result.dtype));
 }
 
-bool may_split(const Product& product) {
+bool is_odd(const Product& product) {
   constexpr int64_t kFewestColumns = 1024, kFewestRows = 16;
   const MatrixOperand& result = product.result;
-  if (numel(product.batch) != 1 || result.column != 1 || result.columns < kFewestColumns ||
-      result.rows < kFewestRows || result.columns % vector_of(result.dtype) == 0) {
-    return false;
-  }
+  return numel(product.batch) == 1 && result.column == 1 && result.columns >= kFewestColumns &&
+         result.rows >= kFewestRows && result.columns % vector_of(result.dtype) != 0;
+}
+
+bool may_split(const Product& product) {
   // An addend lies as the result.
-  return has_whole_rows(result) || (!product.addend && padded_bytes(result) <= kMostCopied);
+  return has_whole_rows(product.result) ||
+         (!product.addend && padded_bytes(product.result) <= kMostCopied);
+}
+
+// So many rows on, a row begins at the same place of a vector again.
+int64_t turns_of(const MatrixOperand& result) {
+  const int64_t vector = vector_of(result.dtype);
+  return vector / std::gcd(result.row, vector);
+}
+
+// Of results in f32, which are four products at most; those of 16 bits would be eight. Not with a
+// bias, which cuBLASLt may read in vectors.
+bool may_stagger(const Product& product) {
+  constexpr int64_t kFewestRows = 16;
+  const MatrixOperand& result = product.result;
+  return result.dtype == DType::F32 && !has_whole_rows(result) &&
+         result.alignment % kVectorBytes == 0 && result.row > 0 && !product.bias &&
+         !product.addend && result.rows >= kFewestRows * turns_of(result);
 }
 
 std::string problem_of(const KernelRequest& request, const Product& product) {
   const MatrixOperand &x = product.x, &y = product.y, &result = product.result;
-  return base::cat("columns ", allows_tf32(request) ? "tf32" : name(result.dtype), " ", result.rows,
-                   "x", result.columns, "x", x.columns, " x ", x.row, ",", x.column, " y ", y.row,
-                   ",", y.column, " result ", result.row, " bias ", product.bias ? 1 : 0,
-                   " addend ", product.addend ? 1 : 0, " activation ",
+  return base::cat("columns ", allows_tf32(request) ? "tf32" : name(result.dtype),
+                   x.dtype == result.dtype ? "" : base::cat(" of ", name(x.dtype)), " ",
+                   result.rows, "x", result.columns, "x", x.columns, " x ", x.row, ",", x.column,
+                   " y ", y.row, ",", y.column, " result ", result.row, " bias ",
+                   product.bias ? 1 : 0, " addend ", product.addend ? 1 : 0, " activation ",
                    static_cast<int>(product.activation), " alignment ", x.alignment, ",",
                    y.alignment, ",", result.alignment);
+}
+
+// Of an operand that may begin anywhere.
+void align(MatrixOperand& matrix) {
+  if (matrix.place.offset % matrix.alignment != 0) matrix.alignment = item_size(matrix.dtype);
 }
 
 // Columns [first, first + count) of the product.
@@ -58,10 +84,19 @@ Product part_of(Product product, int64_t first, int64_t count) {
   if (product.bias) {
     product.bias->place.offset += static_cast<size_t>(first) * item_size(product.bias->dtype);
   }
-  // y's columns may begin anywhere.
-  if (product.y.place.offset % product.y.alignment != 0) {
-    product.y.alignment = item_size(product.y.dtype);
+  align(product.y);
+  return product;
+}
+
+// Rows first, first + turns, ... of the product.
+Product turn_of(Product product, int64_t first, int64_t turns) {
+  const int64_t rows = (product.result.rows - first + turns - 1) / turns;
+  for (MatrixOperand* matrix : {&product.x, &product.result}) {
+    matrix->rows = rows;
+    matrix->place.offset += static_cast<size_t>(first * matrix->row) * item_size(matrix->dtype);
+    matrix->row *= turns;
   }
+  align(product.x);
   return product;
 }
 
@@ -69,7 +104,7 @@ Product part_of(Product product, int64_t first, int64_t count) {
 
 RowProduct::RowProduct(CudaDevice& device, const KernelRequest& request, const Product& product)
     : device_(device), request_(&request) {
-  if (may_split(product)) {
+  if (is_odd(product) && (may_split(product) || may_stagger(product))) {
     choose(product);
   } else {
     way_ = whole(product);
@@ -80,10 +115,15 @@ RowProduct::RowProduct(CudaDevice& device, const KernelRequest& request, const P
   if (!way_.id.empty()) tactic_ = way_.id + "+" + tactic_;
 }
 
+void RowProduct::add(Way& way, const Product& part, size_t workspace_offset) const {
+  const size_t nth = way.products.size();
+  way.products.push_back(std::make_unique<Gemm>(device_, *request_, part, workspace_offset, nth));
+  way.workspace_bytes = std::max(way.workspace_bytes, way.products.back()->workspace_bytes());
+}
+
 RowProduct::Way RowProduct::whole(const Product& product) const {
   Way way;
-  way.products.push_back(std::make_unique<Gemm>(device_, *request_, product));
-  way.workspace_bytes = way.products[0]->workspace_bytes();
+  add(way, product);
   return way;
 }
 
@@ -104,18 +144,44 @@ RowProduct::Way RowProduct::split(const Product& product) const {
     result.batch.assign(product.batch.size(), 0);
   }
   const int64_t columns = result.columns / vector * vector;
-  const Product parts[] = {part_of(padded, 0, columns),
-                           part_of(padded, columns, result.columns - columns)};
-  for (size_t i = 0; i < std::size(parts); ++i) {
-    way.products.push_back(std::make_unique<Gemm>(device_, *request_, parts[i], begin, i));
-    way.workspace_bytes = std::max(way.workspace_bytes, way.products[i]->workspace_bytes());
-  }
+  add(way, part_of(padded, 0, columns), begin);
+  add(way, part_of(padded, columns, result.columns - columns), begin);
   return way;
 }
 
-std::optional<RowProduct::Way> RowProduct::try_split(const Product& product) const {
+RowProduct::Way RowProduct::staggered(const Product& product) const {
+  const MatrixOperand& result = product.result;
+  const int64_t vector = vector_of(result.dtype), turns = turns_of(result);
+  // Of each turn's rows: the columns before the first vector and behind the last.
+  const auto before = [&](int64_t turn) { return (vector - turn * result.row % vector) % vector; };
+  const auto inside = [&](int64_t turn) {
+    return (result.columns - before(turn)) / vector * vector;
+  };
+  int64_t begin = 0, end = result.columns;
+  for (int64_t turn = 0; turn < turns; ++turn) {
+    begin = std::max(begin, before(turn));
+    end = std::min(end, before(turn) + inside(turn));
+  }
+  Way way;
+  const auto add_edge = [&](int64_t first, int64_t count) {
+    Product edge = part_of(product, first, count);
+    edge.result.alignment = item_size(result.dtype);
+    if (count > 0) add(way, edge);
+  };
+  add_edge(0, begin);
+  add_edge(end, result.columns - end);
+  for (int64_t turn = 0; turn < turns; ++turn)
+    add(way, turn_of(part_of(product, before(turn), inside(turn)), turn, turns));
+  return way;
+}
+
+std::optional<RowProduct::Way> RowProduct::try_way(std::string_view id,
+                                                   const Product& product) const {
+  if (id == kSplit ? !may_split(product) : !may_stagger(product)) return std::nullopt;
   try {
-    return split(product);
+    Way way = id == kSplit ? split(product) : staggered(product);
+    way.id = id;
+    return way;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::Unsupported) throw;
     return std::nullopt;
@@ -128,15 +194,18 @@ void RowProduct::choose(const Product& product) {
   const auto known = tuner.known(*request_, problem, kKind);
   const bool times = !known && Tuner::may_time(*request_);
   // What is not timed: tensor cores gain most.
-  const bool is_narrow = item_size(product.result.dtype) == 2;
+  const bool is_narrow = item_size(product.x.dtype) == 2;
   std::vector<Way> ways;
-  if (known ? *known == kSplit : times || is_narrow) {
-    if (auto way = try_split(product)) ways.push_back(std::move(*way));
+  for (const std::string_view id : {kSplit, kStaggered}) {
+    if (known ? *known != id : !times && (!is_narrow || !ways.empty())) continue;
+    if (auto way = try_way(id, product)) ways.push_back(std::move(*way));
   }
-  if (ways.empty() || times) ways.push_back(whole(product));
+  if (ways.empty() || times) {
+    ways.push_back(whole(product));
+    ways.back().id = kWhole;
+  }
   std::vector<Candidate> candidates;
-  for (Way& way : ways) {
-    way.id = way.products.size() > 1 ? kSplit : kWhole;
+  for (const Way& way : ways) {
     candidates.push_back(
         {way.id, way.workspace_bytes, [&way](const KernelArguments& a) { run(way, a); }});
   }

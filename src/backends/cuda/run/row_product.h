@@ -10,9 +10,13 @@
 namespace regraft::cuda {
 
 // A product by cuBLASLt. Where the number of columns is odd, as that of a vocabulary may be, its
-// kernels write element by element and are several times slower. The columns that fill vectors and
-// the last few are then products of their own, into rows of whole vectors; the result is copied out
-// of those if its own rows are others. The tuner says whether that is faster.
+// kernels write element by element and are several times slower. The tuner says which is fastest:
+//   - whole: that.
+//   - split: the columns that fill vectors and the last few are products of their own, into rows of
+//     whole vectors; the result is copied out of those if its own rows are others.
+//   - staggered: rows that begin at the same place of a vector are a product each, from the first
+//     column that begins a vector on; the columns before and behind are products of all rows, done
+//     first, as the others write some of their columns again.
 class RowProduct {
  public:
   // Throws as Gemm.
@@ -31,8 +35,10 @@ class RowProduct {
   };
   Way whole(const Product& product) const;
   Way split(const Product& product) const;
-  // Nothing where cuBLASLt does not take the parts.
-  std::optional<Way> try_split(const Product& product) const;
+  Way staggered(const Product& product) const;
+  void add(Way& way, const Product& part, size_t workspace_offset = 0) const;
+  // The way of this id; nothing where cuBLASLt does not take the parts.
+  std::optional<Way> try_way(std::string_view id, const Product& product) const;
   void choose(const Product& product);
   static void run(const Way& way, const KernelArguments& arguments);
 

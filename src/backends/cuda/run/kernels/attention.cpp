@@ -145,9 +145,7 @@ std::unique_ptr<Kernel> prepare(CudaDevice& device, const KernelRequest& request
   }
   const AttentionProblem problem(request);
   if (problem.copies) return std::make_unique<RepeatedHeads>(device, request);
-  if (auto flash = try_make_flash(device, problem)) {
-    return make_kernel(std::move(*flash), "flash");
-  }
+  if (auto flash = try_make_flash(device, request, problem)) return flash;
   return std::make_unique<Attention>(device, request);
 }
 

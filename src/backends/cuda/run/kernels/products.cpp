@@ -79,13 +79,13 @@ std::optional<LaunchOperand> as_matrix(LaunchOperand operand) {
   return operand;
 }
 
-bool is_one_float(const KernelRequest& request, size_t count) {
-  const DType dtype = request.outputs[0].dtype;
-  if (!Gemm::supports(dtype)) return false;
-  for (size_t i = 0; i < count; ++i) {
-    if (is_present(request.inputs, i) && request.inputs[i].dtype != dtype) return false;
-  }
-  return true;
+// Operands of one floating-point type that the result has too, or is f32 of 16-bit ones; a bias is
+// of the result's.
+bool is_one_float(const KernelRequest& request, bool has_bias) {
+  const DType dtype = request.inputs[0].dtype, result = request.outputs[0].dtype;
+  return Gemm::supports(dtype) && request.inputs[1].dtype == dtype &&
+         (result == dtype || (result == DType::F32 && item_size(dtype) == 2)) &&
+         (!has_bias || request.inputs[2].dtype == result);
 }
 
 // `product` and the step's epilogue, whose operands start at input `operand`; null if cuBLASLt does
@@ -137,7 +137,7 @@ std::unique_ptr<Kernel> prepare_linear(CudaDevice& device, const KernelRequest& 
   const bool has_bias = is_present(request.inputs, 2);
   const std::optional<LaunchOperand> rows = as_matrix(input_of(request, 0));
   const std::optional<LaunchOperand> result = as_matrix(output_of(request, 0));
-  if (rows && result && is_one_float(request, 3) && x.dims.back() > 0 &&
+  if (rows && result && is_one_float(request, has_bias) && x.dims.back() > 0 &&
       (!has_bias || request.inputs[2].strides[0] == 1)) {
     Product product;
     product.x = matrix_of(*rows, 0);
@@ -201,7 +201,7 @@ std::unique_ptr<Kernel> prepare_matmul(CudaDevice& device, const KernelRequest& 
     product.result.row = product.result.columns;
   product.batch = batch;
   const int64_t depth = product.x.columns;
-  if (is_one_float(request, 2) && depth > 0) {
+  if (is_one_float(request, false) && depth > 0) {
     if (auto kernel = try_gemm(device, request, product, 2, result)) return kernel;
   }
   // Strides over the output's own dims.
