@@ -23,6 +23,13 @@ class Turns:
     def __init__(self, device: Lock, all_ready: Barrier) -> None:
         self._device = device
         self._all_ready = all_ready
+        self._is_ready = False
+
+    def get_ready(self) -> None:
+        """Waits until every row is; a row that fails does, too."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._all_ready.wait()
 
     def tuning(self) -> AbstractContextManager[object]:
         """For what times kernels to choose them: one row at a time."""
@@ -31,20 +38,20 @@ class Turns:
     @contextmanager
     def timing(self) -> Iterator[None]:
         """Begins when every row is ready; the device is then this row's alone."""
-        self._all_ready.wait()
+        self.get_ready()
         with self._device:
             yield
 
 
 def rows(
-    make: Callable[..., Row], cases: Sequence[tuple[Any, ...]], jobs: int
+    make: Callable[..., Row], cases: Sequence[tuple[Any, ...]], jobs: int, problems: list[str]
 ) -> Iterator[list[Row]]:
     """`make(*case, turns)` of every case in a process of its own, `jobs` of them side by side.
 
-    Yields the rows of `jobs` cases at a time, in order.
+    Yields the rows of `jobs` cases at a time, in order. What failed is added to `problems`.
 
     Raises:
-        SystemExit: A row failed; the others of its group are ended.
+        SystemExit: A process died; the others of its group are ended.
     """
     context = multiprocessing.get_context("spawn")
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(1 + (os.cpu_count() or 1) // jobs))
@@ -58,19 +65,20 @@ def rows(
         ]
         for process in processes:
             process.start()
-        found: dict[int, Row] = {}
+        found: dict[int, Row | str] = {}
         try:
             for _ in group:
                 index, result = _next(done, processes)
-                if isinstance(result, str):
-                    raise SystemExit(f"{group[index]}: {result}")
                 found[index] = result
         finally:
             for process in processes:
                 if len(found) < len(group):
                     process.terminate()
                 process.join()
-        yield [found[i] for i in range(len(group))]
+        for index, result in found.items():
+            if isinstance(result, str):
+                problems.append(f"{group[index]}: {result}")
+        yield [row for _, row in sorted(found.items()) if not isinstance(row, str)]
 
 
 def _next(
@@ -93,7 +101,9 @@ def _work(
     all_ready: Barrier,
     done: Queue[tuple[int, Row | str]],
 ) -> None:
+    turns = Turns(device, all_ready)
     try:
-        done.put((index, make(*case, Turns(device, all_ready))))
+        done.put((index, make(*case, turns)))
     except BaseException as error:
         done.put((index, str(error) if isinstance(error, SystemExit) else traceback.format_exc()))
+        turns.get_ready()

@@ -1,0 +1,100 @@
+"""New weights for one engine beside PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cases
+import torch
+from gpu.peers import peer
+from gpu.timing import DTYPES, check, interleave, low, placed
+from turns import Turns
+
+import regraft
+from models import zoo
+
+
+def constants_of(path: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict by the names of an AOTInductor package."""
+    names = set(path.get_constant_fqns())
+    return {name: tensor for name, tensor in state.items() if name in names}
+
+
+def refit_row(name: str, precision: str, args: argparse.Namespace, turns: Turns) -> dict[str, Any]:
+    """Medians of a refit from a float32 checkpoint, from call to idle device."""
+    model, inputs = cases.build(name, 0), cases.example_inputs(name, cases.batches(name)[0])
+    program = zoo.export_model(model, inputs, "raw", None)
+    start = time.perf_counter()
+    engine = regraft.compile(program, backend="cuda", precision=precision, retain="none")
+    build_ms = 1e3 * (time.perf_counter() - start)
+    other = cases.build(name, 1).cuda()
+    state = {k: v.detach() for k, v in other.named_parameters(remove_duplicate=False)}
+    state |= dict(other.named_buffers(remove_duplicate=False))
+    count = sum({t.data_ptr(): t.nbytes for t in state.values()}.values())
+    source = torch.empty(count, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    served = low(model, name, precision)
+    mine = {**dict(served.named_parameters()), **dict(served.named_buffers())}
+    pairs = [(mine[key], state[key]) for key in mine]
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad():
+        torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])
+        with torch.cuda.graph(graph):
+            torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])
+    pageable = {key: tensor.cpu() for key, tensor in state.items()}
+    pinned = {key: tensor.pin_memory() for key, tensor in pageable.items()}
+    want = zoo.run(cases.build(name, 1), inputs)
+    given = tuple(x.cuda() for x in inputs)
+    theirs = placed(inputs, precision)
+    shadow, in_place = engine.refitter(other), engine.refitter(other, in_place=True)
+    runs: dict[str, Callable[[], object]] = {
+        "device_copy": lambda: target.copy_(source),
+        "load_state_dict": lambda: served.load_state_dict(state, strict=False),
+        "foreach_graph": graph.replay,
+        "refit": lambda: engine.refit(state),
+        "refitter": shadow,
+        "in_place": in_place,
+        "pinned": lambda: engine.refit(pinned),
+        "pageable": lambda: engine.refit(pageable),
+        "to_pinned": lambda: [t.to("cuda", non_blocking=True) for t in pinned.values()],
+        "to_pageable": lambda: [t.to("cuda") for t in pageable.values()],
+    }
+    loads: tuple[str, ...] = ()
+    if "aoti" in args.peers:
+        package = peer("aoti", served, theirs)
+        # Constants of a package are those of the module that was compiled: converted beforehand.
+        converted = {
+            k: v.to(DTYPES[precision]) if v.is_floating_point() else v for k, v in state.items()
+        }
+        constants = constants_of(package, converted)
+        load = package.load_constants  # type: ignore[attr-defined]
+        loads = ("load_constants", "load_constants_managed")
+        runs[loads[0]] = lambda: load(constants, check_full_update=False)
+        runs[loads[1]] = lambda: load(constants, check_full_update=False, user_managed=True)
+    errors = []
+    for kind in ("refit", "refitter", "in_place", "pinned", "pageable"):
+        engine.refit(model)
+        runs[kind]()
+        errors.append(check(f"{name} after {kind}", engine(*given), want, precision))
+    with torch.no_grad():
+        for kind in ("load_state_dict", "foreach_graph"):
+            for parameter in served.parameters():
+                parameter.zero_()
+            runs[kind]()
+            check(f"{name} after {kind}", served(*theirs), want, precision)
+    for kind in loads:
+        load({k: torch.zeros_like(v) for k, v in constants.items()}, check_full_update=False)
+        runs[kind]()
+        check(f"{name} after {kind}", package(*theirs), want, precision)
+    with turns.timing():
+        times = interleave(runs, args.seconds * 2, wall=True)
+        report = in_place()
+    row: dict[str, Any] = {"model": name, "precision": precision, "megabytes": 1e-6 * count}
+    row |= {f"{kind}_ms": value for kind, value in times.items()}
+    row["evaluate_ms"] = report.evaluate_ms
+    row["build_over_refit"] = build_ms / times["refitter"]
+    row["error"] = max(errors)
+    return row
