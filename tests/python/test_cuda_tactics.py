@@ -122,6 +122,13 @@ def test_masks(keys: int, dtype: torch.dtype) -> None:
     _check_attention(8, inputs, ["4.1.1.64", "8.1.1.64"])
 
 
+def test_tiles_without_keys() -> None:
+    mask = torch.ones(300, 300, dtype=torch.bool).tril()
+    mask[:, 64:192] = False
+    inputs = (*_inputs(8, 300, 300, 8 * 40, torch.bfloat16), mask)
+    _check_attention(8, inputs, ["4.1.1.64", "8.1.1.64"])
+
+
 @pytest.mark.parametrize("features", [40, 64, 128])
 def test_few_queries(features: int) -> None:
     inputs = _inputs(1, 200, 333, 4 * features, torch.bfloat16)

@@ -192,7 +192,11 @@ void RowProduct::choose(const Product& product) {
   const std::string problem = problem_of(*request_, product);
   Tuner& tuner = tuner_of(device_);
   const auto known = tuner.known(*request_, problem, kKind);
-  const bool times = !known && Tuner::may_time(*request_);
+  // Of many numbers in 16 bits, single stores are never the fastest, and their trial takes long.
+  constexpr int64_t kMany = int64_t{1} << 24;
+  const bool is_many = item_size(product.result.dtype) == 2 && may_split(product) &&
+                       product.result.rows * product.result.columns > kMany;
+  const bool times = !known && Tuner::may_time(*request_) && !is_many;
   // What is not timed: tensor cores gain most.
   const bool is_narrow = item_size(product.x.dtype) == 2;
   std::vector<Way> ways;

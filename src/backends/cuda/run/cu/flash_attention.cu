@@ -254,6 +254,14 @@ extern "C" __global__ void __launch_bounds__(THREADS* GROUPS) run(const __grid_c
                         queries + (warp_row + f * 16 + lane % 16) * PITCH + i * 16 + lane / 16 * 8);
       }
     }
+#if HAS_MASK && MASK_IS_BOOL
+    // Tiles in which no query of the warp sees a key, as behind the diagonal of a causal mask.
+    u32 any = 0;
+#pragma unroll
+    for (int f = 0; f < FRAGMENTS; ++f)
+      any |= allowed[f];
+    if (!__any_sync(0xffffffffu, any != 0)) continue;
+#endif
     float scores[FRAGMENTS][TILE / 8][4];
 #pragma unroll
     for (int n = 0; n < TILE / 16; ++n) {
