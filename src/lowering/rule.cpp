@@ -1,100 +1,55 @@
 #include "lowering/rule.h"
 
-#include <cctype>
-#include <charconv>
-
-#include "base/fail.h"
+#include "lowering/cursor.h"
 
 namespace regraft::lowering {
 
 class RuleParser {
  public:
   RuleParser(std::string_view text, const Signature& signature)
-      : text_(text), signature_(signature) {}
+      : at_(text, "rule"), signature_(signature) {}
 
   std::shared_ptr<const Rule::Node> parse() {
-    auto root = call(std::string(word()));
-    if (peek() != '\0') fail();
+    auto root = call(std::string(at_.word()));
+    if (at_.peek() != '\0') at_.fail();
     return root;
   }
 
  private:
-  [[noreturn]] void fail() const {
-    base::fail("lowering", ErrorCode::Internal, "bad rule at character ", at_, ": ", text_);
-  }
-  char peek() {
-    while (at_ < text_.size() && text_[at_] == ' ')
-      ++at_;
-    return at_ < text_.size() ? text_[at_] : '\0';
-  }
-  bool take(char c) {
-    if (peek() != c) return false;
-    ++at_;
-    return true;
-  }
-  void expect(char c) {
-    if (!take(c)) fail();
-  }
-  bool at_word() {
-    const char c = peek();
-    return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_';
-  }
-  std::string_view word() {
-    peek();
-    const size_t begin = at_;
-    while (at_ < text_.size() &&
-           (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_')) {
-      ++at_;
-    }
-    if (begin == at_) fail();
-    return text_.substr(begin, at_ - begin);
-  }
   std::string argument() {
-    std::string name(word());
-    if (signature_.find(name) == nullptr) fail();
+    std::string name(at_.word());
+    if (signature_.find(name) == nullptr) at_.fail();
     return name;
   }
 
   // Numbers, "text", and lists of integers.
   Attribute literal() {
-    if (take('"')) {
-      const size_t end = text_.find('"', at_);
-      if (end == std::string_view::npos) fail();
-      std::string value(text_.substr(at_, end - at_));
-      at_ = end + 1;
-      return value;
-    }
-    if (take('[')) {
+    if (at_.take('"')) return at_.quoted();
+    if (at_.take('[')) {
       SymDims list;
-      while (!take(']')) {
+      while (!at_.take(']')) {
         const Attribute element = literal();
         list.push_back(std::get<SymInt>(element));
-        take(',');
+        at_.take(',');
       }
       return list;
     }
-    const size_t end = std::min(text_.find_first_of(",)}] ", at_), text_.size());
-    const std::string_view digits = text_.substr(at_, end - at_);
-    at_ = end;
-    const char* last = digits.data() + digits.size();
-    int64_t whole = 0;
-    if (std::from_chars(digits.data(), last, whole).ptr == last) return SymInt(whole);
-    double real = 0;
-    if (std::from_chars(digits.data(), last, real).ptr != last) fail();
-    return real;
+    const auto value = at_.number();
+    if (const auto* whole = std::get_if<int64_t>(&value)) return SymInt(*whole);
+    return std::get<double>(value);
   }
 
   Rule::Operand operand() {
     Rule::Operand out;
-    if (!at_word()) {
+    if (!at_.at_word()) {
       out.kind = Rule::Operand::Kind::Literal;
       out.literal = literal();
       return out;
     }
-    const size_t begin = at_;
-    const std::string name(word());
+    const Cursor begin = at_;
+    const std::string name(at_.word());
     if (name == "none") return out;
-    if (peek() == '(') {
+    if (at_.peek() == '(') {
       out.kind = Rule::Operand::Kind::Nested;
       out.nested = call(name);
       return out;
@@ -107,19 +62,19 @@ class RuleParser {
 
   Rule::AttributeRule attribute() {
     Rule::AttributeRule out;
-    out.name = std::string(word());
-    expect('=');
-    if (!at_word()) {
+    out.name = std::string(at_.word());
+    at_.expect('=');
+    if (!at_.at_word()) {
       out.kind = Rule::AttributeRule::Kind::Literal;
       out.literal = literal();
       return out;
     }
-    const size_t begin = at_;
-    const std::string_view head = word();
-    if ((head == "axis" || head == "axes") && take('(')) {
+    const Cursor begin = at_;
+    const std::string_view head = at_.word();
+    if ((head == "axis" || head == "axes") && at_.take('(')) {
       out.kind = head == "axis" ? Rule::AttributeRule::Kind::Axis : Rule::AttributeRule::Kind::Axes;
       out.argument = argument();
-      expect(')');
+      at_.expect(')');
       return out;
     }
     const auto dtype = try_parse_dtype(head);
@@ -136,23 +91,22 @@ class RuleParser {
   std::shared_ptr<const Rule::Node> call(std::string op) {
     auto node = std::make_shared<Rule::Node>();
     node->op = std::move(op);
-    expect('(');
-    while (!take(')')) {
+    at_.expect('(');
+    while (!at_.take(')')) {
       node->operands.push_back(operand());
-      take(',');
+      at_.take(',');
     }
-    if (take('{')) {
-      while (!take('}')) {
+    if (at_.take('{')) {
+      while (!at_.take('}')) {
         node->attributes.push_back(attribute());
-        take(',');
+        at_.take(',');
       }
     }
     return node;
   }
 
-  std::string_view text_;
+  Cursor at_;
   const Signature& signature_;
-  size_t at_ = 0;
 };
 
 Rule Rule::parse(std::string_view text, const Signature& signature) {
