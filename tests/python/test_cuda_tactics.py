@@ -119,14 +119,15 @@ def test_masks(keys: int, dtype: torch.dtype) -> None:
     mask = torch.randn(8, 1, 300, keys, generator=torch.Generator().manual_seed(2))
     given = mask > 0 if dtype == torch.bool else mask.to(dtype)
     inputs = (*_inputs(8, 300, keys, 8 * 40, torch.bfloat16), given)
-    _check_attention(8, inputs, ["4.1.1.64", "8.1.1.64"])
+    pairs = ["4.2.1.64", "4.2.1.32"] * (dtype == torch.bool)
+    _check_attention(8, inputs, ["4.1.1.64", "8.1.1.64", *pairs])
 
 
 def test_tiles_without_keys() -> None:
     mask = torch.ones(300, 300, dtype=torch.bool).tril()
     mask[:, 64:192] = False
     inputs = (*_inputs(8, 300, 300, 8 * 40, torch.bfloat16), mask)
-    _check_attention(8, inputs, ["4.1.1.64", "8.1.1.64"])
+    _check_attention(8, inputs, ["4.1.1.64", "4.2.1.64", "8.1.1.64"])
 
 
 @pytest.mark.parametrize("features", [40, 64, 128])

@@ -180,21 +180,25 @@ TEST(Widening, IsPartOfTheProduct) {
 TEST(Attention, HasAKernelForEveryShape) {
   ASSERT_NO_THROW(compiler_version()) << "tools/setup installs NVRTC with PyTorch";
   CudaDevice device("sm_90");
-  const std::pair<const char*, const char*> kSizes[] = {
-      {"[2,8,1024,40]", "[2,8,1024,40]"},
-      {"[2,8,256,80]", "[2,8,77,80]"},
-      {"[2,8,64,160]", "[2,8,64,160]"},
-      {"[1,12,300,64]", "[1,12,300,64]"},
+  struct Sizes {
+    std::string query, key, mask;
   };
-  for (const auto& [q, k] : kSizes) {
+  const Sizes kSizes[] = {
+      {"[2,8,1024,40]", "[2,8,1024,40]", ""},        {"[2,8,256,80]", "[2,8,77,80]", ""},
+      {"[2,8,64,160]", "[2,8,64,160]", ""},          {"[1,12,300,64]", "[1,12,300,64]", ""},
+      {"[32,12,256,64]", "[32,12,256,64]", "[32,1,256,256]"},
+  };
+  for (const auto& [q, k, mask] : kSizes) {
+    const bool has_mask = !mask.empty();
     const plan::Plan plan = compiled(base::cat("graph(%q: f16", q, ", %k: f16", k, ", %v: f16", k,
-                                               ") { %r = scaled_dot_product_attention(%q, %k, %v)"
-                                               " return %r }"));
+                                               has_mask ? ", %m: bool" + mask : "",
+                                               ") { %r = scaled_dot_product_attention(%q, %k, %v",
+                                               has_mask ? ", %m" : "", ") return %r }"));
     const engine::Shaped shaped = engine::shape_all(plan, {}, device);
     KernelRequest request = engine::request_of(plan, plan.compute_steps[0], shaped);
     request.tactic = "fastest";
     const auto kernel = engine::prepare(request);
-    EXPECT_THAT(kernel->tactic(), testing::StartsWith("flash:")) << q << k;
+    EXPECT_THAT(kernel->tactic(), testing::StartsWith("flash:")) << q << k << mask;
   }
 }
 

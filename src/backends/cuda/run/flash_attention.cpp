@@ -76,8 +76,8 @@ std::vector<Shape> shapes_of(const AttentionProblem& problem, int64_t multiproce
   if (is_small || shapes.size() > 1) return shapes;
   const int64_t all_keys = (problem.keys + 15) / 16 * 16;
   // Twice the queries of a warp, where registers hold their sums; a mask takes some, too.
-  constexpr int64_t kMostInPairs = 80;
-  if (width <= kMostInPairs && !problem.mask) {
+  constexpr int64_t kMostInPairs = 80, kMostWithBits = 64;
+  if (problem.mask ? has_bits && width <= kMostWithBits : width <= kMostInPairs) {
     shapes.push_back({4, 2, 1, 64});
     shapes.push_back({4, 2, 1, 32});
   }
