@@ -54,7 +54,8 @@ def rows(
         SystemExit: A process died; the others of its group are ended.
     """
     context = multiprocessing.get_context("spawn")
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(1 + (os.cpu_count() or 1) // jobs))
+    for setting in ("TORCHINDUCTOR_COMPILE_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(setting, str(1 + (os.cpu_count() or 1) // jobs))
     for first in range(0, len(cases), jobs):
         group = cases[first : first + jobs]
         done: Queue[tuple[int, Row | str]] = context.Queue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import functools
 import itertools
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import cases
 import torch
-from gpu.timing import check, interleave, low
+from gpu.timing import check, interleave, low, truth
 from torch import Tensor, nn
 from turns import Turns
 
@@ -71,9 +72,9 @@ def adapters_row(
     engine.lora.load("style", adapters[1], scale=1.0)
     after = interleave({"run": functools.partial(engine, *given)}, args.seconds)["run"]
     with torch.no_grad():
-        merged = cases.build(name, 0)
-        merge(merged, model, {k: v.cpu() for k, v in adapters[1].items()}, 1.0)
-    error = check(f"{name} with adapters", engine(*given), zoo.run(merged, inputs), precision)
+        merged = copy.deepcopy(model.cuda())
+        merge(merged, model, adapters[1], 1.0)
+    error = check(f"{name} with adapters", engine(*given), truth(merged, inputs), precision)
     unload = engine.lora.unload("style")
     row: dict[str, Any] = {"model": name, "precision": precision, "layers": len(unload.parameters)}
     row |= {f"{kind}_ms": value for kind, value in times.items()}

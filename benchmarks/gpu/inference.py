@@ -12,7 +12,7 @@ from typing import Any
 import cases
 import torch
 from gpu.peers import peer
-from gpu.timing import check, interleave, low, placed
+from gpu.timing import check, interleave, low, placed, truth
 from turns import Turns
 
 import regraft
@@ -24,8 +24,9 @@ def inference_row(
 ) -> dict[str, Any]:
     """Medians of a call, with data on the device. All run the same program on the same inputs."""
     model, inputs = cases.build(name, 0), cases.example_inputs(name, batch)
-    want = zoo.run(model, inputs)
+    want = truth(model, inputs)
     served, given = low(model, name, precision), placed(inputs, precision)
+    del model
     program = zoo.export_model(served, given, "raw", None)
     with turns.tuning():
         start = time.perf_counter()

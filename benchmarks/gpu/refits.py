@@ -10,7 +10,7 @@ from typing import Any
 import cases
 import torch
 from gpu.peers import peer
-from gpu.timing import DTYPES, check, interleave, low, placed
+from gpu.timing import DTYPES, check, interleave, low, placed, truth
 from turns import Turns
 
 import regraft
@@ -46,7 +46,7 @@ def refit_row(name: str, precision: str, args: argparse.Namespace, turns: Turns)
             torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])
     pageable = {key: tensor.cpu() for key, tensor in state.items()}
     pinned = {key: tensor.pin_memory() for key, tensor in pageable.items()}
-    want = zoo.run(cases.build(name, 1), inputs)
+    want = truth(other, inputs)
     given = tuple(x.cuda() for x in inputs)
     theirs = placed(inputs, precision)
     shadow, in_place = engine.refitter(other), engine.refitter(other, in_place=True)

@@ -11,6 +11,8 @@ import cases
 import torch
 from bench import relative_error
 
+from models import zoo
+
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 LIMIT = {"f32": 1e-4, "f16": 0.02, "bf16": 0.1}
 
@@ -55,6 +57,14 @@ def check(what: str, have: object, want: Sequence[torch.Tensor], precision: str)
     if not error <= LIMIT[precision]:
         raise SystemExit(f"{what} {precision}: outputs differ from PyTorch by {error:.2e}")
     return error
+
+
+def truth(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Outputs of PyTorch in f32, without TF32. Moves the model to the GPU, where this takes
+    milliseconds."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        outputs = zoo.run(model.cuda(), tuple(x.cuda() for x in inputs))
+    return tuple(x.cpu() for x in outputs)
 
 
 def low(model: torch.nn.Module, name: str, precision: str) -> torch.nn.Module:
