@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "bindings.h"
+#include "regraft/engine.h"
 
 namespace regraft::python {
 namespace {
@@ -119,6 +120,19 @@ nb::bytes addresses(const nb::list& tensors) {
   return nb::bytes(list.data(), list.size() * sizeof(void*));
 }
 
+// Names, dtypes and dims as one piece of text: sources of equal layouts differ in values alone.
+nb::bytes layout(const WeightSource& source) {
+  std::string text;
+  for (const std::string& name : source.names()) {
+    const TensorView spec = source.spec(name);
+    text += name;
+    text += '\0';
+    text += spec.spec();
+    text += '\0';
+  }
+  return nb::bytes(text.data(), text.size());
+}
+
 // A, B, scale, transposed.
 using Term = std::tuple<nb::object, nb::object, float, bool>;
 using Merge = std::tuple<std::string, nb::object, std::vector<Term>>;
@@ -177,6 +191,14 @@ void bind_tensors(nb::module_& module) {
         return std::const_pointer_cast<WeightSource>(to_source(rows));
       },
       nb::arg("rows"));
+  module.def("layout", &layout, nb::arg("source"));
+  module.def(
+      "copy_tensors",
+      [](const WeightSource& source, const std::string& device, uintptr_t to, uintptr_t stream) {
+        const nb::gil_scoped_release release;
+        copy_tensors(source, device, reinterpret_cast<void*>(to), reinterpret_cast<void*>(stream));
+      },
+      nb::arg("source"), nb::arg("device"), nb::arg("to"), nb::arg("stream"));
   module.def("stable_source", &stable_source, nb::arg("source"), nb::arg("owner"));
   module.def("with_merged", &with_merged, nb::arg("source").none(), nb::arg("merges"),
              nb::arg("ordinal"));

@@ -9,7 +9,8 @@ from functools import cached_property
 import torch
 
 from regraft import _regraft
-from regraft._handover import plain, resolved
+from regraft._cuda import current_stream
+from regraft._handover import plain, source_of
 from regraft.module.source import row_of
 
 
@@ -117,15 +118,17 @@ def owned(tensors: Sequence[torch.Tensor], device: torch.device | None) -> list[
     """Copies that nobody else writes to, on the host or (together) in memory of a device."""
     if device is None:
         return [plain(t).clone(memory_format=torch.contiguous_format) for t in tensors]
-    places: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    places: dict[torch.dtype, dict[str, torch.Tensor]] = {}
     for i, tensor in enumerate(tensors):
-        places.setdefault((tensor.device, tensor.dtype), []).append(i)
+        places.setdefault(tensor.dtype, {})[str(i)] = tensor
     copies: list[torch.Tensor] = list(tensors)
-    for indices in places.values():
-        flat = torch.cat([resolved(tensors[i]).reshape(-1) for i in indices]).to(device)
-        parts = flat.split([tensors[i].numel() for i in indices])
-        for i, part in zip(indices, parts, strict=True):
-            copies[i] = part.view(tensors[i].shape)
-    # Whoever uses them may enqueue to another stream.
-    torch.cuda.current_stream(device).synchronize()
+    stream = current_stream(device)
+    for dtype, given in places.items():
+        sizes = [tensor.numel() for tensor in given.values()]
+        flat = torch.empty(sum(sizes), dtype=dtype, device=device)
+        source, kept = source_of(given, device)
+        _regraft.copy_tensors(source, str(device), flat.data_ptr(), stream)
+        del kept
+        for key, part in zip(given, flat.split(sizes), strict=True):
+            copies[int(key)] = part.view(given[key].shape)
     return copies

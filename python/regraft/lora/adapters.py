@@ -14,10 +14,10 @@ from regraft._want import finite, have, want_flags, want_mapping, want_type
 from regraft.errors import InvalidArgumentError, MismatchError, NotFoundError, StateError
 from regraft.lora.adapter import Adapter, Delta, Replacement, owned
 from regraft.lora.base_view import AdapterView
+from regraft.lora.forms import read_known
 from regraft.lora.read import (
     LoraConfig,
     find_file,
-    read_adapter,
     read_config,
     read_tensors,
 )
@@ -125,9 +125,12 @@ class LoraAdapters:
         tensors, read = _read(source, config, prefix)
         read = read.overridden(alpha=alpha, use_rslora=use_rslora, fan_in_fan_out=fan_in_fan_out)
         with self._target.lora_slot.lock:
-            adapter = read_adapter(name, tensors, read, parameters_of(self._target), prefix)
-            state = self._target.lora_slot.state
-            own = _owned(adapter, None, self._target.weights_device)
+            device = self._target.weights_device
+            slot = self._target.lora_slot
+            parameters = parameters_of(self._target)
+            adapter = read_known(slot.forms, name, tensors, read, parameters, prefix, device)
+            state = slot.state
+            own = _owned(adapter, None, device)
             adapters = {**state.adapters, name: own}
             return self._change(adapters, {**state.scales, name: factor}, in_place)
 

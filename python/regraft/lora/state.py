@@ -11,6 +11,7 @@ import torch
 
 from regraft.errors import MismatchError
 from regraft.lora.adapter import Adapter, Delta, Recipe, Replacement
+from regraft.lora.form import Form
 from regraft.module.staging import raise_problems
 
 
@@ -91,11 +92,13 @@ class Slot:
 
     Attributes:
         parameters: Of the program, by every name of theirs; made when first needed.
+        forms: Of the adapters it has taken.
     """
 
     def __init__(self, state: State | None = None) -> None:
         self.lock = threading.RLock()
         self.parameters: dict[str, Parameter] | None = None
+        self.forms: list[Form] = []
         self.state = state or State()
         self._before = self.state
 

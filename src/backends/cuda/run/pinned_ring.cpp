@@ -71,8 +71,17 @@ void PinnedRing::flush(CUstream stream) {
   const base::BlockCopies copies(std::move(in_));
   copies.run();
   buffer.is_used = true;
-  for (const base::BlockCopy& block : out_)
-    copy(block, stream);
+  // Neighbours on both sides are one copy.
+  base::BlockCopy whole = out_[0];
+  for (const base::BlockCopy& block : std::span(out_).subspan(1)) {
+    if (block.to == whole.to + whole.bytes && block.from == whole.from + whole.bytes) {
+      whole.bytes += block.bytes;
+      continue;
+    }
+    copy(whole, stream);
+    whole = block;
+  }
+  copy(whole, stream);
   check(driver().cuEventRecord(buffer.read, stream), "record an event");
   in_.clear();
   out_.clear();

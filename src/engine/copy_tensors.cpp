@@ -1,0 +1,53 @@
+#include "backends/run_backend.h"
+#include "engine/guard.h"
+#include "regraft/engine.h"
+
+namespace regraft {
+namespace {
+
+// The pieces that one source is copied in.
+struct Copies {
+  std::vector<base::BlockCopy> uploads, moves;
+  std::vector<Tensor> row_major;  // Of strided tensors of the host.
+};
+
+void add(backends::Device& device, const TensorView& view, std::byte* to, Copies& copies) {
+  const bool is_there = device.holds(view.data);
+  if (is_there && !view.is_contiguous()) {
+    device.convert(view, {to, view.dtype, view.dims}, device.work_stream());
+    return;
+  }
+  const auto* from = view.as<std::byte>();
+  if (!view.is_contiguous()) {
+    copies.row_major.push_back(Tensor::copy_of(view));
+    from = copies.row_major.back().view().as<std::byte>();
+  }
+  (is_there ? copies.moves : copies.uploads).push_back({to, from, view.bytes()});
+}
+
+}  // namespace
+
+void copy_tensors(const WeightSource& source, const std::string& device_name, void* to,
+                  void* stream) {
+  engine::typed_errors("engine", [&] {
+    const std::string backend = device_name.substr(0, device_name.find(':'));
+    backends::Device& device = backends::run_backend(backend).device(device_name);
+    const backends::UseDevice use(device);
+    const auto ready = device.make_event();
+    ready->record(stream);
+    ready->order(device.work_stream());
+    Copies copies;
+    std::vector<SourceTensor> kept;
+    auto* at = static_cast<std::byte*>(to);
+    for (const std::string& name : source.names()) {
+      kept.push_back(source.read(name));
+      if (kept.back().view.count() > 0) add(device, kept.back().view, at, copies);
+      at += kept.back().view.bytes();
+    }
+    device.upload(copies.uploads);
+    if (!copies.moves.empty()) device.copy_blocks(copies.moves);
+    device.synchronise(device.work_stream());
+  });
+}
+
+}  // namespace regraft
