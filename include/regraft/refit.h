@@ -74,7 +74,8 @@ struct RefitReport {
   uint64_t bytes_in = 0;                                     // Of the parameters read.
   uint64_t bytes_out = 0;  // Of the constants written, without what was adopted in place.
   // Wall time. stage: names, shapes, dtypes, opening; check: index guards; evaluate: reading,
-  // converting, computing, packing; publish: waiting and flipping or copying.
+  // converting, computing, packing; publish: waiting and flipping, copying, or (in place on a
+  // device) computing what is one launch.
   double stage_ms = 0, check_ms = 0, evaluate_ms = 0, publish_ms = 0, total_ms = 0;
   double gigabytes_per_second = 0;  // (bytes_in + bytes_out) / total.
   MemoryReport memory;              // After publishing.

@@ -193,7 +193,11 @@ class Engine:
         if device is not None:
             options.stream = current_stream(device)
         core = self._core.refitter_rows(rows, options)
-        return Refitter(core, self.lora_slot, device, kept)
+        known = {
+            name for info in self._core.parameters() for name in (info.spec.name, *info.aliases)
+        }
+        read = [tensor for row, tensor in zip(rows, kept, strict=True) if row[0] in known]
+        return Refitter(core, self.lora_slot, device, read)
 
     def _refit_as_is(
         self,

@@ -72,6 +72,9 @@ class Device {
 
   // Aligned to at least 256 bytes, uninitialised, never null. Throws Error{OutOfMemory}.
   virtual std::shared_ptr<std::byte> allocate(size_t bytes) = 0;
+  // Memory of the host that copies of the device reach by themselves: nobody waits for them. Throws
+  // Error{OutOfMemory}.
+  virtual std::shared_ptr<std::byte> allocate_pinned(size_t bytes) = 0;
   // Whether kernels can read the memory. Memory of another device: Error{Mismatch}.
   virtual bool holds(const void* data) const = 0;
 
@@ -80,6 +83,7 @@ class Device {
   // Copies between host and device in any direction, in the stream's order. Host memory must stay
   // as it is until the stream has been synchronised.
   virtual void copy(void* to, const void* from, size_t bytes, Stream stream) = 0;
+  virtual void clear(void* to, size_t bytes, Stream stream) = 0;
   // Copies elements of any strides and dtypes, both of this device, converting in one rounding.
   virtual void convert(const TensorView& from, const MutableTensorView& to, Stream stream) = 0;
   // The rest are enqueued to the work stream.
@@ -87,11 +91,14 @@ class Device {
   virtual void upload(std::span<const BlockCopy> blocks) = 0;
   // Many copies within the device.
   virtual void copy_blocks(std::span<const BlockCopy> blocks) = 0;
-  virtual void clear(void* to, size_t bytes) = 0;
   // Adds the numbers of NaN and infinite elements of row-major tensors to counters, both of this
   // device; a complex element counts once for each of its parts.
   virtual void count_non_finite(std::span<const TensorView> tensors,
                                 std::span<uint64_t* const> counters) = 0;
+  // The same two, to be run with these very operands again and again.
+  virtual std::unique_ptr<Recording> repeat_copies(std::span<const BlockCopy> blocks) = 0;
+  virtual std::unique_ptr<Recording> repeat_counts(std::span<const TensorView> tensors,
+                                                   std::span<uint64_t* const> counters) = 0;
   // All of them at once. Throws Error{Unsupported}, as by default.
   virtual void merge_lora(std::span<const LoraMerge> merges);
 

@@ -44,6 +44,7 @@ class HostDevice final : public Device {
     }
     return {static_cast<std::byte*>(memory), std::free};
   }
+  std::shared_ptr<std::byte> allocate_pinned(size_t bytes) override { return allocate(bytes); }
   bool holds(const void*) const override { return true; }
   void copy(void* to, const void* from, size_t bytes, Stream) override {
     std::memcpy(to, from, bytes);
@@ -56,9 +57,14 @@ class HostDevice final : public Device {
     for (const BlockCopy& block : blocks)
       std::memcpy(block.to, block.from, block.bytes);
   }
-  void clear(void* to, size_t bytes) override { std::memset(to, 0, bytes); }
+  void clear(void* to, size_t bytes, Stream) override { std::memset(to, 0, bytes); }
   void count_non_finite(std::span<const TensorView>, std::span<uint64_t* const>) override {
     base::fail("backends", ErrorCode::Internal, "the host counts where it reads");
+  }
+  std::unique_ptr<Recording> repeat_copies(std::span<const BlockCopy>) override { return nullptr; }
+  std::unique_ptr<Recording> repeat_counts(std::span<const TensorView>,
+                                           std::span<uint64_t* const>) override {
+    return nullptr;
   }
   void synchronise(Stream) override {}
   void synchronise_all() override {}

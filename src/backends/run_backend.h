@@ -64,6 +64,8 @@ class Kernel {
   virtual ~Kernel() = default;
   virtual void run(const KernelArguments& arguments) const = 0;
   virtual size_t workspace_bytes() const { return 0; }
+  // Whether run() waits for the device: such a kernel cannot be recorded.
+  virtual bool waits() const { return false; }
   // The implementation chosen, for reports and the realised plan: "brgconv:avx512_core_bf16".
   virtual std::string tactic() const { return ""; }
 };

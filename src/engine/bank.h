@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -13,13 +14,15 @@
 
 namespace regraft::engine {
 
-// The value of a parameter as far as the engine keeps it. `view.data` is null when it does not.
+// The value of a parameter as far as the engine keeps it. `data` is null when it does not.
 struct ParameterValue {
-  TensorView view;  // Row-major, declared dtype.
-  std::shared_ptr<const void> owner;
-  bool is_constant = false;  // The memory is that of a slot.
-  bool is_mapped = false;    // The memory belongs to the source.
-  bool on_host = true;       // Else it is memory of the engine's device.
+  const std::byte* data = nullptr;  // Row-major, declared dtype: Core::view_of().
+  size_t bytes = 0;
+  std::shared_ptr<Block> block;       // Memory of its own, if it has any.
+  std::shared_ptr<const void> owner;  // Else whatever keeps the memory.
+  bool is_constant = false;           // The memory is that of a slot.
+  bool is_mapped = false;             // The memory belongs to the source.
+  bool on_host = true;                // Else it is memory of the engine's device.
 };
 
 // One generation of an engine's weights. Immutable once published, but for the cache of shape

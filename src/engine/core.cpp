@@ -38,6 +38,8 @@ Core::Core(Image image, const EngineOptions& options)
   plan::verify(image_.plan);
   for (size_t p = 0; p < plan().parameters.size(); ++p) {
     const plan::Parameter& parameter = plan().parameters[p];
+    const TensorType& type = plan().buffers[parameter.buffer].type;
+    specs_.emplace_back(nullptr, type.dtype, eval(type.dims, {}));
     parameter_index_[parameter.name] = static_cast<int32_t>(p);
     for (const std::string& alias : parameter.aliases) {
       parameter_index_[alias] = static_cast<int32_t>(p);
@@ -198,9 +200,10 @@ void Core::want_tactics_of(const plan::Realised& given) const {
   }
 }
 
-TensorView Core::parameter_spec(size_t parameter) const {
-  const TensorType& type = plan().buffers[plan().parameters[parameter].buffer].type;
-  return {nullptr, type.dtype, eval(type.dims, {})};
+TensorView Core::view_of(size_t parameter, const ParameterValue& value) const {
+  TensorView view = parameter_spec(parameter);
+  view.data = value.data;
+  return view;
 }
 
 int32_t Core::find_parameter(std::string_view name) const {

@@ -45,7 +45,8 @@ class Core {
     return initial_values_[parameter];
   }
   // dtype and dims of a parameter.
-  TensorView parameter_spec(size_t parameter) const;
+  const TensorView& parameter_spec(size_t parameter) const { return specs_[parameter]; }
+  TensorView view_of(size_t parameter, const ParameterValue& value) const;
   // The parameter of a name or alias, or -1.
   int32_t find_parameter(std::string_view name) const;
   // Constants whose slots are among these.
@@ -81,6 +82,7 @@ class Core {
   std::shared_ptr<BlockPool> pool_;
   SlotTable slots_;
   plan::Realised realised_;
+  std::vector<TensorView> specs_;                            // By parameter.
   std::vector<std::optional<SourceTensor>> initial_values_;  // By parameter.
   std::vector<std::vector<int32_t>> copies_;                 // By parameter.
   std::unique_ptr<WeightProgram> weight_program_;

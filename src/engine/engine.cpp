@@ -146,7 +146,9 @@ RefitReport Engine::refit(const WeightSource& source, const RefitOptions& option
   const std::lock_guard lock(variant_->refit_mutex());
   return engine::typed_errors("refit", [&] {
     refit::Transaction transaction(variant_, source, options, refit::Purpose::Refit);
-    return options.dry_run ? transaction.report() : transaction.publish();
+    if (options.dry_run) return transaction.report();
+    transaction.publish();
+    return transaction.take_report();
   });
 }
 
@@ -154,7 +156,7 @@ PreparedRefit Engine::prepare_refit(const WeightSource& source, const RefitOptio
   const std::lock_guard lock(variant_->refit_mutex());
   return engine::typed_errors("refit", [&] {
     return PreparedRefit(
-        std::make_unique<refit::Transaction>(variant_, source, options, refit::Purpose::Refit));
+        std::make_unique<refit::Transaction>(variant_, source, options, refit::Purpose::Prepare));
   });
 }
 

@@ -54,7 +54,7 @@ void save_stripped(const Write& write, engine::Image image, engine::Variant& var
   std::vector<std::shared_ptr<const void>> copies;
   for (size_t p = 0; p < values.size(); ++p) {
     if (!core.plan().parameters[p].optional) continue;
-    values[p] = engine::on_host(core, reader.bank()->parameters[p], copies.emplace_back());
+    values[p] = engine::on_host(core, p, reader.bank()->parameters[p], copies.emplace_back());
   }
   write(image, values);
 }
@@ -80,9 +80,9 @@ void save(engine::Variant& variant, const SaveOptions& options, const Write& wri
   engine::want_retained(core, *reader.bank(), "save the weights");
   std::vector<TensorView> values;
   std::vector<std::shared_ptr<const void>> copies;
-  for (const engine::ParameterValue& value : reader.bank()->parameters) {
-    values.push_back(engine::on_host(core, value, copies.emplace_back()));
-  }
+  const std::vector<engine::ParameterValue>& parameters = reader.bank()->parameters;
+  for (size_t p = 0; p < parameters.size(); ++p)
+    values.push_back(engine::on_host(core, p, parameters[p], copies.emplace_back()));
   write(image, values);
 }
 

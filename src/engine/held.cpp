@@ -11,14 +11,18 @@ class Holder {
  public:
   explicit Holder(engine::Core& core) : core_(core) {}
 
-  SourceTensor hold(const engine::ParameterValue& value) {
+  SourceTensor hold(size_t parameter, const engine::ParameterValue& value) {
     backends::Device& device = core_.device();
+    TensorView view = core_.view_of(parameter, value);
     const bool is_near = device.is_host() || !value.on_host;
-    if (is_near && !value.is_constant) return {value.view, value.owner, false};
-    auto block = core_.pool()->take(value.view.bytes());
+    if (is_near && !value.is_constant) {
+      return {std::move(view), value.block ? value.block : value.owner, false};
+    }
+    auto block = core_.pool()->take(value.bytes);
     auto& copies = is_near ? copies_ : uploads_;
-    copies.push_back({block->writable, value.view.as<std::byte>(), value.view.bytes()});
-    return {TensorView(block->data, value.view.dtype, value.view.dims), std::move(block), false};
+    copies.push_back({block->writable, value.data, value.bytes});
+    view.data = block->data;
+    return {std::move(view), std::move(block), false};
   }
 
   void run() {
@@ -43,24 +47,24 @@ std::vector<SourceTensor> Engine::held_parameters(std::span<const std::string> n
     const backends::UseDevice use(core.device());
     const engine::Reader reader(*variant_);
     std::vector<std::string> problems;
-    std::vector<const engine::ParameterValue*> values;
+    std::vector<size_t> found;
     ErrorCode code = ErrorCode::State;
     for (const std::string& name : names) {
       const int32_t p = core.find_parameter(name);
       if (p < 0) {
         code = ErrorCode::NotFound;
         problems.push_back(base::cat("no parameter '", name, "'"));
-      } else if (reader.bank()->parameters[p].view.data == nullptr) {
+      } else if (reader.bank()->parameters[p].data == nullptr) {
         problems.push_back(base::cat("parameter '", name, "' was not retained"));
       } else {
-        values.push_back(&reader.bank()->parameters[p]);
+        found.push_back(static_cast<size_t>(p));
       }
     }
     if (!problems.empty()) base::fail("engine", code, base::join(problems, "; "));
     Holder holder(core);
     std::vector<SourceTensor> held;
-    for (const engine::ParameterValue* value : values)
-      held.push_back(holder.hold(*value));
+    for (const size_t p : found)
+      held.push_back(holder.hold(p, reader.bank()->parameters[p]));
     holder.run();
     return held;
   });

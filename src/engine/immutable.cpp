@@ -58,22 +58,22 @@ plan::Plan without_weight_program(const plan::Plan& plan) {
 void want_retained(const Core& core, const Bank& bank, std::string_view purpose) {
   std::vector<std::string> missing;
   for (size_t p = 0; p < bank.parameters.size(); ++p) {
-    if (bank.parameters[p].view.data == nullptr) missing.push_back(core.plan().parameters[p].name);
+    if (bank.parameters[p].data == nullptr) missing.push_back(core.plan().parameters[p].name);
   }
   if (missing.empty()) return;
   base::fail("engine", ErrorCode::State, "cannot ", purpose, ": ", missing.size(),
              " parameters were not retained: ", base::join(missing, ", "));
 }
 
-TensorView on_host(const Core& core, const ParameterValue& value,
+TensorView on_host(const Core& core, size_t parameter, const ParameterValue& value,
                    std::shared_ptr<const void>& owner) {
-  if (value.on_host || value.view.data == nullptr) return value.view;
+  TensorView view = core.view_of(parameter, value);
+  if (value.on_host || value.data == nullptr) return view;
   backends::Device& device = core.device();
   const backends::UseDevice use(device);
-  const auto memory = allocate(value.view.bytes(), core.options().memory_limit);
-  device.copy(memory.get(), value.view.data, value.view.bytes(), device.work_stream());
+  const auto memory = allocate(value.bytes, core.options().memory_limit);
+  device.copy(memory.get(), value.data, value.bytes, device.work_stream());
   device.synchronise(device.work_stream());
-  TensorView view = value.view;
   view.data = memory.get();
   owner = memory;
   return view;
@@ -104,11 +104,10 @@ std::vector<std::shared_ptr<const Block>> logical_constants(const Core& core, co
   job.present.resize(table.slots.size());
   std::vector<std::shared_ptr<Block>> uploaded;
   for (const ParameterValue& value : bank.parameters) {
-    job.parameters.push_back(value.view.as<std::byte>());
+    job.parameters.push_back(value.data);
     if (device.is_host() || !value.on_host) continue;
-    uploaded.push_back(core.pool()->take(value.view.bytes()));
-    device.copy(uploaded.back()->writable, value.view.data, value.view.bytes(),
-                device.work_stream());
+    uploaded.push_back(core.pool()->take(value.bytes));
+    device.copy(uploaded.back()->writable, value.data, value.bytes, device.work_stream());
     job.parameters.back() = uploaded.back()->data;
   }
   std::vector<std::shared_ptr<const Block>> values(plan.constants.size());

@@ -14,7 +14,7 @@ namespace regraft::engine {
 plan::Plan without_weight_program(const plan::Plan& plan);
 
 // A parameter's value in host memory, copied there if it lies on the device; `owner` then keeps it.
-TensorView on_host(const Core& core, const ParameterValue& value,
+TensorView on_host(const Core& core, size_t parameter, const ParameterValue& value,
                    std::shared_ptr<const void>& owner);
 
 // The logical values of all constants under `bank`, row-major, in host memory, in their own dtypes:

@@ -85,7 +85,7 @@ std::vector<ParameterInfo> Engine::parameters() const {
   }
   variant_->publisher().look([&](const engine::Bank* bank, const engine::Bank*) {
     for (size_t p = 0; bank != nullptr && p < infos.size(); ++p) {
-      infos[p].retained = bank->parameters[p].view.data != nullptr;
+      infos[p].retained = bank->parameters[p].data != nullptr;
     }
   });
   return infos;
@@ -109,13 +109,15 @@ SourceTensor Engine::parameter(std::string_view name) const {
   if (p < 0) base::fail("engine", ErrorCode::NotFound, "no parameter '", name, "'");
   // The pin also keeps an in-place refit from changing the bytes.
   auto pin = std::make_shared<engine::Pin>(variant_);
-  const engine::ParameterValue& value = pin->reader.bank()->parameters[p];
-  if (value.view.data == nullptr) {
+  const auto index = static_cast<size_t>(p);
+  const engine::ParameterValue& value = pin->reader.bank()->parameters[index];
+  if (value.data == nullptr) {
     base::fail("engine", ErrorCode::State, "parameter '", name, "' was not retained");
   }
-  if (value.on_host) return {value.view, std::move(pin), false};
+  const engine::Core& core = variant_->core();
+  if (value.on_host) return {core.view_of(index, value), std::move(pin), false};
   std::shared_ptr<const void> owner;
-  const TensorView view = engine::on_host(variant_->core(), value, owner);
+  const TensorView view = engine::on_host(core, index, value, owner);
   return {view, std::move(owner), false};
 }
 

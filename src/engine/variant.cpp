@@ -46,12 +46,12 @@ MemoryReport Variant::memory() const {
   const auto add_parameters = [&](const Bank& bank, const Bank* other, size_t& owned) {
     for (size_t p = 0; p < bank.parameters.size(); ++p) {
       const ParameterValue& value = bank.parameters[p];
-      if (value.view.data == nullptr || value.is_constant) continue;
-      if (other != nullptr && other->parameters[p].view.data == value.view.data) continue;
+      if (value.data == nullptr || value.is_constant) continue;
+      if (other != nullptr && other->parameters[p].data == value.data) continue;
       if (value.is_mapped) {
-        add_mapped(value.view.data, value.view.bytes());
+        add_mapped(value.data, value.bytes);
       } else {
-        owned += value.view.bytes();
+        owned += value.bytes;
       }
     }
   };

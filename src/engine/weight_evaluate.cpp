@@ -68,13 +68,13 @@ void WeightProgram::Run::outputs_of(const Op& op, std::byte* scratch, std::span<
   }
 }
 
-void WeightProgram::run_op(const Op& op, const Run& run, std::byte* scratch,
-                           std::byte* workspace) const {
+void WeightProgram::run_op(const Op& op, const Run& run, std::byte* scratch, std::byte* workspace,
+                           backends::Stream stream) const {
   std::vector<const void*> inputs(op.inputs.size());
   std::vector<void*> outputs(op.outputs.size());
   run.inputs_of(op, scratch, inputs);
   run.outputs_of(op, scratch, outputs);
-  op.kernel->run({inputs, outputs, workspace, device_.work_stream()});
+  op.kernel->run({inputs, outputs, workspace, stream});
 }
 
 void WeightProgram::run_task(const Task& task, const Run& run, BlockPool& pool) const {
@@ -86,7 +86,7 @@ void WeightProgram::run_task(const Task& task, const Run& run, BlockPool& pool) 
   if (bytes > 0) scratch = pool.take(scratch_class(bytes));
   std::byte* memory = scratch ? scratch->writable : nullptr;
   for (const int32_t i : task.ops)
-    run_op(ops_[i], run, memory, memory + task.unit->scratch);
+    run_op(ops_[i], run, memory, memory + task.unit->scratch, nullptr);
 }
 
 // Of slots to compute and slots that are present alone; on a device, nothing is touched.
@@ -104,12 +104,10 @@ std::shared_ptr<const std::vector<WeightProgram::Task>> WeightProgram::device_ta
   return last_tasks_;
 }
 
-std::vector<uint64_t> WeightProgram::evaluate(const WeightJob& job, BlockPool& pool) const {
-  const auto known = device_.is_host() ? nullptr : device_tasks_of(job);
-  const std::vector<Task> made = known ? std::vector<Task>() : tasks_of(job);
-  const std::vector<Task>& tasks = known ? *known : made;
+WeightProgram::Run WeightProgram::run_of(const WeightJob& job, const std::vector<Task>& tasks,
+                                         BlockPool& pool,
+                                         std::vector<std::shared_ptr<Block>>& thrown_away) const {
   Run run{job, job.present, job.targets};
-  std::vector<std::shared_ptr<Block>> thrown_away;
   for (const Task& task : tasks) {
     for (const int32_t i : task.ops) {
       for (const WeightAddress& address : ops_[i].outputs) {
@@ -124,13 +122,20 @@ std::vector<uint64_t> WeightProgram::evaluate(const WeightJob& job, BlockPool& p
   for (size_t s = 0; s < slot_count_; ++s) {
     if (job.slots[s]) run.read[s] = job.targets[s];
   }
+  return run;
+}
+
+std::vector<uint64_t> WeightProgram::evaluate(const WeightJob& job, BlockPool& pool) const {
   if (!device_.is_host()) {
-    DeviceEvaluation evaluation(*this, run, pool);
-    evaluation.enqueue(tasks);
+    DeviceEvaluation evaluation(*this, job, pool);
+    evaluation.launch();
     if (job.meanwhile) job.meanwhile();
     return evaluation.finish();
   }
-  evaluate_on_host(tasks, run, pool);
+  std::vector<Task> tasks = tasks_of(job);
+  std::vector<std::shared_ptr<Block>> thrown_away;
+  const Run run = run_of(job, tasks, pool, thrown_away);
+  evaluate_on_host(std::move(tasks), run, pool);
   return {};
 }
 

@@ -1,24 +1,37 @@
 #include <algorithm>
 
 #include "base/fail.h"
+#include "base/log.h"
 #include "engine/weight_program_impl.h"
 
 namespace regraft::engine {
+namespace {
 
-WeightProgram::DeviceEvaluation::DeviceEvaluation(const WeightProgram& program, const Run& run,
-                                                  BlockPool& pool)
-    : program_(program), run_(run), pool_(pool) {
-  const WeightJob& job = run.job;
+// Scratch of all units of a piece of work, which have it at once.
+constexpr size_t kMostScratch = size_t{256} << 20;
+
+}  // namespace
+
+WeightProgram::DeviceEvaluation::DeviceEvaluation(const WeightProgram& program,
+                                                  const WeightJob& job, BlockPool& pool)
+    : program_(program),
+      pool_(pool),
+      tasks_(program.device_tasks_of(job)),
+      run_(program.run_of(job, *tasks_, pool, kept_)) {
   counts_.resize(program.parameter_count_, false);
   copies_.resize(program.parameter_count_, false);
   for (size_t p = 0; p < job.values.size(); ++p) {
     if (job.values[p] == nullptr || job.values[p]->count() == 0) continue;
     counts_[p] = job.counts;
+    has_counts_ = has_counts_ || job.counts;
     copies_[p] = !job.copies.empty() && job.copies[p] != nullptr;
   }
-  if (std::find(counts_.begin(), counts_.end(), true) == counts_.end()) return;
-  counters_ = pool_.take(counts_.size() * sizeof(uint64_t));
-  program_.device_.clear(counters_->writable, counters_->bytes);
+  if (!is_one_piece()) return;
+  size_t bytes = 0;
+  for (const Task& task : *tasks_)
+    bytes += scratch_of(task);
+  scratch_ = take_scratch(bytes);
+  repeat_ = program_.find_repeat(key_of(scratch_));
 }
 
 WeightProgram::DeviceEvaluation::~DeviceEvaluation() {
@@ -30,37 +43,99 @@ WeightProgram::DeviceEvaluation::~DeviceEvaluation() {
   }
 }
 
-// All units of a piece have their scratch at once; what fits in one may be a repetition.
-void WeightProgram::DeviceEvaluation::enqueue(const std::vector<Task>& tasks) {
-  constexpr size_t kMostScratch = size_t{256} << 20;
+std::unique_ptr<WeightProgram::Prepared> WeightProgram::prepare(const WeightJob& job,
+                                                                BlockPool& pool) const {
+  if (device_.is_host()) return nullptr;
+  auto evaluation = std::make_unique<DeviceEvaluation>(*this, job, pool);
+  if (!evaluation->try_prepare()) return nullptr;
+  return evaluation;
+}
+
+size_t WeightProgram::DeviceEvaluation::scratch_of(const Task& task) const {
+  return task.unit == nullptr ? 0 : task.unit->scratch + task.unit->workspace;
+}
+
+bool WeightProgram::DeviceEvaluation::is_one_piece() const {
+  size_t bytes = 0;
+  for (const Task& task : *tasks_)
+    bytes += scratch_of(task);
+  return bytes <= kMostScratch || tasks_->size() == 1;
+}
+
+bool WeightProgram::DeviceEvaluation::try_prepare() {
+  is_finished_ = true;  // Nothing is enqueued yet.
+  if (repeat_ == nullptr || reads_what_it_writes()) return false;
+  find_repeat();
+  if (!lock_.owns_lock()) return false;
+  is_finished_ = false;
+  return true;
+}
+
+// Holds the lock of what is recorded; does not, where that is to come or cannot be.
+void WeightProgram::DeviceEvaluation::find_repeat() {
+  std::unique_lock lock(repeat_->mutex);
+  if (repeat_->whole == nullptr && repeat_->is_seen && !repeat_->is_refused) record();
+  repeat_->is_seen = true;
+  if (repeat_->whole != nullptr) lock_ = std::move(lock);
+}
+
+void WeightProgram::DeviceEvaluation::launch() {
+  if (repeat_ != nullptr && !lock_.owns_lock()) find_repeat();
+  if (lock_.owns_lock()) {
+    if (has_counts_)
+      std::fill_n(repeat_->counts.get(), counts_.size() * sizeof(uint64_t), std::byte{0});
+    repeat_->whole->launch(program_.device_.work_stream());
+    return;
+  }
+  backends::Device& device = program_.device_;
+  if (has_counts_) {
+    kept_.push_back(pool_.take(counts_.size() * sizeof(uint64_t)));
+    counters_ = kept_.back()->writable;
+    device.clear(counters_, kept_.back()->bytes, device.work_stream());
+  }
+  if (repeat_ != nullptr) {
+    enqueue(stages_of(*tasks_, scratch_));
+  } else {
+    enqueue_pieces();
+  }
+  if (const auto blocks = copies_left(); !blocks.empty()) device.copy_blocks(blocks);
+  std::vector<uint64_t*> counters;
+  if (const auto left = counts_left(counters); !left.empty()) {
+    device.count_non_finite(left, counters);
+  }
+}
+
+std::vector<uint64_t> WeightProgram::DeviceEvaluation::finish() {
+  backends::Device& device = program_.device_;
+  std::vector<uint64_t> counts(has_counts_ ? counts_.size() : 0);
+  if (has_counts_ && !lock_.owns_lock()) {
+    device.copy(counts.data(), counters_, counts.size() * sizeof(uint64_t), device.work_stream());
+  }
+  device.synchronise(device.work_stream());
+  is_finished_ = true;
+  if (has_counts_ && lock_.owns_lock()) {
+    const auto* found = reinterpret_cast<const uint64_t*>(repeat_->counts.get());
+    counts.assign(found, found + counts.size());
+  }
+  if (lock_.owns_lock()) lock_.unlock();
+  return counts;
+}
+
+void WeightProgram::DeviceEvaluation::enqueue_pieces() {
+  const std::vector<Task>& tasks = *tasks_;
   size_t first = 0, bytes = 0;
+  const auto flush = [&](size_t end) {
+    const auto piece = std::span(tasks).subspan(first, end - first);
+    enqueue(stages_of(piece, take_scratch(bytes)));
+    first = end;
+    bytes = 0;
+  };
   for (size_t t = 0; t < tasks.size(); ++t) {
-    const Unit* unit = tasks[t].unit;
-    const size_t wanted = unit == nullptr ? 0 : unit->scratch + unit->workspace;
-    if (t > first && bytes + wanted > kMostScratch) {
-      const auto piece = std::span(tasks).subspan(first, t - first);
-      enqueue_stages(stages_of(piece, take_scratch(bytes)));
-      first = t;
-      bytes = 0;
-    }
+    const size_t wanted = scratch_of(tasks[t]);
+    if (t > first && bytes + wanted > kMostScratch) flush(t);
     bytes += wanted;
   }
-  std::byte* const memory = take_scratch(bytes);
-  if (first > 0) {
-    enqueue_stages(stages_of(std::span(tasks).subspan(first), memory));
-    return;
-  }
-  const auto repeat = program_.find_repeat(key_of(memory));
-  const std::lock_guard lock(repeat->mutex);
-  if (repeat->launches != nullptr) {
-    repeat->launches->launch(program_.device_.work_stream());
-    counts_ = repeat->counts;
-    copies_ = repeat->copies;
-    return;
-  }
-  const Stages stages = stages_of(tasks, memory);
-  if (!repeat->is_seen || !try_repeat(stages, *repeat)) enqueue_stages(stages);
-  repeat->is_seen = true;
+  flush(tasks.size());
 }
 
 std::byte* WeightProgram::DeviceEvaluation::take_scratch(size_t bytes) {
@@ -80,69 +155,13 @@ WeightProgram::DeviceEvaluation::Stages WeightProgram::DeviceEvaluation::stages_
       if (stages.size() <= stage) stages.resize(stage + 1);
       stages[stage].push_back({&op, static_cast<size_t>(i), memory, memory + task.unit->scratch});
     }
-    memory += task.unit->scratch + task.unit->workspace;
+    memory += scratch_of(task);
   }
   return stages;
 }
 
-// Every address that decides what is enqueued: equal keys are the same work.
-std::vector<const void*> WeightProgram::DeviceEvaluation::key_of(const std::byte* scratch) const {
-  std::vector<const void*> key = {scratch, counters_ ? counters_->data : nullptr};
-  key.insert(key.end(), run_.job.parameters.begin(), run_.job.parameters.end());
-  key.insert(key.end(), run_.read.begin(), run_.read.end());
-  key.insert(key.end(), run_.write.begin(), run_.write.end());
-  key.insert(key.end(), run_.job.targets.begin(), run_.job.targets.end());
-  for (size_t p = 0; p < copies_.size(); ++p)
-    key.push_back(copies_[p] ? run_.job.copies[p] : nullptr);
-  const void* const counted = &program_;
-  for (const bool counts : counts_)
-    key.push_back(counts ? counted : nullptr);
-  return key;
-}
-
-std::shared_ptr<WeightProgram::Repeat> WeightProgram::find_repeat(
-    std::vector<const void*> key) const {
-  constexpr size_t kMost = 4;
-  const std::lock_guard lock(last_mutex_);
-  auto at = std::find_if(repeats_.begin(), repeats_.end(),
-                         [&](const auto& repeat) { return repeat->key == key; });
-  if (at == repeats_.end()) {
-    if (repeats_.size() >= kMost) repeats_.pop_back();
-    at = repeats_.insert(repeats_.begin(), std::make_shared<Repeat>());
-    (*at)->key = std::move(key);
-  }
-  std::rotate(repeats_.begin(), at, at + 1);
-  return repeats_.front();
-}
-
 bool WeightProgram::DeviceEvaluation::is_grouped(const Placed& placed) const {
   return program_.group_ != nullptr && program_.group_->takes(placed.index);
-}
-
-// Enqueues them as launches that are kept; false: the group does not take all of them.
-bool WeightProgram::DeviceEvaluation::try_repeat(const Stages& stages, Repeat& repeat) {
-  for (const std::vector<Placed>& stage : stages) {
-    if (!std::all_of(stage.begin(), stage.end(), [&](const auto& op) { return is_grouped(op); })) {
-      return false;
-    }
-  }
-  if (program_.group_ == nullptr) return false;
-  reserve_operands(stages);
-  std::vector<std::vector<backends::KernelGroup::Call>> calls(stages.size());
-  for (size_t s = 0; s < stages.size(); ++s) {
-    for (const Placed& placed : stages[s])
-      calls[s].push_back(call_of(placed));
-  }
-  repeat.launches = program_.group_->record(calls);
-  if (repeat.launches == nullptr) {
-    program_.group_->run(calls);
-  } else {
-    repeat.launches->launch(program_.device_.work_stream());
-  }
-  repeat.counts = counts_;
-  repeat.copies = copies_;
-  clear_operands();
-  return true;
 }
 
 // Calls point into these: they must not grow.
@@ -154,25 +173,22 @@ void WeightProgram::DeviceEvaluation::reserve_operands(const Stages& stages) {
       outputs += placed.op->outputs.size();
     }
   }
+  inputs_.clear();
+  outputs_.clear();
+  counter_lists_.clear();
+  copy_lists_.clear();
   inputs_.reserve(inputs);
   outputs_.reserve(outputs);
   counter_lists_.reserve(inputs);
   copy_lists_.reserve(inputs);
 }
 
-void WeightProgram::DeviceEvaluation::clear_operands() {
-  inputs_.clear();
-  outputs_.clear();
-  counter_lists_.clear();
-  copy_lists_.clear();
-}
-
 // Stages whose ops the group takes go to it together, as many as follow each other.
-void WeightProgram::DeviceEvaluation::enqueue_stages(const Stages& stages) {
+void WeightProgram::DeviceEvaluation::visit(const Stages& stages, const Visitor& visitor) {
   reserve_operands(stages);
-  std::vector<std::vector<backends::KernelGroup::Call>> grouped;
+  Calls grouped;
   const auto flush = [&] {
-    if (!grouped.empty()) program_.group_->run(grouped);
+    if (!grouped.empty()) visitor.grouped(grouped);
     grouped.clear();
   };
   for (const std::vector<Placed>& stage : stages) {
@@ -184,12 +200,19 @@ void WeightProgram::DeviceEvaluation::enqueue_stages(const Stages& stages) {
         continue;
       }
       flush();  // It may read what the stages before write.
-      program_.run_op(*placed.op, run_, placed.scratch, placed.workspace);
+      visitor.alone(placed);
     }
     if (!calls.empty()) grouped.push_back(std::move(calls));
   }
   flush();
-  clear_operands();
+}
+
+void WeightProgram::DeviceEvaluation::enqueue(const Stages& stages) {
+  const backends::Stream stream = program_.device_.work_stream();
+  visit(stages, {[&](const Calls& calls) { program_.group_->run(calls); },
+                 [&](const Placed& placed) {
+                   program_.run_op(*placed.op, run_, placed.scratch, placed.workspace, stream);
+                 }});
 }
 
 backends::KernelGroup::Call WeightProgram::DeviceEvaluation::call_of(const Placed& placed) {
@@ -221,45 +244,31 @@ void WeightProgram::DeviceEvaluation::pass_on(const Placed& placed, std::span<ui
     const auto p = static_cast<size_t>(from.index);
     if (!counts_[p] && !copies_[p]) continue;
     if (program_.group_->passes(placed.index, i) != run_.job.values[p]->count()) continue;
-    if (counts_[p]) counters[i] = reinterpret_cast<uint64_t*>(counters_->writable) + p;
+    if (counts_[p]) counters[i] = reinterpret_cast<uint64_t*>(counters_) + p;
     if (copies_[p]) copies[i] = run_.job.copies[p];
     counts_[p] = copies_[p] = false;
   }
 }
 
-void WeightProgram::DeviceEvaluation::copy_the_rest() {
+std::vector<base::BlockCopy> WeightProgram::DeviceEvaluation::copies_left() const {
   std::vector<base::BlockCopy> blocks;
   for (size_t p = 0; p < copies_.size(); ++p) {
     if (!copies_[p]) continue;
     const TensorView& value = *run_.job.values[p];
     blocks.push_back({run_.job.copies[p], value.as<std::byte>(), value.bytes()});
   }
-  if (!blocks.empty()) program_.device_.copy_blocks(blocks);
+  return blocks;
 }
 
-void WeightProgram::DeviceEvaluation::count_the_rest() {
+std::vector<TensorView> WeightProgram::DeviceEvaluation::counts_left(
+    std::vector<uint64_t*>& counters) const {
   std::vector<TensorView> tensors;
-  std::vector<uint64_t*> counters;
   for (size_t p = 0; p < counts_.size(); ++p) {
     if (!counts_[p]) continue;
     tensors.push_back(*run_.job.values[p]);
-    counters.push_back(reinterpret_cast<uint64_t*>(counters_->writable) + p);
+    counters.push_back(reinterpret_cast<uint64_t*>(counters_) + p);
   }
-  if (!tensors.empty()) program_.device_.count_non_finite(tensors, counters);
-}
-
-std::vector<uint64_t> WeightProgram::DeviceEvaluation::finish() {
-  std::vector<uint64_t> counts;
-  backends::Device& device = program_.device_;
-  copy_the_rest();
-  if (counters_ != nullptr) {
-    count_the_rest();
-    counts.resize(counts_.size());
-    device.copy(counts.data(), counters_->data, counters_->bytes, device.work_stream());
-  }
-  device.synchronise(device.work_stream());
-  is_finished_ = true;
-  return counts;
+  return tensors;
 }
 
 }  // namespace regraft::engine

@@ -143,7 +143,7 @@ void WeightProgram::add_ops(const plan::Plan& plan, const std::vector<Slot>& slo
         continue;
       }
     }
-    op.kernel = prepare(request);
+    op.kernel = engine::prepare(request);
     for (const int32_t output : step.outputs)
       op.outputs.push_back(address(output));
     op.bytes = bytes_of(request.inputs) + bytes_of(request.outputs);

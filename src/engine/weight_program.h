@@ -58,6 +58,19 @@ class WeightProgram {
   // numbers of elements that job.counts asks for, by parameter, if there are values.
   std::vector<uint64_t> evaluate(const WeightJob& job, BlockPool& pool) const;
 
+  // An evaluation on a device of which nothing but the device can fail any more. Not thread-safe.
+  class Prepared {
+   public:
+    virtual ~Prepared() = default;
+    virtual void launch() = 0;
+    // After launch(): waits for the device and gives what evaluate() gives.
+    virtual std::vector<uint64_t> finish() = 0;
+  };
+  // evaluate() in two parts, without job.meanwhile; the job must live as long as the result. Null
+  // where it cannot be one launch, where memory that it reads is memory that it writes, and the
+  // first time that it comes with these addresses.
+  std::unique_ptr<Prepared> prepare(const WeightJob& job, BlockPool& pool) const;
+
   std::string step_tactic(size_t step) const;
   std::string packing_tactic(size_t slot) const;  // Empty when the slot needs no packing kernel.
 
@@ -79,9 +92,12 @@ class WeightProgram {
   std::vector<Task> tasks_of(const WeightJob& job) const;
   std::shared_ptr<const std::vector<Task>> device_tasks_of(const WeightJob& job) const;
   std::shared_ptr<Repeat> find_repeat(std::vector<const void*> key) const;
+  Run run_of(const WeightJob& job, const std::vector<Task>& tasks, BlockPool& pool,
+             std::vector<std::shared_ptr<Block>>& thrown_away) const;
   void evaluate_on_host(std::vector<Task> tasks, const Run& run, BlockPool& pool) const;
   void run_task(const Task& task, const Run& run, BlockPool& pool) const;
-  void run_op(const Op& op, const Run& run, std::byte* scratch, std::byte* workspace) const;
+  void run_op(const Op& op, const Run& run, std::byte* scratch, std::byte* workspace,
+              backends::Stream stream) const;
 
   backends::Device& device_;
   std::vector<Op> ops_;  // In an order in which every value is computed before use.

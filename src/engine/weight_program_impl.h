@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -59,24 +60,28 @@ struct WeightProgram::Run {
 // An evaluation on a device that came with these addresses before.
 struct WeightProgram::Repeat {
   std::vector<const void*> key;
-  // Who prepares it holds the lock. Null: it was seen once, or cannot be repeated.
+  // Who launches it holds the lock until the device is done.
   std::mutex mutex;
-  std::unique_ptr<backends::Recording> launches;
-  bool is_seen = false;
-  std::vector<bool> counts, copies;  // By parameter: left to be done after it.
+  bool is_seen = false;                                     // It came before.
+  bool is_refused = false;                                  // It cannot be recorded.
+  std::unique_ptr<backends::Recording> whole;               // Null: not recorded yet.
+  std::vector<std::unique_ptr<backends::Recording>> parts;  // Their tables are what it reads.
+  // By parameter: the elements found, pinned; null: nothing to count.
+  std::shared_ptr<std::byte> counts;
 };
 
 // The tasks of one evaluation on a device: ops of all units, stage by stage.
-class WeightProgram::DeviceEvaluation {
+class WeightProgram::DeviceEvaluation final : public Prepared {
  public:
-  DeviceEvaluation(const WeightProgram& program, const Run& run, BlockPool& pool);
+  DeviceEvaluation(const WeightProgram& program, const WeightJob& job, BlockPool& pool);
   // Waits for what was enqueued: the memory it reads may go.
-  ~DeviceEvaluation();
+  ~DeviceEvaluation() override;
   DeviceEvaluation(const DeviceEvaluation&) = delete;
   DeviceEvaluation& operator=(const DeviceEvaluation&) = delete;
-  void enqueue(const std::vector<Task>& tasks);
-  // Waits for the device.
-  std::vector<uint64_t> finish();
+  // Whether launch() is one launch.
+  bool try_prepare();
+  void launch() override;
+  std::vector<uint64_t> finish() override;
 
  private:
   struct Placed {
@@ -85,25 +90,42 @@ class WeightProgram::DeviceEvaluation {
     std::byte *scratch, *workspace;
   };
   using Stages = std::vector<std::vector<Placed>>;
+  using Calls = std::vector<std::vector<backends::KernelGroup::Call>>;
+  // What a piece of work is made of, in its order.
+  struct Visitor {
+    std::function<void(const Calls& stages)> grouped;
+    std::function<void(const Placed& op)> alone;
+  };
   std::byte* take_scratch(size_t bytes);
+  size_t scratch_of(const Task& task) const;
   Stages stages_of(std::span<const Task> tasks, std::byte* memory) const;
-  void enqueue_stages(const Stages& stages);
-  bool try_repeat(const Stages& stages, Repeat& repeat);
+  void visit(const Stages& stages, const Visitor& visitor);
+  void enqueue_pieces();
+  void enqueue(const Stages& stages);
+  bool is_one_piece() const;
+  void find_repeat();
+  void record();
+  std::unique_ptr<backends::Recording> record(const Stages& stages, Repeat& repeat);
   std::vector<const void*> key_of(const std::byte* scratch) const;
+  bool reads_what_it_writes() const;
   bool is_grouped(const Placed& placed) const;
   void reserve_operands(const Stages& stages);
-  void clear_operands();
   backends::KernelGroup::Call call_of(const Placed& placed);
   void pass_on(const Placed& placed, std::span<uint64_t*> counters, std::span<std::byte*> copies);
-  void copy_the_rest();
-  void count_the_rest();
+  std::vector<base::BlockCopy> copies_left() const;
+  std::vector<TensorView> counts_left(std::vector<uint64_t*>& counters) const;
 
   const WeightProgram& program_;
-  const Run& run_;
   BlockPool& pool_;
+  std::shared_ptr<const std::vector<Task>> tasks_;
   std::vector<std::shared_ptr<Block>> kept_;  // Until the device is done.
-  std::shared_ptr<Block> counters_;           // By parameter; null: nothing to count.
-  std::vector<bool> counts_, copies_;         // By parameter: still to be counted, copied.
+  Run run_;
+  std::vector<bool> counts_, copies_;  // By parameter: still to be counted, copied.
+  bool has_counts_ = false;
+  std::byte* counters_ = nullptr;  // By parameter.
+  std::byte* scratch_ = nullptr;
+  std::shared_ptr<Repeat> repeat_;     // Null: the work is more than one piece.
+  std::unique_lock<std::mutex> lock_;  // Of what was recorded.
   bool is_finished_ = false;
   // Operands of the calls being enqueued, one after the other.
   std::vector<const void*> inputs_;

@@ -41,8 +41,11 @@ RefitReport Refitter::run(void* stream) {
   RefitOptions options = options_;
   options.stream = stream;
   const std::lock_guard lock(variant_->refit_mutex());
-  return engine::typed_errors(
-      "refit", [&] { return refit::Transaction(variant_, staged_, options).publish(); });
+  return engine::typed_errors("refit", [&] {
+    refit::Transaction transaction(variant_, staged_, options);
+    transaction.publish();
+    return transaction.take_report();
+  });
 }
 
 }  // namespace regraft

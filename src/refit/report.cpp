@@ -38,6 +38,9 @@ PreparedRefit::~PreparedRefit() = default;
 
 const RefitReport& PreparedRefit::report() const { return transaction_->report(); }
 void PreparedRefit::check() const { transaction_->check_publish(); }
-RefitReport PreparedRefit::publish() { return transaction_->publish(); }
+RefitReport PreparedRefit::publish() {
+  transaction_->publish();
+  return transaction_->report();
+}
 
 }  // namespace regraft

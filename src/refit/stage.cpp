@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <set>
 
 #include "backends/to_host.h"
@@ -101,6 +102,7 @@ class Stager {
         unexpected_.push_back(name);
       }
     }
+    if (unexpected_.empty()) return;
     std::vector<std::string> candidates;
     for (size_t p = 0; p < names_.size(); ++p) {
       if (names_[p].empty() || options_.partial) candidates.push_back(parameter(p).name);
@@ -237,6 +239,36 @@ const Staged::Scope& Staged::scope_of(const engine::Core& core, bool has_base) c
   scope.slots = has_base ? program.closure(scope.given) : std::vector<bool>(slots, true);
   scope.reads = program.reads(scope.slots, std::vector<bool>(slots, has_base));
   return scope_.emplace(std::move(scope));
+}
+
+Staged::Names Staged::names(const engine::Core& core, const Scope& scope) const {
+  if (next_names_) {
+    Names names = std::move(*next_names_);
+    next_names_.reset();
+    return names;
+  }
+  const plan::Plan& plan = core.plan();
+  Names names;
+  const std::vector<bool> constants = core.constants_of(scope.slots);
+  for (size_t c = 0; c < constants.size(); ++c) {
+    if (constants[c]) {
+      names.updated.push_back(plan.constants[c].name);
+    } else {
+      ++names.untouched;
+    }
+  }
+  for (size_t p = 0; p < scope.given.size(); ++p) {
+    if (scope.given[p]) names.parameters.push_back(plan.parameters[p].name);
+  }
+  return names;
+}
+
+void Staged::make_next_names(const engine::Core& core, const Scope& scope) const noexcept {
+  try {
+    next_names_ = names(core, scope);
+  } catch (const std::bad_alloc&) {
+    next_names_.reset();
+  }
 }
 
 bool Staged::is_of(const WeightSource& source, const RefitOptions& options) const {

@@ -33,6 +33,14 @@ struct Staged {
   };
   // Of an engine that has weights, or not. Not thread-safe.
   const Scope& scope_of(const engine::Core& core, bool has_base) const;
+  // The lists of a report on such a refit. Not thread-safe.
+  struct Names {
+    std::vector<std::string> updated, parameters;
+    size_t untouched = 0;
+  };
+  Names names(const engine::Core& core, const Scope& scope) const;
+  // Makes those of the next refit while there is time; without memory, it does not.
+  void make_next_names(const engine::Core& core, const Scope& scope) const noexcept;
 
   // Staging `source` with `options` gives the same again: tensors of the caller's memory with the
   // same names, addresses, dims, strides and dtypes. False when nothing was remembered.
@@ -46,6 +54,7 @@ struct Staged {
   std::shared_ptr<const sources::Tensors> remembered_;
   bool partial_ = false, cast_ = false, allow_unexpected_ = false;
   mutable std::optional<Scope> scope_;
+  mutable std::optional<Names> next_names_;
 };
 
 // Whether kernels can read the value of a parameter where `view` has it: row-major, in the declared

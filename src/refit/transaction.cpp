@@ -1,10 +1,9 @@
 #include "refit/transaction.h"
 
-#include <chrono>
-
 #include "backends/to_host.h"
 #include "base/stream_copy.h"
 #include "refit/lora.h"
+#include "refit/stopwatch.h"
 #include "refit/values.h"
 #include "tensor/copy.h"
 
@@ -13,22 +12,13 @@ namespace {
 
 constexpr size_t kConstantAlignment = 64;
 
-class Stopwatch {
- public:
-  // Milliseconds since the last call.
-  double lap() {
-    const auto now = std::chrono::steady_clock::now();
-    const double ms = std::chrono::duration<double, std::milli>(now - last_).count();
-    last_ = now;
-    return ms;
-  }
-
- private:
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
-
 bool is_aligned(const void* data, size_t alignment) {
   return reinterpret_cast<uintptr_t>(data) % alignment == 0;
+}
+
+// Nobody else has it, and it may be written to.
+bool is_own(const std::shared_ptr<engine::Block>& block) {
+  return block != nullptr && block.use_count() == 1 && block->writable != nullptr;
 }
 
 // The sum of a tensor and its terms.
@@ -73,11 +63,11 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant,
 }
 
 void Transaction::run(const WeightSource* source) {
-  if (purpose_ == Purpose::Refit && core_.image().immutable) {
+  if (purpose_ != Purpose::Build && core_.image().immutable) {
     base::fail("refit", ErrorCode::State, "engine '", core_.image().name,
                "' was saved with immutable weights: it cannot be refitted");
   }
-  if (purpose_ == Purpose::Refit && core_.is_recorded() && !options_.in_place) {
+  if (purpose_ != Purpose::Build && core_.is_recorded() && !options_.in_place) {
     base::fail("refit", ErrorCode::State, "a run of engine '", core_.image().name,
                "' was recorded by the caller, who reads its constants where they lie: refit with "
                "in_place = true");
@@ -106,7 +96,7 @@ void Transaction::run(const WeightSource* source) {
     core_.prepare_runs(*base_, *bank_);
   }
   report_.evaluate_ms = watch.lap();
-  finish_report();
+  if (in_place_ == nullptr) finish_report();
 }
 
 // A source that is the one of the last refit is not looked at again.
@@ -129,7 +119,7 @@ void Transaction::check(const std::vector<bool>& reads, Problems& problems) {
   if (options_.in_place && base_) check_in_place(problems);
   for (size_t p = 0; p < reads.size(); ++p) {
     if (!reads[p] || given_[p]) continue;
-    if (base_ && base_->parameters[p].view.data != nullptr) continue;
+    if (base_ && base_->parameters[p].data != nullptr) continue;
     if (!options_.partial && (!base_ || !core_.plan().parameters[p].optional))
       continue;  // Reported.
     problems.add(ErrorCode::State, core_.plan().parameters[p].name, ": want ",
@@ -236,11 +226,11 @@ const std::byte* Transaction::bytes_on_host(const TensorView& view, const Tensor
 }
 
 // Gives every slot to be computed its memory, or finds that it needs none.
-void Transaction::place_slots(engine::WeightJob& job) {
+void Transaction::place_slots() {
   const auto& slots = core_.slots().slots;
   for (size_t s = 0; s < slots.size(); ++s) {
     if (!slots_[s]) {
-      job.present[s] = base_->slots[s]->data;
+      job_.present[s] = base_->slots[s]->data;
       continue;
     }
     const int32_t p = slots[s].copy_of;
@@ -249,225 +239,217 @@ void Transaction::place_slots(engine::WeightJob& job) {
         is_aligned(values_[p]->data, kConstantAlignment)) {
       bank_->slots[s] = engine::BlockPool::borrow(values_[p]->data, slots[s].packing.bytes,
                                                   staged_->tensors[p]->owner);
-      job.present[s] = bank_->slots[s]->data;
+      job_.present[s] = bank_->slots[s]->data;
       continue;
     }
     // What was brought to the device for this constant alone is the constant.
     if (p >= 0 && !core_.device().is_host() && converted_[p] && !options_.in_place &&
         core_.copies_of(static_cast<size_t>(p)).size() == 1) {
       bank_->slots[s] = converted_[p];
-      job.present[s] = bank_->slots[s]->data;
+      job_.present[s] = bank_->slots[s]->data;
       report_.bytes_out += slots[s].packing.bytes;
       continue;
     }
     bank_->slots[s] = s < own_slots_.size() && own_slots_[s]
                           ? std::move(own_slots_[s])
                           : core_.pool()->take(slots[s].packing.bytes);
-    job.slots[s] = true;
-    job.targets[s] = bank_->slots[s]->writable;
+    job_.slots[s] = true;
+    job_.targets[s] = bank_->slots[s]->writable;
     report_.bytes_out += slots[s].packing.bytes;
   }
 }
 
 // The memory of the generation before is what the new one is computed into. It goes to the pool; on
-// a device, blocks that nobody else has go to the same slots again.
+// a device, blocks that nobody else has go to the same slots and parameters again.
 void Transaction::take_over_previous() {
   const std::shared_ptr<const engine::Bank> previous = variant_->publisher().take_previous();
   if (previous == nullptr || core_.device().is_host() || previous.use_count() > 1) return;
   previous->wait_for_uses();
+  // What is brought to the device comes from the pool.
+  const auto is_brought = [&](int32_t p) {
+    return p >= 0 && given_[p] && staged_->readable[p].data == nullptr;
+  };
   own_slots_.resize(slots_.size());
   for (size_t s = 0; s < slots_.size(); ++s) {
     const std::shared_ptr<engine::Block>& block = previous->slots[s];
-    if (!slots_[s] || block.use_count() > 1 || block->writable == nullptr) continue;
-    // What is brought to the device comes from the pool.
-    const int32_t p = core_.slots().slots[s].copy_of;
-    if (p < 0 || staged_->readable[p].data != nullptr) own_slots_[s] = block;
+    if (slots_[s] && is_own(block) && !is_brought(core_.slots().slots[s].copy_of)) {
+      own_slots_[s] = block;
+    }
   }
-}
-
-// Decides where the given parameter's value is kept.
-void Transaction::retain(size_t p) {
-  engine::ParameterValue& kept = bank_->parameters[p];
-  kept = {};
-  Retain policy = core_.options().retain;
-  if (policy == Retain::None) {
-    // No checkpoint will bring an optional parameter again.
-    if (!core_.plan().parameters[p].optional) return;
-    policy = Retain::Auto;
+  own_parameters_.resize(given_.size());
+  for (size_t p = 0; p < given_.size(); ++p) {
+    const std::shared_ptr<engine::Block>& block = previous->parameters[p].block;
+    if (given_[p] && is_own(block) && !is_brought(static_cast<int32_t>(p))) {
+      own_parameters_[p] = block;
+    }
   }
-  kept.view = *values_[p];
-  const bool on_host = core_.device().is_host();
-  kept.on_host = on_host;
-  // On a device, what a file brought is kept where the file is mapped.
-  const TensorView& given = staged_->tensors[p]->view;
-  const bool in_file =
-      staged_->tensors[p]->stable && staged_->tensors[p]->terms.empty() &&
-      (on_host ? !converted_[p]
-               : given.is_contiguous() && given.dtype == kept.view.dtype && given.data != nullptr);
-  for (const int32_t s : core_.copies_of(p)) {
-    if (bank_->slots[s]->writable == nullptr) continue;
-    // In place, the values move into the memory of the base's slot.
-    kept.view.data = options_.in_place && base_ ? base_->slots[s]->data : bank_->slots[s]->data;
-    kept.is_constant = true;
-    return;
-  }
-  if (in_file && policy == Retain::Auto) {
-    kept.owner = staged_->tensors[p]->owner;
-    kept.is_mapped = true;
-    kept.view.data = given.data;
-    kept.on_host = on_host || !core_.device().holds(given.data);
-    return;
-  }
-  if (policy == Retain::Host && !on_host) {
-    const auto memory = engine::allocate(values_[p]->bytes(), core_.options().memory_limit);
-    core_.device().copy(memory.get(), values_[p]->data, values_[p]->bytes(),
-                        core_.device().work_stream());
-    kept.view.data = memory.get();
-    kept.owner = memory;
-    kept.on_host = true;
-    return;
-  }
-  retained_[p] = converted_[p] ? converted_[p] : core_.pool()->take(values_[p]->bytes());
-  kept.view.data = retained_[p]->data;
-  kept.owner = retained_[p];
 }
 
 void Transaction::evaluate() {
   if (!options_.dry_run) take_over_previous();
-  bank_ = std::make_shared<engine::Bank>();
+  name_changes();
+  convert_sources();
+  if (try_prepare_in_place()) return;
+  begin_job();
+  place_slots();
+  place_retained();
+  if (core_.device().is_host()) {
+    evaluate_on_host();
+  } else {
+    evaluate_on_device();
+  }
+  finish_evaluation();
+}
+
+// A job of nothing, for a bank like the base.
+void Transaction::begin_job() {
   const size_t slots = slots_.size(), parameters = given_.size();
+  bank_ = std::make_shared<engine::Bank>();
   if (base_) {
     bank_->slots = base_->slots;
   } else {
     bank_->slots.resize(slots);
   }
-  engine::WeightJob job;
-  job.slots.resize(slots);
-  job.targets.resize(slots);
-  job.present.resize(slots);
-  job.parameters.resize(parameters);
-  retained_.resize(parameters);
-  non_finite_.resize(parameters);
-  convert_sources();
-  place_slots(job);
+  report_.bytes_out = 0;
+  job_ = {};
+  job_.slots.resize(slots);
+  job_.targets.resize(slots);
+  job_.present.resize(slots);
+  job_.parameters.resize(parameters);
   for (size_t p = 0; p < parameters; ++p)
-    job.parameters[p] = bytes_of(p);
-  if (core_.device().is_host()) {
-    evaluate_on_host(job);
-  } else {
-    evaluate_on_device(job);
-  }
-  // Sources may go when the constructor returns.
+    job_.parameters[p] = bytes_of(p);
+  retained_.assign(parameters, nullptr);
+  non_finite_.assign(parameters, 0);
+}
+
+// Sources may go when the constructor returns.
+void Transaction::finish_evaluation() {
   values_.clear();
   own_values_.clear();
   converted_.clear();
   kept_.clear();
   own_slots_.clear();
+  own_parameters_.clear();
 }
 
 // Row-major, in the declared dtype; null: not available.
 const std::byte* Transaction::bytes_of(size_t parameter) const {
   return given_[parameter] ? values_[parameter]->as<std::byte>()
-         : base_           ? base_->parameters[parameter].view.as<std::byte>()
+         : base_           ? base_->parameters[parameter].data
                            : nullptr;
 }
 
-void Transaction::evaluate_on_host(engine::WeightJob& job) {
+void Transaction::evaluate_on_host() {
   retain_parameters();
-  job.touch.resize(given_.size());
+  job_.touch.resize(given_.size());
   for (size_t p = 0; p < given_.size(); ++p) {
     const bool copies = retained_[p] && retained_[p] != converted_[p];
-    job.touch[p] = given_[p] && (copies || options_.non_finite == NonFinite::Report);
+    job_.touch[p] = given_[p] && (copies || options_.non_finite == NonFinite::Report);
   }
-  job.on_touch = [&](int32_t p) {
+  job_.on_touch = [&](int32_t p) {
     if (retained_[p] && retained_[p] != converted_[p]) {
       non_finite_[p] = copy_and_count_non_finite(*values_[p], retained_[p]->writable);
     } else {
       non_finite_[p] = count_non_finite(*values_[p]);
     }
   };
-  core_.weight_program().evaluate(job, *core_.pool());
-  name_changes();
+  core_.weight_program().evaluate(job_, *core_.pool());
+}
+
+// What the kernels do on the way: what is kept on the device is written by those that read it.
+void Transaction::ask_kernels() {
+  job_.values = values_;
+  job_.counts = options_.non_finite == NonFinite::Report;
+  if (core_.options().retain != Retain::Auto) return;
+  job_.copies.resize(given_.size());
+  for (size_t p = 0; p < given_.size(); ++p) {
+    if (retained_[p] && retained_[p] != converted_[p]) job_.copies[p] = retained_[p]->writable;
+  }
 }
 
 // What the kernels do not need is done while they run.
-void Transaction::evaluate_on_device(engine::WeightJob& job) {
-  upload_missing(job);
-  job.values = values_;
-  job.counts = options_.non_finite == NonFinite::Report;
-  // What is kept on the device is written by the kernels that read it.
-  const bool keeps = core_.options().retain == Retain::Auto;
-  if (keeps) {
+void Transaction::evaluate_on_device() {
+  upload_missing();
+  ask_kernels();
+  job_.meanwhile = [&] {
     retain_parameters();
-    job.copies.resize(given_.size());
-    for (size_t p = 0; p < given_.size(); ++p) {
-      if (retained_[p] && retained_[p] != converted_[p]) job.copies[p] = retained_[p]->writable;
-    }
-  }
-  job.meanwhile = [&] {
-    if (!keeps) {
-      retain_parameters();
-      enqueue_retention();
-    }
-    name_changes();
+    if (job_.copies.empty()) enqueue_retention();
+    name_next();
   };
-  const std::vector<uint64_t> counts = core_.weight_program().evaluate(job, *core_.pool());
+  const std::vector<uint64_t> counts = core_.weight_program().evaluate(job_, *core_.pool());
   if (!counts.empty()) non_finite_ = counts;
 }
 
-void Transaction::retain_parameters() {
-  bank_->parameters.resize(given_.size());
-  for (size_t p = 0; p < given_.size(); ++p) {
-    if (given_[p]) {
-      retain(p);
-    } else if (base_) {
-      bank_->parameters[p] = base_->parameters[p];
+// What is staged for later refits has their lists ready.
+void Transaction::name_next() {
+  if (staged_.use_count() == 1) return;
+  staged_->make_next_names(core_, staged_->scope_of(core_, base_ != nullptr));
+}
+
+// Constants computed where they lie: a single launch is as good as a copy, which comes as a whole
+// or not at all.
+bool Transaction::try_prepare_in_place() {
+  if (!options_.in_place || !base_ || purpose_ != Purpose::Refit || options_.dry_run ||
+      core_.device().is_host() || core_.options().retain == Retain::Host) {
+    return false;
+  }
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    if (slots_[s] && !is_own(base_->slots[s])) return false;
+  }
+  begin_job();
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    job_.slots[s] = slots_[s];
+    if (slots_[s]) {
+      job_.targets[s] = base_->slots[s]->writable;
+      report_.bytes_out += base_->slots[s]->bytes;
+    } else {
+      job_.present[s] = base_->slots[s]->data;
     }
   }
+  own_parameters_.resize(given_.size());
+  for (size_t p = 0; p < given_.size(); ++p) {
+    const std::shared_ptr<engine::Block>& block = base_->parameters[p].block;
+    own_parameters_[p] = given_[p] && is_own(block) ? block : nullptr;
+  }
+  place_retained();
+  upload_missing();
+  ask_kernels();
+  in_place_ = core_.weight_program().prepare(job_, *core_.pool());
+  // Elsewhere, nothing may be written to what is in use.
+  if (in_place_ == nullptr) own_parameters_.clear();
+  return in_place_ != nullptr;
 }
 
 // On a device: parameters that are used together with what was given, but are kept on the host.
-void Transaction::upload_missing(engine::WeightJob& job) {
+void Transaction::upload_missing() {
   std::vector<base::BlockCopy> uploads;
   const std::vector<bool>& reads = staged_->scope_of(core_, base_ != nullptr).reads;
   for (size_t p = 0; p < reads.size(); ++p) {
     if (!reads[p] || given_[p] || !base_ || !base_->parameters[p].on_host) continue;
-    const TensorView& view = base_->parameters[p].view;
-    if (view.data == nullptr || view.count() == 0) continue;
-    converted_[p] = core_.pool()->take(view.bytes());
-    uploads.push_back({converted_[p]->writable, view.as<std::byte>(), view.bytes()});
-    job.parameters[p] = converted_[p]->data;
+    const engine::ParameterValue& value = base_->parameters[p];
+    if (value.data == nullptr || value.bytes == 0) continue;
+    if (!converted_[p]) {
+      converted_[p] = core_.pool()->take(value.bytes);
+      uploads.push_back({converted_[p]->writable, value.data, value.bytes});
+    }
+    job_.parameters[p] = converted_[p]->data;
   }
   if (!uploads.empty()) core_.device().upload(uploads);
 }
 
-void Transaction::enqueue_retention() {
-  std::vector<base::BlockCopy> blocks;
-  for (size_t p = 0; p < retained_.size(); ++p) {
-    if (!retained_[p] || retained_[p] == converted_[p]) continue;
-    blocks.push_back({retained_[p]->writable, values_[p]->as<std::byte>(), values_[p]->bytes()});
-  }
-  if (!blocks.empty()) core_.device().copy_blocks(blocks);
-}
-
 const RefitReport& Transaction::report() {
-  if (!published_) report_.memory = variant_->memory();
+  if (!published_) {
+    report_.memory = variant_->memory();
+    report_.total_ms = report_.stage_ms + report_.check_ms + report_.evaluate_ms;
+  }
   return report_;
 }
 
 void Transaction::name_changes() {
-  const plan::Plan& plan = core_.plan();
-  const std::vector<bool> constants = core_.constants_of(slots_);
-  for (size_t c = 0; c < constants.size(); ++c) {
-    if (constants[c]) {
-      report_.updated.push_back(plan.constants[c].name);
-    } else {
-      ++report_.untouched;
-    }
-  }
-  for (size_t p = 0; p < given_.size(); ++p) {
-    if (given_[p]) report_.parameters.push_back(plan.parameters[p].name);
-  }
+  Staged::Names names = staged_->names(core_, staged_->scope_of(core_, base_ != nullptr));
+  report_.updated = std::move(names.updated);
+  report_.parameters = std::move(names.parameters);
+  report_.untouched = names.untouched;
   report_.unused = staged_->unused;
 }
 
@@ -480,98 +462,7 @@ void Transaction::finish_report() {
   report_.dry_run = options_.dry_run;
   report_.generation = base_ ? base_->generation : 0;
   report_.bytes_in = staged_->bytes;
-  report_.total_ms = report_.stage_ms + report_.check_ms + report_.evaluate_ms;
   staged_ = nullptr;
-}
-
-// bank_ holds its own blocks for the slots to be written: a second user of the base's is a fork or
-// another transaction.
-void Transaction::want_own_memory() const {
-  for (size_t s = 0; s < slots_.size(); ++s) {
-    if (!slots_[s] || base_->slots[s].use_count() == 1) continue;
-    base::fail("refit", ErrorCode::State,
-               core_.plan().constants[core_.slots().slots[s].constants[0]].name,
-               ": its memory is shared with a fork or a prepared refit and cannot be written in "
-               "place");
-  }
-}
-
-// Called while nobody reads. Checks first: behind the first copy nothing can fail.
-std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
-  auto next = std::make_shared<engine::Bank>();
-  next->generation = variant_->next_generation();
-  next->parameters = bank_->parameters;
-  next->slots.reserve(slots_.size());
-  want_own_memory();
-  std::vector<base::BlockCopy> blocks;
-  for (size_t s = 0; s < slots_.size(); ++s) {
-    if (!slots_[s]) continue;
-    blocks.push_back({base_->slots[s]->writable, bank_->slots[s]->data, base_->slots[s]->bytes});
-  }
-  backends::Device& device = core_.device();
-  if (!device.is_host()) {
-    const backends::UseDevice use(device);
-    base_->wait_for_uses();
-    if (core_.is_recorded()) device.synchronise_all();
-    next->slots = base_->slots;
-    device.copy_blocks(blocks);
-    device.synchronise(device.work_stream());
-    return next;
-  }
-  next->slots = base_->slots;
-  const base::BlockCopies copies(std::move(blocks));
-  copies.run();
-  return next;
-}
-
-void Transaction::check_is_open() const {
-  if (published_) base::fail("refit", ErrorCode::State, "this refit was published before");
-  if (options_.dry_run) base::fail("refit", ErrorCode::State, "a dry run has nothing to publish");
-}
-
-void Transaction::fail_superseded() {
-  base::fail("refit", ErrorCode::State,
-             "the engine got other weights since this refit was prepared");
-}
-
-void Transaction::fail_timed_out() const {
-  base::fail("refit", ErrorCode::State, "running calls did not end within ", options_.wait_seconds,
-             " s; is a Weights handle held?");
-}
-
-void Transaction::check_publish() const {
-  check_is_open();
-  engine::Publisher& publisher = variant_->publisher();
-  if (options_.in_place && base_) {
-    if (!publisher.wait_for_nobody(options_.wait_seconds)) fail_timed_out();
-    want_own_memory();
-  }
-  if (publisher.base() != base_) fail_superseded();
-}
-
-RefitReport Transaction::publish() {
-  check_is_open();
-  Stopwatch watch;
-  if (options_.in_place && base_) {
-    using InPlace = engine::Publisher::InPlace;
-    const InPlace result = variant_->publisher().publish_in_place(base_, options_.wait_seconds,
-                                                                  [&] { return write_in_place(); });
-    if (result == InPlace::Superseded) fail_superseded();
-    if (result == InPlace::TimedOut) fail_timed_out();
-  } else {
-    bank_->generation = variant_->next_generation();
-    if (!variant_->publisher().try_publish(base_, bank_)) fail_superseded();
-  }
-  published_ = true;
-  bank_ = nullptr;
-  base_ = nullptr;
-  report_.generation = variant_->publisher().generation();
-  report_.publish_ms = watch.lap();
-  report_.total_ms += report_.publish_ms;
-  report_.gigabytes_per_second =
-      static_cast<double>(report_.bytes_in + report_.bytes_out) / (report_.total_ms * 1e6);
-  report_.memory = variant_->memory();
-  return report_;
 }
 
 }  // namespace regraft::refit

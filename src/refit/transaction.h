@@ -12,14 +12,17 @@
 namespace regraft::refit {
 
 enum class Purpose {
-  Build,  // The first weights of an engine.
-  Refit,
+  Build,    // The first weights of an engine.
+  Refit,    // Published at once.
+  Prepare,  // A refit that is published later.
 };
 
 // One change of weights: stage -> check -> evaluate -> publish. The constructor does all but the
 // last into memory that nobody sees; when it throws, or the transaction is destroyed before
-// publish(), nothing has changed but that the generation before may have lost its memory. The
-// source is not used after the constructor. Not thread-safe.
+// publish(), nothing has changed but that the generation before may have lost its memory. Where a
+// refit in place is one launch, which either happens as a whole or not at all, publish() evaluates.
+// The source is not used after publish(), nor, with Purpose::Prepare, after the constructor. Not
+// thread-safe.
 class Transaction {
  public:
   Transaction(std::shared_ptr<engine::Variant> variant, const WeightSource& source,
@@ -34,7 +37,9 @@ class Transaction {
   void check_publish() const;
   // Throws Error{"refit", State}: superseded, readers that do not leave, or (in place) constants
   // whose memory is shared.
-  RefitReport publish();
+  void publish();
+  // For who does not need the transaction any more.
+  RefitReport take_report() { return std::move(report_); }
 
  private:
   void run(const WeightSource* source);
@@ -48,20 +53,29 @@ class Transaction {
   void check_in_place(Problems& problems);
   void evaluate();
   void take_over_previous();
-  void evaluate_on_host(engine::WeightJob& job);
-  void evaluate_on_device(engine::WeightJob& job);
+  void begin_job();
+  bool try_prepare_in_place();
+  void finish_evaluation();
+  void evaluate_on_host();
+  void evaluate_on_device();
   void convert_sources();
   void convert_source(size_t parameter, std::vector<base::BlockCopy>& uploads);
   const std::byte* bytes_on_host(const TensorView& view, const TensorView& like);
-  void place_slots(engine::WeightJob& job);
+  void place_slots();
+  enum class Keeping : uint8_t { Nowhere, InSlot, InFile, OnHost, InBlock };
+  Keeping keeping_of(size_t parameter) const;
+  void place_retained();
   void retain(size_t parameter);
   void retain_parameters();
   void enqueue_retention();
-  void upload_missing(engine::WeightJob& job);
+  void upload_missing();
+  void ask_kernels();
   void name_changes();
   void finish_report();
   const std::byte* bytes_of(size_t parameter) const;
+  void name_next();
   std::shared_ptr<const engine::Bank> write_in_place();
+  std::shared_ptr<const engine::Bank> evaluate_in_place();
 
   std::shared_ptr<engine::Variant> variant_;
   engine::Core& core_;
@@ -76,8 +90,11 @@ class Transaction {
   std::vector<TensorView> own_values_;
   std::vector<std::shared_ptr<engine::Block>>
       converted_;  // Its memory where it is not the source's.
-  std::vector<std::shared_ptr<engine::Block>> retained_;   // Copies to be made.
-  std::vector<std::shared_ptr<engine::Block>> own_slots_;  // By slot: memory to compute it into.
+  std::vector<std::shared_ptr<engine::Block>> retained_;  // Copies to be made.
+  // By slot and parameter: memory to compute or keep it in.
+  std::vector<std::shared_ptr<engine::Block>> own_slots_, own_parameters_;
+  engine::WeightJob job_;
+  std::unique_ptr<engine::WeightProgram::Prepared> in_place_;  // Null: computed elsewhere first.
   std::vector<uint64_t> non_finite_;
   std::vector<Tensor> kept_;  // Host memory that the device still reads.
   Merges merges_;

@@ -44,7 +44,8 @@ def test_repeated_refits(retain: str, in_place: bool, precision: str) -> None:
                 assert support.same_bits(value.cpu(), live[name].cpu()), name
 
 
-def test_repetitions_count_what_is_there_then() -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+def test_repetitions_count_what_is_there_then(in_place: bool) -> None:
     engine, live = _engine(0), _state(1)
     live["last.weight"] = live["first.weight"]
     for bad in (None, None, None, "conv.weight", "norm.running_mean", None, "middle.bias"):
@@ -53,7 +54,7 @@ def test_repetitions_count_what_is_there_then() -> None:
         if bad is not None:
             live[bad].view(-1)[3] = float("nan")
             live[bad].view(-1)[5] = float("inf")
-        report = engine.refit(live)
+        report = engine.refit(live, in_place=in_place)
         assert report.non_finite == ([] if bad is None else [(bad, 2)])
 
 
@@ -104,4 +105,45 @@ def test_partial_refits_between() -> None:
         fresh = regraft.compile(mixed.cuda(), (x,), backend="cuda")
         assert support.same_bits(engine(x), fresh(x))
         assert engine.rollback() > 0
+        assert support.same_bits(engine(x), _engine(1)(x))
+
+
+class Positions(nn.Module):
+    """A weight step that is no pointwise kernel: rows gathered from a table, as BERT does."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.table = nn.Parameter(torch.rand(16, 8, generator=generator))
+        self.weight = nn.Parameter(torch.rand(8, 8, generator=generator))
+        self.register_buffer("ids", torch.arange(3, 9))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x @ self.weight + torch.nn.functional.embedding(self.ids, self.table)).tanh()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_weight_steps_of_all_kinds_repeat(in_place: bool) -> None:
+    x = torch.rand(6, 8).cuda()
+    live = Positions(0).eval().cuda()
+    engine = regraft.compile(live, (x,), backend="cuda")
+    refit = engine.refitter(live, in_place=in_place)
+    for seed in range(1, 7):
+        other = Positions(seed).eval().cuda()
+        live.load_state_dict(other.state_dict())
+        assert not refit().non_finite
+        assert support.same_bits(engine(x), regraft.compile(other, (x,), backend="cuda")(x))
+
+
+def test_memory_of_the_engine_is_a_source() -> None:
+    live, x = _state(1), X.cuda()
+    live["last.weight"] = live["first.weight"]
+    engine = _engine(0)
+    for _ in range(4):
+        engine.refit(live, in_place=True)
+    held = engine.base_values(["middle.bias", "conv.weight"])
+    for _ in range(3):
+        # What the engine keeps may be what it is given.
+        mixed = {**live, "middle.bias": held[0], "conv.weight": held[1]}
+        engine.refit(mixed, in_place=True)
         assert support.same_bits(engine(x), _engine(1)(x))

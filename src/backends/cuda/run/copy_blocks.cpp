@@ -5,8 +5,9 @@
 #include "base/text.h"
 
 namespace regraft::cuda {
+namespace {
 
-void copy_blocks(CudaDevice& device, std::span<const backends::BlockCopy> blocks) {
+WorkTable table_of(std::span<const backends::BlockCopy> blocks) {
   constexpr size_t kPiece = size_t{1} << 16;
   WorkTable table;
   for (const backends::BlockCopy& block : blocks) {
@@ -14,9 +15,26 @@ void copy_blocks(CudaDevice& device, std::span<const backends::BlockCopy> blocks
                               reinterpret_cast<uint64_t>(block.from), block.bytes};
     table.add(static_cast<int64_t>((block.bytes + kPiece - 1) / kPiece), words);
   }
-  const std::string source =
+  return table;
+}
+
+CUfunction function_of(CudaDevice& device) {
+  static const std::string source =
       base::cat(kernel_source("prelude"), kernel_source("table"), kernel_source("copy_blocks"));
-  WorkTable::launch(device, device.function(source), {&table, 1});
+  return device.function(source);
+}
+
+}  // namespace
+
+void copy_blocks(CudaDevice& device, std::span<const backends::BlockCopy> blocks) {
+  const WorkTable table = table_of(blocks);
+  WorkTable::launch(device, function_of(device), {&table, 1});
+}
+
+std::unique_ptr<backends::Recording> repeat_copies(CudaDevice& device,
+                                                   std::span<const backends::BlockCopy> blocks) {
+  return std::make_unique<RepeatedTables>(device, function_of(device),
+                                          std::vector{table_of(blocks)});
 }
 
 }  // namespace regraft::cuda

@@ -204,6 +204,17 @@ std::shared_ptr<std::byte> CudaDevice::allocate(size_t bytes) {
           }};
 }
 
+std::shared_ptr<std::byte> CudaDevice::allocate_pinned(size_t bytes) {
+  const backends::UseDevice use(*this);
+  void* memory = nullptr;
+  check(driver().cuMemHostAlloc(&memory, bytes, kHostAllocPortable), "pin memory");
+  return {static_cast<std::byte*>(memory), [this](std::byte* pinned) {
+            enter();
+            driver().cuMemFreeHost(pinned);
+            leave();
+          }};
+}
+
 bool CudaDevice::holds(const void* data) const {
   unsigned type = 0;
   int ordinal = -1;
@@ -241,13 +252,23 @@ void CudaDevice::copy_blocks(std::span<const backends::BlockCopy> blocks) {
   cuda::copy_blocks(*this, blocks);
 }
 
-void CudaDevice::clear(void* to, size_t bytes) {
-  check(driver().cuMemsetD8Async(as_pointer(to), 0, bytes, work_stream_), "clear memory");
+void CudaDevice::clear(void* to, size_t bytes, Stream stream) {
+  check(driver().cuMemsetD8Async(as_pointer(to), 0, bytes, as_stream(stream)), "clear memory");
 }
 
 void CudaDevice::count_non_finite(std::span<const TensorView> tensors,
                                   std::span<uint64_t* const> counters) {
   cuda::count_non_finite(*this, tensors, counters);
+}
+
+std::unique_ptr<backends::Recording> CudaDevice::repeat_copies(
+    std::span<const backends::BlockCopy> blocks) {
+  return cuda::repeat_copies(*this, blocks);
+}
+
+std::unique_ptr<backends::Recording> CudaDevice::repeat_counts(
+    std::span<const TensorView> tensors, std::span<uint64_t* const> counters) {
+  return cuda::repeat_counts(*this, tensors, counters);
 }
 
 void CudaDevice::merge_lora(std::span<const backends::LoraMerge> merges) {

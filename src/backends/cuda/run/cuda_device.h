@@ -31,15 +31,20 @@ class CudaDevice final : public backends::Device {
   std::string facts() const override;
   size_t memory_bytes() const override { return memory_bytes_; }
   std::shared_ptr<std::byte> allocate(size_t bytes) override;
+  std::shared_ptr<std::byte> allocate_pinned(size_t bytes) override;
   bool holds(const void* data) const override;
   Stream work_stream() const override { return work_stream_; }
   void copy(void* to, const void* from, size_t bytes, Stream stream) override;
   void convert(const TensorView& from, const MutableTensorView& to, Stream stream) override;
   void upload(std::span<const backends::BlockCopy> blocks) override;
   void copy_blocks(std::span<const backends::BlockCopy> blocks) override;
-  void clear(void* to, size_t bytes) override;
+  void clear(void* to, size_t bytes, Stream stream) override;
   void count_non_finite(std::span<const TensorView> tensors,
                         std::span<uint64_t* const> counters) override;
+  std::unique_ptr<backends::Recording> repeat_copies(
+      std::span<const backends::BlockCopy> blocks) override;
+  std::unique_ptr<backends::Recording> repeat_counts(std::span<const TensorView> tensors,
+                                                     std::span<uint64_t* const> counters) override;
   void merge_lora(std::span<const backends::LoraMerge> merges) override;
   void synchronise(Stream stream) override;
   void synchronise_all() override;

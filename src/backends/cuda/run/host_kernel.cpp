@@ -42,6 +42,7 @@ class HostKernel final : public Kernel {
       device_.copy(arguments.outputs[i], outputs[i], outputs_[i], arguments.stream);
     device_.synchronise(arguments.stream);
   }
+  bool waits() const override { return true; }
   std::string tactic() const override { return "host"; }
 
  private:

@@ -17,10 +17,7 @@ uint64_t kind_of(DType part) {
   return part == DType::F16 ? 0 : part == DType::BF16 ? 1 : part == DType::F32 ? 2 : 3;
 }
 
-}  // namespace
-
-void count_non_finite(CudaDevice& device, std::span<const TensorView> tensors,
-                      std::span<uint64_t* const> counters) {
+WorkTable table_of(std::span<const TensorView> tensors, std::span<uint64_t* const> counters) {
   constexpr int64_t kPiece = int64_t{1} << 11;
   WorkTable table;
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -32,9 +29,28 @@ void count_non_finite(CudaDevice& device, std::span<const TensorView> tensors,
                               reinterpret_cast<uint64_t>(counters[i]), kind_of(part)};
     table.add((elements + kPiece - 1) / kPiece, words);
   }
-  const std::string source =
+  return table;
+}
+
+CUfunction function_of(CudaDevice& device) {
+  static const std::string source =
       base::cat(kernel_source("prelude"), kernel_source("table"), kernel_source("non_finite"));
-  WorkTable::launch(device, device.function(source), {&table, 1});
+  return device.function(source);
+}
+
+}  // namespace
+
+void count_non_finite(CudaDevice& device, std::span<const TensorView> tensors,
+                      std::span<uint64_t* const> counters) {
+  const WorkTable table = table_of(tensors, counters);
+  WorkTable::launch(device, function_of(device), {&table, 1});
+}
+
+std::unique_ptr<backends::Recording> repeat_counts(CudaDevice& device,
+                                                   std::span<const TensorView> tensors,
+                                                   std::span<uint64_t* const> counters) {
+  return std::make_unique<RepeatedTables>(device, function_of(device),
+                                          std::vector{table_of(tensors, counters)});
 }
 
 }  // namespace regraft::cuda

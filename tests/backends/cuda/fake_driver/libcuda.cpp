@@ -1,5 +1,6 @@
 // A driver for tests on machines without one: memory is the host's, kernels do nothing. What it
-// says of itself is in FAKE_CUDA, "version=12080 devices=0 init=999 major=7 free=1000".
+// says of itself is in FAKE_CUDA, "version=12080 devices=0 init=999 major=7 free=1000". It counts
+// what it is asked to do.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -91,10 +92,26 @@ CUresult give(T* to, T value) {
   return 0;
 }
 
+// Of calls that cost time, by kind.
+std::map<std::string, long>& calls() {
+  static auto& made = *new std::map<std::string, long>;
+  return made;
+}
+
+void count(const char* kind) {
+  const std::lock_guard lock(memory().mutex);
+  ++calls()[kind];
+}
+
 }  // namespace
 
 #pragma GCC visibility push(default)
 extern "C" {
+// How often it was asked for "memory", "copy", "clear", "launch", "graph" and "wait".
+long fakeCudaCalls(const char* kind) {
+  const std::lock_guard lock(memory().mutex);
+  return calls()[kind];
+}
 CUresult cuInit(unsigned) { return static_cast<CUresult>(setting("init", 0)); }
 CUresult cuDriverGetVersion(int* version) {
   return give(version, static_cast<int>(setting("version", 13000)));
@@ -123,9 +140,13 @@ CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
   *free = *total - memory().used;
   return 0;
 }
-CUresult cuMemAlloc_v2(CUdeviceptr* data, size_t bytes) { return allocate(data, bytes); }
+CUresult cuMemAlloc_v2(CUdeviceptr* data, size_t bytes) {
+  count("memory");
+  return allocate(data, bytes);
+}
 CUresult cuMemFree_v2(CUdeviceptr data) { return release(data); }
 CUresult cuMemHostAlloc(void** data, size_t bytes, unsigned) {
+  count("memory");
   return give(data, std::malloc(bytes));
 }
 CUresult cuMemFreeHost(void* data) {
@@ -133,11 +154,13 @@ CUresult cuMemFreeHost(void* data) {
   return 0;
 }
 CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
+  count("copy");
   std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
   return 0;
 }
-CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUstream) {
-  std::memset(reinterpret_cast<void*>(to), value, count);
+CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {
+  count("clear");
+  std::memset(reinterpret_cast<void*>(to), value, bytes);
   return 0;
 }
 CUresult cuPointerGetAttribute(void* value, int attribute, CUdeviceptr data) {
@@ -149,7 +172,10 @@ CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {
   return 0;
 }
 CUresult cuStreamDestroy_v2(CUstream) { return 0; }
-CUresult cuStreamSynchronize(CUstream) { return 0; }
+CUresult cuStreamSynchronize(CUstream) {
+  count("wait");
+  return 0;
+}
 CUresult cuStreamWaitEvent(CUstream, CUevent, unsigned) { return 0; }
 CUresult cuStreamBeginCapture_v2(CUstream, int) { return 0; }
 CUresult cuStreamEndCapture(CUstream, CUgraph* graph) { return make(graph); }
@@ -163,7 +189,10 @@ CUresult cuEventElapsedTime(float* ms, CUevent, CUevent) { return give(ms, 1.F);
 CUresult cuGraphInstantiateWithFlags(CUgraphExec* out, CUgraph, unsigned long long) {
   return make(out);
 }
-CUresult cuGraphLaunch(CUgraphExec, CUstream) { return 0; }
+CUresult cuGraphLaunch(CUgraphExec, CUstream) {
+  count("graph");
+  return 0;
+}
 CUresult cuGraphDestroy(CUgraph) { return 0; }
 CUresult cuGraphExecDestroy(CUgraphExec) { return 0; }
 CUresult cuModuleLoadData(CUmodule* module, const void*) { return make(module); }
@@ -171,6 +200,7 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule, const char*) { retu
 CUresult cuFuncSetAttribute(CUfunction, int, int) { return 0; }
 CUresult cuLaunchKernel(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
                         unsigned, CUstream, void**, void**) {
+  count("launch");
   return 0;
 }
 }

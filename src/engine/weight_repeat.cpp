@@ -1,0 +1,122 @@
+#include <algorithm>
+
+#include "base/fail.h"
+#include "base/log.h"
+#include "engine/weight_program_impl.h"
+
+namespace regraft::engine {
+
+// Every address that decides what is enqueued: equal keys are the same work.
+std::vector<const void*> WeightProgram::DeviceEvaluation::key_of(const std::byte* scratch) const {
+  const WeightJob& job = run_.job;
+  std::vector<const void*> key;
+  key.reserve(1 + job.parameters.size() + 3 * run_.read.size() + 2 * copies_.size());
+  key.push_back(scratch);
+  key.insert(key.end(), job.parameters.begin(), job.parameters.end());
+  key.insert(key.end(), run_.read.begin(), run_.read.end());
+  key.insert(key.end(), run_.write.begin(), run_.write.end());
+  key.insert(key.end(), job.targets.begin(), job.targets.end());
+  for (size_t p = 0; p < copies_.size(); ++p)
+    key.push_back(copies_[p] ? job.copies[p] : nullptr);
+  const void* const counted = &program_;
+  for (const bool counts : counts_)
+    key.push_back(counts ? counted : nullptr);
+  return key;
+}
+
+std::shared_ptr<WeightProgram::Repeat> WeightProgram::find_repeat(
+    std::vector<const void*> key) const {
+  constexpr size_t kMost = 8;
+  const std::lock_guard lock(last_mutex_);
+  auto at = std::find_if(repeats_.begin(), repeats_.end(),
+                         [&](const auto& repeat) { return repeat->key == key; });
+  if (at == repeats_.end()) {
+    if (repeats_.size() >= kMost) repeats_.pop_back();
+    at = repeats_.insert(repeats_.begin(), std::make_shared<Repeat>());
+    (*at)->key = std::move(key);
+  }
+  std::rotate(repeats_.begin(), at, at + 1);
+  return repeats_.front();
+}
+
+// Fills in what repeats; an evaluation that cannot be recorded goes on without.
+void WeightProgram::DeviceEvaluation::record() {
+  const std::vector<bool> counts = counts_, copies = copies_;
+  try {
+    repeat_->whole = record(stages_of(*tasks_, scratch_), *repeat_);
+  } catch (const Error& error) {
+    base::log(LogLevel::Debug, base::cat("[engine] a refit is not recorded: ", error.what()));
+  }
+  if (repeat_->whole != nullptr) return;
+  repeat_->is_refused = true;
+  repeat_->parts.clear();
+  repeat_->counts = nullptr;
+  counters_ = nullptr;
+  counts_ = counts;
+  copies_ = copies;
+}
+
+// Null: a kernel waits for the device, or there is no way to repeat one.
+std::unique_ptr<backends::Recording> WeightProgram::DeviceEvaluation::record(const Stages& stages,
+                                                                             Repeat& repeat) {
+  backends::Device& device = program_.device_;
+  // Kernels that find nothing write nothing: counting on the host costs no copy.
+  if (has_counts_) {
+    repeat.counts = device.allocate_pinned(counts_.size() * sizeof(uint64_t));
+    counters_ = repeat.counts.get();
+  }
+  bool fits = true;
+  std::vector<std::function<void(backends::Stream)>> work;
+  const auto add = [&](std::unique_ptr<backends::Recording> part) {
+    if (part == nullptr) {
+      fits = false;
+      return;
+    }
+    work.emplace_back(
+        [launches = part.get()](backends::Stream stream) { launches->launch(stream); });
+    repeat.parts.push_back(std::move(part));
+  };
+  visit(stages, {[&](const Calls& calls) { add(program_.group_->record(calls)); },
+                 [&](const Placed& placed) {
+                   fits = fits && !placed.op->kernel->waits();
+                   work.emplace_back([this, placed](backends::Stream stream) {
+                     program_.run_op(*placed.op, run_, placed.scratch, placed.workspace, stream);
+                   });
+                 }});
+  if (const auto blocks = copies_left(); !blocks.empty()) add(device.repeat_copies(blocks));
+  std::vector<uint64_t*> counters;
+  if (const auto left = counts_left(counters); !left.empty()) {
+    add(device.repeat_counts(left, counters));
+  }
+  if (!fits) return nullptr;
+  return device.record([&](backends::Stream stream) {
+    for (const auto& launch : work)
+      launch(stream);
+  });
+}
+
+// Whether a given value lies where a constant or a kept parameter is written.
+bool WeightProgram::DeviceEvaluation::reads_what_it_writes() const {
+  const WeightJob& job = run_.job;
+  std::vector<std::pair<const std::byte*, const std::byte*>> written;
+  for (size_t s = 0; s < job.targets.size(); ++s) {
+    if (job.slots[s])
+      written.emplace_back(job.targets[s], job.targets[s] + program_.slot_bytes_[s]);
+  }
+  for (size_t p = 0; p < copies_.size(); ++p) {
+    if (copies_[p]) written.emplace_back(job.copies[p], job.copies[p] + job.values[p]->bytes());
+  }
+  std::sort(written.begin(), written.end());
+  return std::any_of(job.values.begin(), job.values.end(), [&](const TensorView* value) {
+    if (value == nullptr || value->count() == 0) return false;
+    const auto* const first = value->as<std::byte>();
+    const auto* const last = first + value->bytes();
+    // Written pieces do not overlap: they end in the order in which they begin.
+    const auto at =
+        std::upper_bound(written.begin(), written.end(), first,
+                         [](const auto* place, const auto& piece) { return place < piece.second; });
+    return at != written.end() && at->first < last;
+  });
+}
+
+}  // namespace regraft::engine

@@ -1,0 +1,155 @@
+// What a refit from the same memory asks of the driver, counted by one that does nothing.
+#include <array>
+#include <cstdlib>
+#include <cstring>
+
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+
+#include "backends/cuda/compile/backend.h"
+#include "backends/cuda/run/cuda_device.h"
+#include "base/text.h"
+#include "compilation/pipeline.h"
+#include "engine/image.h"
+#include "ir/text.h"
+#include "regraft/engine.h"
+#include "support/plan_builder.h"
+
+namespace regraft::cuda {
+namespace {
+
+// A fold, a transposition, a gather (no pointwise kernel) of parameters, and one read twice.
+constexpr const char* kProgram =
+    "parameters { @w: f32[8,4] @s: f32[8] @table: f32[16,4] @ids: i64[4] @twice: f32[4] }"
+    " graph(%x: f32[8,4]) {"
+    " %s1 = reshape(@s) {dims=[8,1]} %scaled = mul(@w, %s1)"
+    " %rows = embedding(@table, @ids)"
+    " %sum = sum(%rows) {dims=[0], keepdim=false}"
+    " %e = exp(@twice) %n = neg(@twice)"
+    " %a = mul(%x, %scaled) %b = add(%a, %sum) %c = mul(%b, %e) %d = add(%c, %n)"
+    " return %d }";
+
+testing::Weights32 weights() {
+  testing::Weights32 all;
+  all.fill("w", {8, 4}, 1).fill("s", {8}, 2).fill("table", {16, 4}, 3).fill("twice", {4}, 4);
+  Tensor ids(DType::I64, {4});
+  std::memset(ids.mutable_view().mutable_data(), 0, ids.view().bytes());
+  return all.set("ids", std::move(ids));
+}
+
+Engine engine_of(Retain retain) {
+  const auto graph = ir::parse(kProgram);
+  const compilation::Settings settings;
+  compilation::optimise(*graph, settings);
+  engine::Image image;
+  image.plan = compile_backend().compile(*graph, settings);
+  image.name = "test";
+  image.weights = weights().source();
+  EngineOptions options;
+  options.retain = retain;
+  return engine::create(std::move(image), options);
+}
+
+// The weights in memory of the device.
+std::shared_ptr<const WeightSource> on_device(std::vector<std::shared_ptr<std::byte>>& kept) {
+  const auto host = weights().source();
+  std::vector<std::pair<std::string, SourceTensor>> tensors;
+  for (const std::string& name : host->names()) {
+    const TensorView view = host->read(name).view;
+    kept.push_back(cuda_device("cuda:0").allocate(view.bytes()));
+    std::memcpy(kept.back().get(), view.data, view.bytes());
+    tensors.emplace_back(
+        name, SourceTensor{TensorView(kept.back().get(), view.dtype, view.dims), nullptr, false});
+  }
+  return make_source(std::move(tensors));
+}
+
+constexpr std::array kKinds = {"memory", "copy", "clear", "launch", "graph", "wait"};
+
+std::array<long, kKinds.size()> calls() {
+  using Count = long (*)(const char*);
+  const auto count = reinterpret_cast<Count>(dlsym(RTLD_DEFAULT, "fakeCudaCalls"));
+  std::array<long, kKinds.size()> found{};
+  for (size_t i = 0; i < kKinds.size(); ++i)
+    found[i] = count == nullptr ? -1 : count(kKinds[i]);
+  return found;
+}
+
+// In a child.
+void use_fake_driver() {
+  const char* const given = std::getenv("REGRAFT_CUDA_PATH");
+  const std::string wheels = given == nullptr ? "" : base::cat(":", given);
+  setenv("FAKE_CUDA", "", 1);
+  setenv("REGRAFT_CUDA_PATH", (std::string(REGRAFT_FAKE_DRIVER) + wheels).c_str(), 1);
+}
+
+// Writes what the sixth call makes to standard error.
+void say_calls(Retain retain, bool in_place) {
+  use_fake_driver();
+  try {
+    Engine engine = engine_of(retain);
+    std::vector<std::shared_ptr<std::byte>> kept;
+    RefitOptions options;
+    options.in_place = in_place;
+    Refitter refitter(engine, on_device(kept), options);
+    for (int i = 0; i < 5; ++i)
+      refitter.run();
+    const auto before = calls();
+    const RefitReport report = refitter.run();
+    const auto after = calls();
+    for (size_t i = 0; i < kKinds.size(); ++i)
+      std::fprintf(stderr, "%s %ld; ", kKinds[i], after[i] - before[i]);
+    std::fprintf(stderr, "parameters %zu, updated %d, generation %d", report.parameters.size(),
+                 !report.updated.empty(), static_cast<int>(report.generation));
+  } catch (const Error& error) {
+    std::fputs(error.what(), stderr);
+  }
+  std::fflush(stderr);
+  std::_Exit(0);
+}
+
+// However many tensors there are, whatever their ops are. What is copied and waited for besides are
+// the indices, whose bounds are checked before.
+TEST(RefitterDeathTest, IsOneLaunch) {
+  for (const Retain retain : {Retain::None, Retain::Auto}) {
+    for (const bool in_place : {false, true}) {
+      EXPECT_EXIT(say_calls(retain, in_place), ::testing::ExitedWithCode(0),
+                  "memory 0; copy 1; clear 0; launch 0; graph 1; wait 2; parameters 5, updated 1, "
+                  "generation 7")
+          << in_place;
+    }
+  }
+}
+
+// Pieces of host memory that become neighbours on the device; behind the third, the pinned buffer
+// has a gap.
+void say_uploads() {
+  use_fake_driver();
+  try {
+    CudaDevice& device = cuda_device("cuda:0");
+    const auto to = device.allocate(1000);
+    std::vector<std::vector<std::byte>> pieces;
+    std::vector<backends::BlockCopy> blocks;
+    std::vector<std::byte> all;
+    for (const size_t bytes : {64, 128, 100, 64}) {
+      pieces.emplace_back(bytes, static_cast<std::byte>(bytes + pieces.size()));
+      blocks.push_back({to.get() + all.size(), pieces.back().data(), bytes});
+      all.insert(all.end(), pieces.back().begin(), pieces.back().end());
+    }
+    const long before = calls()[1];
+    device.upload(blocks);
+    std::fprintf(stderr, "%ld copies, %s", calls()[1] - before,
+                 std::memcmp(to.get(), all.data(), all.size()) == 0 ? "equal" : "other bytes");
+  } catch (const Error& error) {
+    std::fputs(error.what(), stderr);
+  }
+  std::fflush(stderr);
+  std::_Exit(0);
+}
+
+TEST(UploadDeathTest, NeighboursAreOneCopy) {
+  EXPECT_EXIT(say_uploads(), ::testing::ExitedWithCode(0), "2 copies, equal");
+}
+
+}  // namespace
+}  // namespace regraft::cuda
