@@ -91,10 +91,7 @@ void Transaction::run(const WeightSource* source) {
   problems.raise();
   report_.check_ms = watch.lap();
   evaluate();
-  if (base_ && !options_.in_place && !options_.dry_run) {
-    if (!core_.shape_steps_read(slots_)) bank_->inherit_shape_values(*base_);
-    core_.prepare_runs(*base_, *bank_);
-  }
+  prepare_runs(true);
   report_.evaluate_ms = watch.lap();
   if (in_place_ == nullptr) finish_report();
 }
@@ -354,6 +351,7 @@ void Transaction::evaluate_on_host() {
     }
   };
   core_.weight_program().evaluate(job_, *core_.pool());
+  prepare_runs(false);
 }
 
 // What the kernels do on the way: what is kept on the device is written by those that read it.
@@ -367,6 +365,16 @@ void Transaction::ask_kernels() {
   }
 }
 
+// The new bank takes over what the runs of the old one have made. Where shape steps read constants
+// that change, these have to be there first.
+void Transaction::prepare_runs(bool is_evaluated) {
+  if (!base_ || options_.in_place || options_.dry_run) return;
+  const bool reads = core_.shape_steps_read(slots_);
+  if (reads != is_evaluated) return;
+  if (!reads) bank_->inherit_shape_values(*base_);
+  core_.prepare_runs(*base_, *bank_);
+}
+
 // What the kernels do not need is done while they run.
 void Transaction::evaluate_on_device() {
   upload_missing();
@@ -375,6 +383,7 @@ void Transaction::evaluate_on_device() {
     retain_parameters();
     if (job_.copies.empty()) enqueue_retention();
     name_next();
+    prepare_runs(false);
   };
   const std::vector<uint64_t> counts = core_.weight_program().evaluate(job_, *core_.pool());
   if (!counts.empty()) non_finite_ = counts;

@@ -56,6 +56,7 @@ class Transaction {
   void begin_job();
   bool try_prepare_in_place();
   void finish_evaluation();
+  void prepare_runs(bool is_evaluated);
   void evaluate_on_host();
   void evaluate_on_device();
   void convert_sources();
