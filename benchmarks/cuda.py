@@ -132,10 +132,12 @@ def main() -> None:
     with Progress(console=console) as progress:
         for part, (make, of_part) in parts.items():
             task = progress.add_task(part, total=len(of_part))
-            for made in rows(make, of_part, args.jobs, problems):
-                found[part] += made
+            made: dict[int, Row] = {}
+            for number, row in rows(make, of_part, args.jobs, problems):
+                made[number] = row
+                found[part] = [row for _, row in sorted(made.items())]
                 write(found, args.output)
-                progress.advance(task, min(args.jobs, len(of_part)))
+                progress.advance(task)
     for part, table in found.items():
         show(TITLES[part], table, console)
     console.print(facts())

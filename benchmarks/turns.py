@@ -45,10 +45,10 @@ class Turns:
 
 def rows(
     make: Callable[..., Row], cases: Sequence[tuple[Any, ...]], jobs: int, problems: list[str]
-) -> Iterator[list[Row]]:
+) -> Iterator[tuple[int, Row]]:
     """`make(*case, turns)` of every case in a process of its own, `jobs` of them side by side.
 
-    Yields the rows of `jobs` cases at a time, in order. What failed is added to `problems`.
+    Yields the numbers of cases and their rows as they come. What failed is added to `problems`.
 
     Raises:
         SystemExit: A process died; the others of its group are ended.
@@ -66,20 +66,20 @@ def rows(
         ]
         for process in processes:
             process.start()
-        found: dict[int, Row | str] = {}
+        left = len(group)
         try:
             for _ in group:
                 index, result = _next(done, processes)
-                found[index] = result
+                left -= 1
+                if isinstance(result, str):
+                    problems.append(f"{group[index]}: {result}")
+                else:
+                    yield first + index, result
         finally:
             for process in processes:
-                if len(found) < len(group):
+                if left > 0:
                     process.terminate()
                 process.join()
-        for index, result in found.items():
-            if isinstance(result, str):
-                problems.append(f"{group[index]}: {result}")
-        yield [row for _, row in sorted(found.items()) if not isinstance(row, str)]
 
 
 def _next(

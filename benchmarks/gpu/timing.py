@@ -26,11 +26,17 @@ def interleave(
     from an idle device to an idle device.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    calls = 1 if wall else 20
-    for run in runs.values():
-        for _ in range(10):
+    calls = dict.fromkeys(runs, 1)
+    for name, run in runs.items():
+        for _ in range(5):
             run()
-    torch.cuda.synchronize()
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        run()
+        torch.cuda.synchronize()
+        # Some milliseconds at a time.
+        if not wall:
+            calls[name] = max(2, min(20, round(0.02 / (time.perf_counter() - start))))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
         for name, run in runs.items():
@@ -42,11 +48,11 @@ def interleave(
                 continue
             first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             first.record()
-            for _ in range(calls):
+            for _ in range(calls[name]):
                 run()
             last.record()
             last.synchronize()
-            times[name].append(first.elapsed_time(last) / calls)
+            times[name].append(first.elapsed_time(last) / calls[name])
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -14,6 +14,21 @@ bool is_pinned(const void* data) {
          type == kHostMemory;
 }
 
+// Where the allocation begins that holds the pointer; 0: no device's.
+CUdeviceptr allocation_of(const void* data) {
+  CUdeviceptr start = 0;
+  const bool known = driver().cuPointerGetAttribute(&start, kPointerRangeStart, pointer(data)) == 0;
+  return known ? start : 0;
+}
+
+// Whether `block` continues `whole` on both sides. Allocations may be neighbours by chance: a copy
+// must not cross from one to the next.
+bool continues(const base::BlockCopy& block, const base::BlockCopy& whole) {
+  if (block.to != whole.to + whole.bytes || block.from != whole.from + whole.bytes) return false;
+  const CUdeviceptr allocation = allocation_of(whole.to);
+  return allocation != 0 && allocation == allocation_of(block.to);
+}
+
 void copy(const base::BlockCopy& block, CUstream stream) {
   check(driver().cuMemcpyAsync(pointer(block.to), pointer(block.from), block.bytes, stream),
         "copy memory");
@@ -71,10 +86,9 @@ void PinnedRing::flush(CUstream stream) {
   const base::BlockCopies copies(std::move(in_));
   copies.run();
   buffer.is_used = true;
-  // Neighbours on both sides are one copy.
   base::BlockCopy whole = out_[0];
   for (const base::BlockCopy& block : std::span(out_).subspan(1)) {
-    if (block.to == whole.to + whole.bytes && block.from == whole.from + whole.bytes) {
+    if (continues(block, whole)) {
       whole.bytes += block.bytes;
       continue;
     }

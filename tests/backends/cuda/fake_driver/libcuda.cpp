@@ -8,13 +8,15 @@
 #include <mutex>
 #include <string>
 
+#include <sys/mman.h>
+
 #include "backends/cuda/run/api/driver.h"
 
 namespace {
 
 using namespace regraft::cuda;
 
-constexpr CUresult kUnknownPointer = 1;
+constexpr CUresult kUnknownPointer = 1, kInvalid = 1;
 
 long setting(const char* name, long otherwise) {
   const char* const all = std::getenv("FAKE_CUDA");
@@ -24,14 +26,40 @@ long setting(const char* name, long otherwise) {
   return at == std::string::npos ? otherwise : std::atol(text.c_str() + at + key.size());
 }
 
+// Blocks lie next to each other, as they often do on a device.
 struct Memory {
   std::mutex mutex;
   std::map<CUdeviceptr, size_t> blocks;
   size_t used = 0;
+  CUdeviceptr next = 0, end = 0;
+
+  // The block that holds the address; its end where there is none.
+  std::map<CUdeviceptr, size_t>::const_iterator find(CUdeviceptr data) const {
+    const auto after = blocks.upper_bound(data);
+    if (after == blocks.begin()) return blocks.end();
+    const auto block = std::prev(after);
+    return data < block->first + block->second ? block : blocks.end();
+  }
+  // Whether it is all of one block, or none of the device's.
+  bool is_one_piece(CUdeviceptr data, size_t bytes) const {
+    const auto block = find(data);
+    if (block == blocks.end()) return data + bytes <= end - kRoom || data >= end;
+    return data + bytes <= block->first + block->second;
+  }
+
+  static constexpr size_t kRoom = size_t{1} << 36;
 };
 
 Memory& memory() {
-  static Memory& made = *new Memory;
+  static Memory& made = *[] {
+    auto* const fresh = new Memory;
+    void* const room = mmap(nullptr, Memory::kRoom, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) std::abort();
+    fresh->next = reinterpret_cast<CUdeviceptr>(room);
+    fresh->end = fresh->next + Memory::kRoom;
+    return fresh;
+  }();
   return made;
 }
 
@@ -41,7 +69,10 @@ CUresult allocate(CUdeviceptr* data, size_t bytes) {
   Memory& all = memory();
   const std::lock_guard lock(all.mutex);
   if (bytes > total_bytes() - all.used) return kOutOfMemory;
-  *data = reinterpret_cast<CUdeviceptr>(std::aligned_alloc(256, (bytes + 255) / 256 * 256));
+  const size_t rounded = (bytes + 511) / 512 * 512;
+  if (rounded > all.end - all.next) return kOutOfMemory;
+  *data = all.next;
+  all.next += rounded;
   all.blocks[*data] = bytes;
   all.used += bytes;
   return 0;
@@ -54,21 +85,19 @@ CUresult release(CUdeviceptr data) {
   if (found == all.blocks.end()) return kUnknownPointer;
   all.used -= found->second;
   all.blocks.erase(found);
-  std::free(reinterpret_cast<void*>(data));
   return 0;
 }
 
 CUresult attribute_of(void* value, int attribute, CUdeviceptr data) {
   Memory& all = memory();
   const std::lock_guard lock(all.mutex);
-  const auto after = all.blocks.upper_bound(data);
-  if (after == all.blocks.begin()) return kUnknownPointer;
-  const auto block = std::prev(after);
-  if (data >= block->first + block->second) return kUnknownPointer;
+  const auto block = all.find(data);
+  if (block == all.blocks.end()) return kUnknownPointer;
   if (attribute == kPointerMemoryType) *static_cast<unsigned*>(value) = kDeviceMemory;
   if (attribute == kPointerDeviceOrdinal) {
     *static_cast<int*>(value) = static_cast<int>(setting("ordinal", 0));
   }
+  if (attribute == kPointerRangeStart) *static_cast<CUdeviceptr*>(value) = block->first;
   return 0;
 }
 
@@ -155,6 +184,10 @@ CUresult cuMemFreeHost(void* data) {
 }
 CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
   count("copy");
+  {
+    const std::lock_guard lock(memory().mutex);
+    if (!memory().is_one_piece(to, bytes) || !memory().is_one_piece(from, bytes)) return kInvalid;
+  }
   std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
   return 0;
 }

@@ -26,6 +26,7 @@ inline constexpr int kMultiprocessorCount = 16;      // CU_DEVICE_ATTRIBUTE_MULT
 inline constexpr int kMaxDynamicSharedBytes = 8;     // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_...
 inline constexpr int kPointerMemoryType = 2;         // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
 inline constexpr int kPointerDeviceOrdinal = 9;      // CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+inline constexpr int kPointerRangeStart = 11;        // CU_POINTER_ATTRIBUTE_RANGE_START_ADDR
 inline constexpr unsigned kHostMemory = 1;           // CU_MEMORYTYPE_HOST
 inline constexpr unsigned kDeviceMemory = 2;         // CU_MEMORYTYPE_DEVICE
 inline constexpr unsigned kHostAllocPortable = 1;    // CU_MEMHOSTALLOC_PORTABLE
