@@ -57,26 +57,62 @@ size_t take_items(Product& product, const KernelRequest& request, const Epilogue
   return taken;
 }
 
-// The leading dims of a tensor as one, if its strides allow it.
-std::optional<LaunchOperand> as_matrix(LaunchOperand operand) {
-  if (operand.dims.empty()) return std::nullopt;
-  while (operand.dims.size() < 2) {
-    operand.dims.insert(operand.dims.begin(), 1);
-    operand.strides.insert(operand.strides.begin(), 0);
+// All but the last dim of a step's first operand and of its result: rows of matrices, and a stack
+// of those where the two do not walk all rows evenly.
+struct Rows {
+  struct Dim {
+    int64_t size = 1, x = 0, result = 0;  // Strides.
+  };
+  Dim row;
+  std::vector<Dim> batch;
+
+  Dims sizes() const { return all(&Dim::size); }
+  Dims all(int64_t Dim::* member) const {
+    Dims out;
+    for (const Dim& dim : batch)
+      out.push_back(dim.*member);
+    return out;
   }
-  int64_t rows = 1, row = 0;
-  for (size_t d = operand.dims.size() - 1; d-- > 0;) {
-    if (operand.dims[d] == 1) continue;
-    if (rows == 1) {
-      row = operand.strides[d];
-    } else if (operand.strides[d] != row * rows) {
-      return std::nullopt;
+};
+
+Rows rows_of(const Operand& x, const Operand& result) {
+  Rows rows;
+  for (size_t d = 0; d + 1 < result.dims.size(); ++d) {
+    if (result.dims[d] == 1) continue;
+    const Rows::Dim next{result.dims[d], x.strides[d], result.strides[d]};
+    Rows::Dim* const before = rows.batch.empty() ? nullptr : &rows.batch.back();
+    if (before != nullptr && before->x == next.x * next.size &&
+        before->result == next.result * next.size) {
+      *before = {before->size * next.size, next.x, next.result};
+    } else {
+      rows.batch.push_back(next);
     }
-    rows *= operand.dims[d];
   }
-  operand.dims = {rows, operand.dims.back()};
-  operand.strides = {row == 0 ? operand.dims[1] : row, operand.strides.back()};
-  return operand;
+  // Long matrices keep more of the device busy than short ones.
+  const auto longest =
+      std::max_element(rows.batch.begin(), rows.batch.end(),
+                       [](const auto& a, const auto& b) { return a.size < b.size; });
+  if (longest == rows.batch.end()) {
+    rows.row.result = result.dims.back();
+    return rows;
+  }
+  rows.row = *longest;
+  rows.batch.erase(longest);
+  return rows;
+}
+
+// The matrices of an operand whose last dim is their columns.
+MatrixOperand matrices_of(const LaunchOperand& operand, int64_t rows, int64_t row, Dims batch) {
+  MatrixOperand m;
+  m.place = operand.place;
+  m.dtype = operand.dtype;
+  m.alignment = operand.alignment;
+  m.rows = rows;
+  m.columns = operand.dims.back();
+  m.row = row;
+  m.column = operand.strides.back();
+  m.batch = std::move(batch);
+  return m;
 }
 
 // Operands of one floating-point type that the result has too, or is f32 of 16-bit ones; a bias is
@@ -135,19 +171,23 @@ std::unique_ptr<Kernel> prepare_linear(CudaDevice& device, const KernelRequest& 
   const Operand &x = request.inputs[0], &weight = request.inputs[1], &out = request.outputs[0];
   if (is_empty(out)) return std::make_unique<NoKernel>();
   const bool has_bias = is_present(request.inputs, 2);
-  const std::optional<LaunchOperand> rows = as_matrix(input_of(request, 0));
-  const std::optional<LaunchOperand> result = as_matrix(output_of(request, 0));
-  if (rows && result && is_one_float(request, has_bias) && x.dims.back() > 0 &&
+  if (is_one_float(request, has_bias) && x.dims.back() > 0 &&
       (!has_bias || request.inputs[2].strides[0] == 1)) {
+    const Rows rows = rows_of(x, out);
+    const LaunchOperand result = output_of(request, 0);
     Product product;
-    product.x = matrix_of(*rows, 0);
+    product.batch = rows.sizes();
+    product.x =
+        matrices_of(input_of(request, 0), rows.row.size, rows.row.x, rows.all(&Rows::Dim::x));
     LaunchOperand y = input_of(request, 1);
     std::swap(y.dims[0], y.dims[1]);
     std::swap(y.strides[0], y.strides[1]);
     product.y = matrix_of(y, 0);
-    product.result = matrix_of(*result, 0);
+    product.y.batch.assign(rows.batch.size(), 0);
+    product.result =
+        matrices_of(result, rows.row.size, rows.row.result, rows.all(&Rows::Dim::result));
     if (has_bias) product.bias = input_of(request, 2);
-    if (auto kernel = try_gemm(device, request, product, 3, *result)) return kernel;
+    if (auto kernel = try_gemm(device, request, product, 3, result)) return kernel;
   }
   LaunchOperand a = input_of(request, 0), b = input_of(request, 1);
   a.dims = out.dims;
