@@ -66,7 +66,6 @@ struct Rows {
   Dim row;
   std::vector<Dim> batch;
 
-  Dims sizes() const { return all(&Dim::size); }
   Dims all(int64_t Dim::* member) const {
     Dims out;
     for (const Dim& dim : batch)
@@ -75,30 +74,28 @@ struct Rows {
   }
 };
 
-Rows rows_of(const Operand& x, const Operand& result) {
-  Rows rows;
+// Each way to choose the rows; long matrices, which keep more of the device busy, first.
+std::vector<Rows> rows_of(const Operand& x, const Operand& result) {
+  std::vector<Rows::Dim> dims;
   for (size_t d = 0; d + 1 < result.dims.size(); ++d) {
     if (result.dims[d] == 1) continue;
     const Rows::Dim next{result.dims[d], x.strides[d], result.strides[d]};
-    Rows::Dim* const before = rows.batch.empty() ? nullptr : &rows.batch.back();
-    if (before != nullptr && before->x == next.x * next.size &&
-        before->result == next.result * next.size) {
-      *before = {before->size * next.size, next.x, next.result};
+    if (!dims.empty() && dims.back().x == next.x * next.size &&
+        dims.back().result == next.result * next.size) {
+      dims.back() = {dims.back().size * next.size, next.x, next.result};
     } else {
-      rows.batch.push_back(next);
+      dims.push_back(next);
     }
   }
-  // Long matrices keep more of the device busy than short ones.
-  const auto longest =
-      std::max_element(rows.batch.begin(), rows.batch.end(),
-                       [](const auto& a, const auto& b) { return a.size < b.size; });
-  if (longest == rows.batch.end()) {
-    rows.row.result = result.dims.back();
-    return rows;
+  if (dims.empty()) return {Rows{{1, 0, result.dims.back()}, {}}};
+  std::vector<Rows> ways;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    ways.push_back({dims[d], dims});
+    ways.back().batch.erase(ways.back().batch.begin() + static_cast<std::ptrdiff_t>(d));
   }
-  rows.row = *longest;
-  rows.batch.erase(longest);
-  return rows;
+  std::stable_sort(ways.begin(), ways.end(),
+                   [](const Rows& a, const Rows& b) { return a.row.size > b.row.size; });
+  return ways;
 }
 
 // The matrices of an operand whose last dim is their columns.
@@ -173,21 +170,22 @@ std::unique_ptr<Kernel> prepare_linear(CudaDevice& device, const KernelRequest& 
   const bool has_bias = is_present(request.inputs, 2);
   if (is_one_float(request, has_bias) && x.dims.back() > 0 &&
       (!has_bias || request.inputs[2].strides[0] == 1)) {
-    const Rows rows = rows_of(x, out);
     const LaunchOperand result = output_of(request, 0);
-    Product product;
-    product.batch = rows.sizes();
-    product.x =
-        matrices_of(input_of(request, 0), rows.row.size, rows.row.x, rows.all(&Rows::Dim::x));
     LaunchOperand y = input_of(request, 1);
     std::swap(y.dims[0], y.dims[1]);
     std::swap(y.strides[0], y.strides[1]);
-    product.y = matrix_of(y, 0);
-    product.y.batch.assign(rows.batch.size(), 0);
-    product.result =
-        matrices_of(result, rows.row.size, rows.row.result, rows.all(&Rows::Dim::result));
-    if (has_bias) product.bias = input_of(request, 2);
-    if (auto kernel = try_gemm(device, request, product, 3, result)) return kernel;
+    for (const Rows& rows : rows_of(x, out)) {
+      Product product;
+      product.batch = rows.all(&Rows::Dim::size);
+      product.x =
+          matrices_of(input_of(request, 0), rows.row.size, rows.row.x, rows.all(&Rows::Dim::x));
+      product.y = matrix_of(y, 0);
+      product.y.batch.assign(rows.batch.size(), 0);
+      product.result =
+          matrices_of(result, rows.row.size, rows.row.result, rows.all(&Rows::Dim::result));
+      if (has_bias) product.bias = input_of(request, 2);
+      if (auto kernel = try_gemm(device, request, product, 3, result)) return kernel;
+    }
   }
   LaunchOperand a = input_of(request, 0), b = input_of(request, 1);
   a.dims = out.dims;
