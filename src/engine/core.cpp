@@ -275,8 +275,10 @@ void Core::prepare_runs(const Bank& from, const Bank& to) {
   try {
     for (const auto& scratch : scratch_)
       scratch->prepare(*this, from, to);
-  } catch (const Error&) {
+  } catch (const Error& error) {
     // Operands of a recorded run may be gone by now. Runs record what they need themselves.
+    base::log(LogLevel::Debug,
+              base::cat("[engine] runs are not recorded before the flip: ", error.what()));
   }
 }
 

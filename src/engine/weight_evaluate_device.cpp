@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include "base/fail.h"
-#include "base/log.h"
 #include "engine/weight_program_impl.h"
 
 namespace regraft::engine {
@@ -26,10 +25,11 @@ WeightProgram::DeviceEvaluation::DeviceEvaluation(const WeightProgram& program,
     has_counts_ = has_counts_ || job.counts;
     copies_[p] = !job.copies.empty() && job.copies[p] != nullptr;
   }
-  if (!is_one_piece()) return;
   size_t bytes = 0;
   for (const Task& task : *tasks_)
     bytes += scratch_of(task);
+  // What is one piece may be a repetition.
+  if (bytes > kMostScratch && tasks_->size() > 1) return;
   scratch_ = take_scratch(bytes);
   repeat_ = program_.find_repeat(key_of(scratch_));
 }
@@ -53,13 +53,6 @@ std::unique_ptr<WeightProgram::Prepared> WeightProgram::prepare(const WeightJob&
 
 size_t WeightProgram::DeviceEvaluation::scratch_of(const Task& task) const {
   return task.unit == nullptr ? 0 : task.unit->scratch + task.unit->workspace;
-}
-
-bool WeightProgram::DeviceEvaluation::is_one_piece() const {
-  size_t bytes = 0;
-  for (const Task& task : *tasks_)
-    bytes += scratch_of(task);
-  return bytes <= kMostScratch || tasks_->size() == 1;
 }
 
 bool WeightProgram::DeviceEvaluation::try_prepare() {

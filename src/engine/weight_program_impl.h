@@ -102,7 +102,6 @@ class WeightProgram::DeviceEvaluation final : public Prepared {
   void visit(const Stages& stages, const Visitor& visitor);
   void enqueue_pieces();
   void enqueue(const Stages& stages);
-  bool is_one_piece() const;
   void find_repeat();
   void record();
   std::unique_ptr<backends::Recording> record(const Stages& stages, Repeat& repeat);

@@ -8,12 +8,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "backends/cuda/compile/backend.h"
+#include "backends/cuda/fake_driver.h"
 #include "backends/cuda/run/cuda_device.h"
-#include "compilation/pipeline.h"
-#include "engine/image.h"
 #include "engine/memory.h"
-#include "ir/text.h"
 #include "regraft/error.h"
 #include "support/plan_builder.h"
 
@@ -21,11 +18,8 @@ namespace regraft::cuda {
 namespace {
 
 // In a child: the message of what `body` throws goes to standard error.
-void say(const std::string& driver, const std::string& libraries,
-         const std::function<void()>& body) {
-  setenv("FAKE_CUDA", driver.c_str(), 1);
-  const std::string path = std::string(REGRAFT_FAKE_DRIVER) + libraries;
-  setenv("REGRAFT_CUDA_PATH", path.c_str(), 1);
+void say(const std::string& driver, bool with_libraries, const std::function<void()>& body) {
+  use_fake_driver(driver, with_libraries);
   try {
     body();
     std::fputs("nothing was thrown\n", stderr);
@@ -36,16 +30,10 @@ void say(const std::string& driver, const std::string& libraries,
   std::_Exit(0);
 }
 
-// Where the wheels are, in front of which the driver is looked for.
-std::string wheels() {
-  const char* path = std::getenv("REGRAFT_CUDA_PATH");
-  return path == nullptr ? "" : std::string(":") + path;
-}
-
 void expect(
     const std::string& driver, const std::string& message,
     const std::function<void()>& body = [] { cuda_device("cuda:0"); }) {
-  EXPECT_EXIT(say(driver, wheels(), body), ::testing::ExitedWithCode(0), message) << driver;
+  EXPECT_EXIT(say(driver, true, body), ::testing::ExitedWithCode(0), message) << driver;
 }
 
 TEST(DriverDeathTest, IsLookedAtBeforeItIsUsed) {
@@ -66,7 +54,7 @@ TEST(DriverDeathTest, LibrariesAreNamedWhenTheyAreMissing) {
   EXPECT_EXIT(
       {
         // Loaded already, it would be found.
-        say("", "", body);
+        say("", false, body);
       },
       ::testing::ExitedWithCode(0),
       "unsupported: .cuda. lib[a-zA-Z]+.so.1?[39] was not found .nvidia-[a-z0-9-]+.: install "
@@ -88,17 +76,6 @@ TEST(DriverDeathTest, MemoryOfAnotherDeviceIsRefused) {
     const auto memory = cuda_device("cuda:0").allocate(1000);
     cuda_device("cuda:0").holds(memory.get());
   });
-}
-
-Engine engine_of(const std::string& text, const std::shared_ptr<const WeightSource>& weights) {
-  const auto graph = ir::parse(text);
-  const compilation::Settings settings;
-  compilation::optimise(*graph, settings);
-  engine::Image image;
-  image.plan = compile_backend().compile(*graph, settings);
-  image.name = "test";
-  image.weights = weights;
-  return engine::create(std::move(image), {});
 }
 
 // A run or refit that does not fit fails as a whole, and what fits goes on.

@@ -1,18 +1,11 @@
 // What a refit from the same memory asks of the driver, counted by one that does nothing.
 #include <array>
-#include <cstdlib>
 #include <cstring>
 
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 
-#include "backends/cuda/compile/backend.h"
+#include "backends/cuda/fake_driver.h"
 #include "backends/cuda/run/cuda_device.h"
-#include "base/text.h"
-#include "compilation/pipeline.h"
-#include "engine/image.h"
-#include "ir/text.h"
-#include "regraft/engine.h"
 #include "support/plan_builder.h"
 
 namespace regraft::cuda {
@@ -37,19 +30,6 @@ testing::Weights32 weights() {
   return all.set("ids", std::move(ids));
 }
 
-Engine engine_of(Retain retain) {
-  const auto graph = ir::parse(kProgram);
-  const compilation::Settings settings;
-  compilation::optimise(*graph, settings);
-  engine::Image image;
-  image.plan = compile_backend().compile(*graph, settings);
-  image.name = "test";
-  image.weights = weights().source();
-  EngineOptions options;
-  options.retain = retain;
-  return engine::create(std::move(image), options);
-}
-
 // The weights in memory of the device.
 std::shared_ptr<const WeightSource> on_device(std::vector<std::shared_ptr<std::byte>>& kept) {
   const auto host = weights().source();
@@ -67,27 +47,19 @@ std::shared_ptr<const WeightSource> on_device(std::vector<std::shared_ptr<std::b
 constexpr std::array kKinds = {"memory", "copy", "clear", "launch", "graph", "wait"};
 
 std::array<long, kKinds.size()> calls() {
-  using Count = long (*)(const char*);
-  const auto count = reinterpret_cast<Count>(dlsym(RTLD_DEFAULT, "fakeCudaCalls"));
   std::array<long, kKinds.size()> found{};
   for (size_t i = 0; i < kKinds.size(); ++i)
-    found[i] = count == nullptr ? -1 : count(kKinds[i]);
+    found[i] = fake_calls(kKinds[i]);
   return found;
-}
-
-// In a child.
-void use_fake_driver() {
-  const char* const given = std::getenv("REGRAFT_CUDA_PATH");
-  const std::string wheels = given == nullptr ? "" : base::cat(":", given);
-  setenv("FAKE_CUDA", "", 1);
-  setenv("REGRAFT_CUDA_PATH", (std::string(REGRAFT_FAKE_DRIVER) + wheels).c_str(), 1);
 }
 
 // Writes what the sixth call makes to standard error.
 void say_calls(Retain retain, bool in_place) {
   use_fake_driver();
   try {
-    Engine engine = engine_of(retain);
+    EngineOptions engine_options;
+    engine_options.retain = retain;
+    Engine engine = engine_of(kProgram, weights().source(), engine_options);
     std::vector<std::shared_ptr<std::byte>> kept;
     RefitOptions options;
     options.in_place = in_place;
@@ -119,36 +91,6 @@ TEST(RefitterDeathTest, IsOneLaunch) {
           << in_place;
     }
   }
-}
-
-// Pieces of host memory that become neighbours on the device; behind the third, the pinned buffer
-// has a gap.
-void say_uploads() {
-  use_fake_driver();
-  try {
-    CudaDevice& device = cuda_device("cuda:0");
-    const auto to = device.allocate(1000);
-    std::vector<std::vector<std::byte>> pieces;
-    std::vector<backends::BlockCopy> blocks;
-    std::vector<std::byte> all;
-    for (const size_t bytes : {64, 128, 100, 64}) {
-      pieces.emplace_back(bytes, static_cast<std::byte>(bytes + pieces.size()));
-      blocks.push_back({to.get() + all.size(), pieces.back().data(), bytes});
-      all.insert(all.end(), pieces.back().begin(), pieces.back().end());
-    }
-    const long before = calls()[1];
-    device.upload(blocks);
-    std::fprintf(stderr, "%ld copies, %s", calls()[1] - before,
-                 std::memcmp(to.get(), all.data(), all.size()) == 0 ? "equal" : "other bytes");
-  } catch (const Error& error) {
-    std::fputs(error.what(), stderr);
-  }
-  std::fflush(stderr);
-  std::_Exit(0);
-}
-
-TEST(UploadDeathTest, NeighboursAreOneCopy) {
-  EXPECT_EXIT(say_uploads(), ::testing::ExitedWithCode(0), "2 copies, equal");
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ struct PackTile {
   int64_t lanes;        // 0 to 16 that exist; the others are written as zeros.
   int64_t lane_stride;  // Of the source, in elements.
   const float* scale;   // Per lane: what its values are multiplied by first. Null: nothing.
-  bool streaming;       // Write around the caches.
+  bool streaming;       // Write around the caches; finish_streaming() is the caller's.
 };
 
 // Packs one tile; staging holds 16 floats per row.
