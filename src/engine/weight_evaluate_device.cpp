@@ -25,6 +25,8 @@ WeightProgram::DeviceEvaluation::DeviceEvaluation(const WeightProgram& program,
     has_counts_ = has_counts_ || job.counts;
     copies_[p] = !job.copies.empty() && job.copies[p] != nullptr;
   }
+  // Behind launch(), nothing may want memory.
+  if (has_counts_) found_.resize(counts_.size());
   size_t bytes = 0;
   for (const Task& task : *tasks_)
     bytes += scratch_of(task);
@@ -100,18 +102,17 @@ void WeightProgram::DeviceEvaluation::launch() {
 
 std::vector<uint64_t> WeightProgram::DeviceEvaluation::finish() {
   backends::Device& device = program_.device_;
-  std::vector<uint64_t> counts(has_counts_ ? counts_.size() : 0);
   if (has_counts_ && !lock_.owns_lock()) {
-    device.copy(counts.data(), counters_, counts.size() * sizeof(uint64_t), device.work_stream());
+    device.copy(found_.data(), counters_, found_.size() * sizeof(uint64_t), device.work_stream());
   }
   device.synchronise(device.work_stream());
   is_finished_ = true;
   if (has_counts_ && lock_.owns_lock()) {
     const auto* found = reinterpret_cast<const uint64_t*>(repeat_->counts.get());
-    counts.assign(found, found + counts.size());
+    std::copy_n(found, found_.size(), found_.begin());
   }
   if (lock_.owns_lock()) lock_.unlock();
-  return counts;
+  return std::move(found_);
 }
 
 void WeightProgram::DeviceEvaluation::enqueue_pieces() {

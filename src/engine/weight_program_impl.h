@@ -121,6 +121,7 @@ class WeightProgram::DeviceEvaluation final : public Prepared {
   Run run_;
   std::vector<bool> counts_, copies_;  // By parameter: still to be counted, copied.
   bool has_counts_ = false;
+  std::vector<uint64_t> found_;    // What finish() gives.
   std::byte* counters_ = nullptr;  // By parameter.
   std::byte* scratch_ = nullptr;
   std::shared_ptr<Repeat> repeat_;     // Null: the work is more than one piece.

@@ -53,10 +53,10 @@ std::shared_ptr<const engine::Bank> Transaction::evaluate_in_place() {
   const backends::UseDevice use(device);
   base_->wait_for_uses();
   if (core_.is_recorded()) device.synchronise_all();
-  in_place_->launch();
   name_next();
-  const std::vector<uint64_t> counts = in_place_->finish();
-  if (!counts.empty()) non_finite_ = counts;
+  in_place_->launch();
+  std::vector<uint64_t> counts = in_place_->finish();
+  if (!counts.empty()) non_finite_ = std::move(counts);
   return bank_;
 }
 
