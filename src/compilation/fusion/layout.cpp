@@ -41,7 +41,8 @@ bool follows_first_op(const Node& node) {
 
 // Kernels that want the last dimension innermost.
 bool is_row_op(const Node& node) {
-  return is_one_of(node, {"layer_norm", "rms_norm", "softmax", "linear"});
+  return is_one_of(node,
+                   {"layer_norm", "rms_norm", "softmax", "linear", "scaled_dot_product_attention"});
 }
 
 // The dims of a permute, each in [0, rank).
@@ -102,6 +103,11 @@ MemoryOrder Layouts::result_order(const Node& node) const {
   }
   if (node.is("convolution") || target_.is_fused(node, "convolution")) {
     return channels_last_order(rank);
+  }
+  if (node.is("scaled_dot_product_attention")) {
+    // As the query, whose rows then meet those of residuals again.
+    MemoryOrder order = followed(node, true);
+    if (!is_row_major(order)) return order;
   }
   if (is_one_of(node, {"scaled_dot_product_attention", "matmul"}) ||
       target_.is_fused(node, "matmul")) {

@@ -47,6 +47,25 @@ TEST(Space, TurnsFiltersOverInTiles) {
   EXPECT_EQ(s.tile_rows, 128);
   EXPECT_EQ(s.tile_columns, 9);
   EXPECT_EQ(s.items(), 64);
+  EXPECT_EQ(s.tile_vector, 2) << "a filter has 630 elements, one after the other";
+}
+
+// Of a [4, rows, columns] whose last two axes change places, with some space behind the columns.
+int64_t tile_vector(int64_t rows, int64_t columns, int64_t space_behind, size_t alignment = 16) {
+  const Dims dims = {4, columns, rows};
+  const int64_t pitch = columns + space_behind;
+  return space(operand(DType::F32, dims, {rows * columns, rows, 1}),
+               {operand(DType::F32, dims, {rows * pitch, 1, pitch}, alignment)})
+      .tile_vector;
+}
+
+TEST(Space, TilesAreLoadedInVectors) {
+  EXPECT_EQ(tile_vector(64, 9, 0), 4) << "across rows";
+  EXPECT_EQ(tile_vector(64, 9, 1), 1) << "rows have gaps";
+  EXPECT_EQ(tile_vector(63, 9, 0), 1) << "an odd number of elements";
+  EXPECT_EQ(tile_vector(64, 9, 0, 8), 2) << "aligned to 8 bytes";
+  EXPECT_EQ(tile_vector(63, 48, 16), 4) << "within rows";
+  EXPECT_EQ(tile_vector(64, 49, 0), 1) << "more than a tile's columns";
 }
 
 TEST(Space, TilesFitIntoSharedMemory) {

@@ -250,39 +250,65 @@ class BodyWriter {
       advance(d, false);
       add("    }\n    rest /= (index)a.dims[", d, "];\n");
     }
+    add("    __syncthreads();  // The tile before has been read.\n");
+    load_tile(k);
+    add("    __syncthreads();\n");
+    store_tile(k);
+    add("  }\n");
+  }
+
+  // Both ways, what a thread moves at once is loaded before the first of it is stored: stores might
+  // change what is loaded after them.
+  static constexpr int kLoads = 4, kStores = 4;
+
+  void load_tile(size_t k) {
+    const int64_t n = space_.tile_vector;
+    const std::string pack = base::cat("Pack<T", k, ", ", n, ">");
     const std::string at =
-        base::cat("at", k, " + r * (index)a.strides[", k + 1, "][", last, "] + c");
-    // Threads step through the tile as it lies in memory, without dividing again.
-    add("    __syncthreads();  // The tile before has been read.\n"
-        "    const index step_c = blockDim.x % column_count, step_r = blockDim.x / column_count;\n"
-        "    for (index c = threadIdx.x % column_count, r = threadIdx.x / column_count; r < "
-        "row_count;) {\n"
-        "      const T",
-        k, " x", k, " = p.in", k, "[", at, "];\n");
-    copy(k, base::cat("T", k), at, base::cat("x", k));
-    count(k, base::cat("x", k));
-    add("      tile[r * pitch + c] = x", k,
-        ";\n"
-        "      c += step_c;\n      r += step_r;\n"
-        "      if (c >= column_count) {\n        c -= column_count;\n        ++r;\n      }\n"
-        "    }\n    __syncthreads();\n"
-        "    for (index i = threadIdx.x; i < rows * column_count; i += blockDim.x) {\n"
-        "      const index r = i & (rows - 1), c = i / rows;\n"
-        "      if (r >= row_count) continue;\n");
+        base::cat("at", k, " + r * (index)a.strides[", k + 1, "][", space_.last(), "] + c");
+    const std::string place = base::cat("      const index e = i + u * blockDim.x * ", n,
+                                        ";\n      if (e >= row_count * column_count) continue;\n"
+                                        "      index r = e / column_count, c = e % column_count;\n");
+    add("    for (index i = threadIdx.x * ", n, "; i < row_count * column_count; i += ", kLoads,
+        " * blockDim.x * ", n, ") {\n    ", pack, " packs[", kLoads,
+        "];\n#pragma unroll\n    for (int u = 0; u < ", kLoads, "; ++u) {\n", place,
+        "      packs[u] = *(const ", pack, "*)(p.in", k, " + ", at,
+        ");\n    }\n#pragma unroll\n    for (int u = 0; u < ", kLoads, "; ++u) {\n", place);
+    copy(k, pack, at, "packs[u]");
+    add("#pragma unroll\n      for (int j = 0; j < ", n, "; ++j) {\n");
+    count(k, "packs[u].items[j]");
+    add("      tile[r * pitch + c] = packs[u].items[j];\n"
+        "      if (++c == column_count) {\n        c = 0;\n        ++r;\n      }\n"
+        "      }\n    }\n    }\n");
+  }
+
+  void store_tile(size_t k) {
+    const size_t last = space_.last(), axis = space_.tile_axis;
+    const std::string place =
+        "      const index i = first + u * blockDim.x, r = i & (rows - 1), c = i / rows;\n"
+        "      if (c >= column_count || r >= row_count) continue;\n";
+    add("    for (index first = threadIdx.x; first < rows * column_count; first += ", kStores,
+        " * blockDim.x) {\n");
+    for (size_t j = 0; j < inputs(); ++j)
+      add("    T", j, " items", j, "[", kStores, "];\n");
+    add("#pragma unroll\n    for (int u = 0; u < ", kStores, "; ++u) {\n", place);
+    const auto offset_of = [&](size_t j) {
+      return base::cat("at", j, " + r * (index)a.strides[", j + 1, "][", last,
+                       "] + c * (index)a.strides[", j + 1, "][", axis, "]");
+    };
     for (size_t j = 0; j < inputs(); ++j) {
-      add("      const T", j, " x", j, " = ");
-      if (j == k) {
-        add("tile[r * pitch + c];\n");
-        continue;
-      }
-      const std::string from = base::cat("at", j, " + r * (index)a.strides[", j + 1, "][", last,
-                                         "] + c * (index)a.strides[", j + 1, "][", axis, "]");
-      add("p.in", j, "[", from, "];\n");
-      copy(j, base::cat("T", j), from, base::cat("x", j));
+      add("      items", j, "[u] = ",
+          j == k ? "tile[r * pitch + c]" : base::cat("p.in", j, "[", offset_of(j), "]"), ";\n");
+    }
+    add("    }\n#pragma unroll\n    for (int u = 0; u < ", kStores, "; ++u) {\n", place);
+    for (size_t j = 0; j < inputs(); ++j) {
+      add("      const T", j, " x", j, " = items", j, "[u];\n");
+      if (j == k) continue;
+      copy(j, base::cat("T", j), offset_of(j), base::cat("x", j));
       count(j, base::cat("x", j));
     }
     add(pointwise_statements(spec_.program), "      p.out[target + r + c * (index)a.strides[0][",
-        axis, "]] = ", result(), ";\n    }\n  }\n");
+        axis, "]] = ", result(), ";\n    }\n    }\n");
   }
 
   const PointwiseSpec& spec_;

@@ -80,6 +80,20 @@ bool fits_tile(int64_t rows, int64_t columns, size_t item) {
   return elements <= kMostTileElements && static_cast<size_t>(elements) * item <= kTileBytes;
 }
 
+// Whether every tile begins at a multiple of `n` elements and has only whole vectors of them.
+bool fits_tile_vector(const Space& space, const LaunchOperand& operand, int64_t n) {
+  if (operand.alignment % (static_cast<size_t>(n) * item_size(operand.dtype)) != 0) return false;
+  const Dims& strides = space.strides[space.tiled];
+  const int64_t rows = space.dims[space.last()], columns = space.dims[space.tile_axis];
+  for (size_t d = 0; d < space.last(); ++d) {
+    if (d != space.tile_axis && strides[d] % n != 0) return false;
+  }
+  const int64_t pitch = strides[space.last()];
+  if (columns % n == 0 && space.tile_columns % n == 0 && pitch % n == 0) return true;
+  const bool is_dense = pitch == columns && space.tile_columns == columns;
+  return is_dense && rows * columns % n == 0 && space.tile_rows * columns % n == 0;
+}
+
 void choose_tile(Space& space, Operands operands) {
   const size_t last = space.last();
   if (space.strides[0][last] != 1 || space.dims[last] < 2) return;
@@ -100,6 +114,11 @@ void choose_tile(Space& space, Operands operands) {
          fits_tile(2 * space.tile_rows, space.tile_columns, item)) {
     space.tile_rows *= 2;
   }
+  space.tile_vector = static_cast<int64_t>(std::max<size_t>(16 / item, 1));
+  while (space.tile_vector > 1 &&
+         !fits_tile_vector(space, *operands[space.tiled], space.tile_vector)) {
+    space.tile_vector /= 2;
+  }
 }
 
 }  // namespace
@@ -116,7 +135,7 @@ int64_t Space::items() const {
 int64_t Space::items_at_once() const { return is_tiled() ? 1 : kPointwiseThreads; }
 
 int64_t Space::items_per_block() const {
-  constexpr int64_t kTiles = 2, kVectors = 8;
+  constexpr int64_t kTiles = 4, kVectors = 8;
   return is_tiled() ? kTiles : kVectors * kPointwiseThreads;
 }
 

@@ -23,6 +23,9 @@ struct Space {
   size_t tile_axis = 0;
   // Along the last axis, a power of two, and along tile_axis.
   int64_t tile_rows = 0, tile_columns = 0;
+  // Elements of the tiled operand that a thread loads at once. They may lie in neighbouring rows
+  // where these follow each other without a gap.
+  int64_t tile_vector = 1;
 
   bool is_tiled() const { return tiled >= 0; }
   size_t last() const { return dims.size() - 1; }

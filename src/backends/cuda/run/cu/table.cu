@@ -10,17 +10,19 @@ struct Work {
   u32 block, blocks;
 };
 
+// Every warp finds the last piece whose first block is not behind this one, 32 steps at a time.
 __device__ inline Work work_of(const Table& t) {
-  u32 low = 0, high = (u32)t.count;
-  while (high - low > 1) {
-    const u32 middle = (low + high) / 2;
-    if (t.entries[2 * middle] <= blockIdx.x) {
-      low = middle;
-    } else {
-      high = middle;
-    }
+  const u32 count = (u32)t.count, lane = threadIdx.x % 32;
+  u32 low = 0, size = count;  // The piece is one of [low, low + size).
+  while (size > 1) {
+    const u32 step = (size + 31) / 32, at = low + lane * step;
+    const bool is_behind = lane * step >= size || t.entries[2 * at] > blockIdx.x;
+    const u32 behind = __ballot_sync(0xffffffffu, is_behind);
+    const u32 part = (behind == 0 ? 32 : __ffs(behind) - 1) - 1;
+    size = min(step, size - part * step);
+    low += part * step;
   }
   const u32 first = t.entries[2 * low];
-  const u32 end = low + 1 < (u32)t.count ? t.entries[2 * (low + 1)] : gridDim.x;
+  const u32 end = low + 1 < count ? t.entries[2 * (low + 1)] : gridDim.x;
   return {t.words + t.entries[2 * low + 1], blockIdx.x - first, end - first};
 }
