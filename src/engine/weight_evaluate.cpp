@@ -127,10 +127,9 @@ WeightProgram::Run WeightProgram::run_of(const WeightJob& job, const std::vector
 
 std::vector<uint64_t> WeightProgram::evaluate(const WeightJob& job, BlockPool& pool) const {
   if (!device_.is_host()) {
-    DeviceEvaluation evaluation(*this, job, pool);
-    evaluation.launch();
-    if (job.meanwhile) job.meanwhile();
-    return evaluation.finish();
+    const std::unique_ptr<Evaluation> evaluation = begin(job, pool);
+    evaluation->launch();
+    return evaluation->finish();
   }
   std::vector<Task> tasks = tasks_of(job);
   std::vector<std::shared_ptr<Block>> thrown_away;

@@ -25,8 +25,7 @@ WeightProgram::DeviceEvaluation::DeviceEvaluation(const WeightProgram& program,
     has_counts_ = has_counts_ || job.counts;
     copies_[p] = !job.copies.empty() && job.copies[p] != nullptr;
   }
-  // Behind launch(), nothing may want memory.
-  if (has_counts_) found_.resize(counts_.size());
+  throws_away_ = !kept_.empty();
   size_t bytes = 0;
   for (const Task& task : *tasks_)
     bytes += scratch_of(task);
@@ -34,10 +33,11 @@ WeightProgram::DeviceEvaluation::DeviceEvaluation(const WeightProgram& program,
   if (bytes > kMostScratch && tasks_->size() > 1) return;
   scratch_ = take_scratch(bytes);
   repeat_ = program_.find_repeat(key_of(scratch_));
+  scratch_bytes_ = bytes;
 }
 
 WeightProgram::DeviceEvaluation::~DeviceEvaluation() {
-  if (is_finished_) return;
+  if (!is_running_) return;
   try {
     program_.device_.synchronise(program_.device_.work_stream());
   } catch (const Error&) {
@@ -45,8 +45,13 @@ WeightProgram::DeviceEvaluation::~DeviceEvaluation() {
   }
 }
 
-std::unique_ptr<WeightProgram::Prepared> WeightProgram::prepare(const WeightJob& job,
+std::unique_ptr<WeightProgram::Evaluation> WeightProgram::begin(const WeightJob& job,
                                                                 BlockPool& pool) const {
+  return std::make_unique<DeviceEvaluation>(*this, job, pool);
+}
+
+std::unique_ptr<WeightProgram::Evaluation> WeightProgram::prepare(const WeightJob& job,
+                                                                  BlockPool& pool) const {
   if (device_.is_host()) return nullptr;
   auto evaluation = std::make_unique<DeviceEvaluation>(*this, job, pool);
   if (!evaluation->try_prepare()) return nullptr;
@@ -58,30 +63,24 @@ size_t WeightProgram::DeviceEvaluation::scratch_of(const Task& task) const {
 }
 
 bool WeightProgram::DeviceEvaluation::try_prepare() {
-  is_finished_ = true;  // Nothing is enqueued yet.
   if (repeat_ == nullptr || reads_what_it_writes()) return false;
   find_repeat();
-  if (!lock_.owns_lock()) return false;
-  is_finished_ = false;
-  return true;
+  return repetition_ != nullptr;
 }
 
-// Holds the lock of what is recorded; does not, where that is to come or cannot be.
+// Makes the repetition, unless recording is to come or cannot be.
 void WeightProgram::DeviceEvaluation::find_repeat() {
   std::unique_lock lock(repeat_->mutex);
   if (repeat_->whole == nullptr && repeat_->is_seen && !repeat_->is_refused) record();
   repeat_->is_seen = true;
-  if (repeat_->whole != nullptr) lock_ = std::move(lock);
+  if (repeat_->whole == nullptr) return;
+  repetition_ = std::make_unique<Repetition>(program_.device_, repeat_, std::move(lock));
 }
 
 void WeightProgram::DeviceEvaluation::launch() {
-  if (repeat_ != nullptr && !lock_.owns_lock()) find_repeat();
-  if (lock_.owns_lock()) {
-    if (has_counts_)
-      std::fill_n(repeat_->counts.get(), counts_.size() * sizeof(uint64_t), std::byte{0});
-    repeat_->whole->launch(program_.device_.work_stream());
-    return;
-  }
+  if (repeat_ != nullptr && repetition_ == nullptr) find_repeat();
+  if (repetition_ != nullptr) return repetition_->launch();
+  is_running_ = true;
   backends::Device& device = program_.device_;
   if (has_counts_) {
     kept_.push_back(pool_.take(counts_.size() * sizeof(uint64_t)));
@@ -101,18 +100,19 @@ void WeightProgram::DeviceEvaluation::launch() {
 }
 
 std::vector<uint64_t> WeightProgram::DeviceEvaluation::finish() {
+  if (repetition_ != nullptr) return repetition_->finish();
   backends::Device& device = program_.device_;
-  if (has_counts_ && !lock_.owns_lock()) {
-    device.copy(found_.data(), counters_, found_.size() * sizeof(uint64_t), device.work_stream());
+  std::vector<uint64_t> found(has_counts_ ? counts_.size() : 0);
+  if (has_counts_) {
+    device.copy(found.data(), counters_, found.size() * sizeof(uint64_t), device.work_stream());
   }
   device.synchronise(device.work_stream());
-  is_finished_ = true;
-  if (has_counts_ && lock_.owns_lock()) {
-    const auto* found = reinterpret_cast<const uint64_t*>(repeat_->counts.get());
-    std::copy_n(found, found_.size(), found_.begin());
-  }
-  if (lock_.owns_lock()) lock_.unlock();
-  return std::move(found_);
+  is_running_ = false;
+  return found;
+}
+
+std::shared_ptr<WeightProgram::Repeat> WeightProgram::DeviceEvaluation::repeat() const {
+  return repetition_ == nullptr ? nullptr : repetition_->repeat();
 }
 
 void WeightProgram::DeviceEvaluation::enqueue_pieces() {

@@ -28,8 +28,6 @@ struct WeightJob {
   bool counts = false;
   // Where to write the bytes of `values` too; null: nowhere. Empty for none.
   std::vector<std::byte*> copies;
-  // On a device: what the caller has to do while it works.
-  std::function<void()> meanwhile;
 };
 
 // The weight program prepared for this machine: all kernels, split into units that share no
@@ -58,18 +56,28 @@ class WeightProgram {
   // numbers of elements that job.counts asks for, by parameter, if there are values.
   std::vector<uint64_t> evaluate(const WeightJob& job, BlockPool& pool) const;
 
-  // An evaluation on a device of which nothing but the device can fail any more. Not thread-safe.
-  class Prepared {
+  // What was recorded of an evaluation on a device.
+  struct Repeat;
+  // An evaluation on a device in two parts. Not thread-safe.
+  class Evaluation {
    public:
-    virtual ~Prepared() = default;
+    virtual ~Evaluation() = default;
     virtual void launch() = 0;
     // After launch(): waits for the device and gives what evaluate() gives.
     virtual std::vector<uint64_t> finish() = 0;
+    // After launch(), or of what prepare() gave: for again(). Null where it is not one launch that
+    // needs nothing else.
+    virtual std::shared_ptr<Repeat> repeat() const = 0;
   };
-  // evaluate() in two parts, without job.meanwhile; the job must live as long as the result. Null
-  // where it cannot be one launch, where memory that it reads is memory that it writes, and the
-  // first time that it comes with these addresses.
-  std::unique_ptr<Prepared> prepare(const WeightJob& job, BlockPool& pool) const;
+  // The job must live as long as the result.
+  std::unique_ptr<Evaluation> begin(const WeightJob& job, BlockPool& pool) const;
+  // As begin(), but nothing other than the device can make launch() and finish() fail. Null where
+  // it cannot be one launch, where memory that it reads is memory that it writes, and the first
+  // time that it comes with these addresses.
+  std::unique_ptr<Evaluation> prepare(const WeightJob& job, BlockPool& pool) const;
+  // As prepare(), of a job whose addresses are those of the one that was recorded. Null where
+  // `pool` has no such scratch.
+  std::unique_ptr<Evaluation> again(std::shared_ptr<Repeat> repeat, BlockPool& pool) const;
 
   std::string step_tactic(size_t step) const;
   std::string packing_tactic(size_t slot) const;  // Empty when the slot needs no packing kernel.
@@ -80,7 +88,7 @@ class WeightProgram {
   struct Run;
   struct Task;
   class DeviceEvaluation;
-  struct Repeat;
+  class Repetition;
   void add_ops(const plan::Plan& plan, const std::vector<Slot>& slots);
   void split_units(const plan::Plan& plan);
   void place_temporaries(const plan::Plan& plan, Unit& unit);

@@ -60,6 +60,9 @@ struct WeightProgram::Run {
 // An evaluation on a device that came with these addresses before.
 struct WeightProgram::Repeat {
   std::vector<const void*> key;
+  size_t scratch_bytes = 0;
+  std::byte* scratch = nullptr;
+  bool throws_away = false;  // It writes to other memory of the pool, too.
   // Who launches it holds the lock until the device is done.
   std::mutex mutex;
   bool is_seen = false;                                     // It came before.
@@ -68,10 +71,34 @@ struct WeightProgram::Repeat {
   std::vector<std::unique_ptr<backends::Recording>> parts;  // Their tables are what it reads.
   // By parameter: the elements found, pinned; null: nothing to count.
   std::shared_ptr<std::byte> counts;
+  size_t parameters = 0;
+};
+
+// One launch of what was recorded.
+class WeightProgram::Repetition final : public Evaluation {
+ public:
+  // `lock` is of the repeat's mutex.
+  Repetition(backends::Device& device, std::shared_ptr<Repeat> repeat,
+             std::unique_lock<std::mutex> lock, std::shared_ptr<Block> scratch = nullptr);
+  // Waits for what was launched: the memory it reads may go.
+  ~Repetition() override;
+  Repetition(const Repetition&) = delete;
+  Repetition& operator=(const Repetition&) = delete;
+  void launch() override;
+  std::vector<uint64_t> finish() override;
+  std::shared_ptr<Repeat> repeat() const override;
+
+ private:
+  backends::Device& device_;
+  std::shared_ptr<Block> scratch_;
+  std::shared_ptr<Repeat> repeat_;
+  std::unique_lock<std::mutex> lock_;
+  std::vector<uint64_t> found_;  // What finish() gives.
+  bool is_running_ = false;
 };
 
 // The tasks of one evaluation on a device: ops of all units, stage by stage.
-class WeightProgram::DeviceEvaluation final : public Prepared {
+class WeightProgram::DeviceEvaluation final : public Evaluation {
  public:
   DeviceEvaluation(const WeightProgram& program, const WeightJob& job, BlockPool& pool);
   // Waits for what was enqueued: the memory it reads may go.
@@ -82,6 +109,7 @@ class WeightProgram::DeviceEvaluation final : public Prepared {
   bool try_prepare();
   void launch() override;
   std::vector<uint64_t> finish() override;
+  std::shared_ptr<Repeat> repeat() const override;
 
  private:
   struct Placed {
@@ -121,12 +149,13 @@ class WeightProgram::DeviceEvaluation final : public Prepared {
   Run run_;
   std::vector<bool> counts_, copies_;  // By parameter: still to be counted, copied.
   bool has_counts_ = false;
-  std::vector<uint64_t> found_;    // What finish() gives.
   std::byte* counters_ = nullptr;  // By parameter.
   std::byte* scratch_ = nullptr;
-  std::shared_ptr<Repeat> repeat_;     // Null: the work is more than one piece.
-  std::unique_lock<std::mutex> lock_;  // Of what was recorded.
-  bool is_finished_ = false;
+  size_t scratch_bytes_ = 0;
+  bool throws_away_ = false;
+  std::shared_ptr<Repeat> repeat_;          // Null: the work is more than one piece.
+  std::unique_ptr<Repetition> repetition_;  // Null: it is not recorded.
+  bool is_running_ = false;
   // Operands of the calls being enqueued, one after the other.
   std::vector<const void*> inputs_;
   std::vector<void*> outputs_;

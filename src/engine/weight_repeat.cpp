@@ -6,6 +6,54 @@
 
 namespace regraft::engine {
 
+// Behind launch(), nothing may want memory.
+WeightProgram::Repetition::Repetition(backends::Device& device, std::shared_ptr<Repeat> repeat,
+                                      std::unique_lock<std::mutex> lock,
+                                      std::shared_ptr<Block> scratch)
+    : device_(device),
+      scratch_(std::move(scratch)),
+      repeat_(std::move(repeat)),
+      lock_(std::move(lock)),
+      found_(repeat_->counts == nullptr ? 0 : repeat_->parameters) {}
+
+WeightProgram::Repetition::~Repetition() {
+  if (!is_running_) return;
+  try {
+    device_.synchronise(device_.work_stream());
+  } catch (const Error&) {
+    // Whoever left before finish() says what went wrong.
+  }
+}
+
+void WeightProgram::Repetition::launch() {
+  std::fill_n(repeat_->counts.get(), found_.size() * sizeof(uint64_t), std::byte{0});
+  is_running_ = true;
+  repeat_->whole->launch(device_.work_stream());
+}
+
+std::vector<uint64_t> WeightProgram::Repetition::finish() {
+  device_.synchronise(device_.work_stream());
+  is_running_ = false;
+  const auto* counts = reinterpret_cast<const uint64_t*>(repeat_->counts.get());
+  std::copy_n(counts, found_.size(), found_.begin());
+  lock_.unlock();
+  return std::move(found_);
+}
+
+std::shared_ptr<WeightProgram::Repeat> WeightProgram::Repetition::repeat() const {
+  return repeat_->throws_away ? nullptr : repeat_;
+}
+
+std::unique_ptr<WeightProgram::Evaluation> WeightProgram::again(std::shared_ptr<Repeat> repeat,
+                                                                BlockPool& pool) const {
+  std::shared_ptr<Block> scratch;
+  if (repeat->scratch_bytes > 0) scratch = pool.take(scratch_class(repeat->scratch_bytes));
+  if (scratch != nullptr && scratch->writable != repeat->scratch) return nullptr;
+  std::unique_lock lock(repeat->mutex);
+  return std::make_unique<Repetition>(device_, std::move(repeat), std::move(lock),
+                                      std::move(scratch));
+}
+
 // Every address that decides what is enqueued: equal keys are the same work.
 std::vector<const void*> WeightProgram::DeviceEvaluation::key_of(const std::byte* scratch) const {
   const WeightJob& job = run_.job;
@@ -42,6 +90,9 @@ std::shared_ptr<WeightProgram::Repeat> WeightProgram::find_repeat(
 // Fills in what repeats; an evaluation that cannot be recorded goes on without.
 void WeightProgram::DeviceEvaluation::record() {
   const std::vector<bool> counts = counts_, copies = copies_;
+  repeat_->scratch_bytes = scratch_bytes_;
+  repeat_->scratch = scratch_;
+  repeat_->throws_away = throws_away_;
   try {
     repeat_->whole = record(stages_of(*tasks_, scratch_), *repeat_);
   } catch (const Error& error) {
@@ -63,6 +114,7 @@ std::unique_ptr<backends::Recording> WeightProgram::DeviceEvaluation::record(con
   // Kernels that find nothing write nothing: counting on the host costs no copy.
   if (has_counts_) {
     repeat.counts = device.allocate_pinned(counts_.size() * sizeof(uint64_t));
+    repeat.parameters = counts_.size();
     counters_ = repeat.counts.get();
   }
   bool fits = true;

@@ -81,13 +81,4 @@ void Transaction::retain_parameters() {
   }
 }
 
-void Transaction::enqueue_retention() {
-  std::vector<base::BlockCopy> blocks;
-  for (size_t p = 0; p < retained_.size(); ++p) {
-    if (!retained_[p] || retained_[p] == converted_[p]) continue;
-    blocks.push_back({retained_[p]->writable, values_[p]->as<std::byte>(), values_[p]->bytes()});
-  }
-  if (!blocks.empty()) core_.device().copy_blocks(blocks);
-}
-
 }  // namespace regraft::refit

@@ -271,6 +271,21 @@ void Staged::make_next_names(const engine::Core& core, const Scope& scope) const
   }
 }
 
+const Staged::Repetition* Staged::find_repetition(const std::vector<const void*>& places,
+                                                  bool counts) const {
+  const auto at = std::find_if(repetitions_.begin(), repetitions_.end(), [&](const auto& known) {
+    return known.counts == counts && known.places == places;
+  });
+  return at == repetitions_.end() ? nullptr : &*at;
+}
+
+void Staged::remember(Repetition repetition) const {
+  constexpr size_t kMost = 4;
+  if (find_repetition(repetition.places, repetition.counts) != nullptr) return;
+  if (repetitions_.size() >= kMost) repetitions_.pop_back();
+  repetitions_.insert(repetitions_.begin(), std::move(repetition));
+}
+
 bool Staged::is_of(const WeightSource& source, const RefitOptions& options) const {
   if (remembered_ == nullptr || partial_ != options.partial || cast_ != options.cast ||
       allow_unexpected_ != options.allow_unexpected) {

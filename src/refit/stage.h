@@ -42,6 +42,18 @@ struct Staged {
   // Makes those of the next refit while there is time; without memory, it does not.
   void make_next_names(const engine::Core& core, const Scope& scope) const noexcept;
 
+  // A refit from these tensors that was recorded: the same again wherever they, the weights before
+  // and those after it lie in the same memory.
+  struct Repetition {
+    std::vector<const void*> places;
+    bool counts = false;  // Elements that are not finite.
+    std::shared_ptr<engine::WeightProgram::Repeat> repeat;
+    uint64_t bytes_out = 0;
+  };
+  // Null: none. Neither is thread-safe.
+  const Repetition* find_repetition(const std::vector<const void*>& places, bool counts) const;
+  void remember(Repetition repetition) const;
+
   // Staging `source` with `options` gives the same again: tensors of the caller's memory with the
   // same names, addresses, dims, strides and dtypes. False when nothing was remembered.
   bool is_of(const WeightSource& source, const RefitOptions& options) const;
@@ -55,6 +67,7 @@ struct Staged {
   bool partial_ = false, cast_ = false, allow_unexpected_ = false;
   mutable std::optional<Scope> scope_;
   mutable std::optional<Names> next_names_;
+  mutable std::vector<Repetition> repetitions_;  // The most recent first.
 };
 
 // Whether kernels can read the value of a parameter where `view` has it: row-major, in the declared

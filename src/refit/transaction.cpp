@@ -1,5 +1,7 @@
 #include "refit/transaction.h"
 
+#include <algorithm>
+
 #include "backends/to_host.h"
 #include "base/stream_copy.h"
 #include "refit/lora.h"
@@ -256,26 +258,32 @@ void Transaction::place_slots() {
   }
 }
 
-// The memory of the generation before is what the new one is computed into. It goes to the pool; on
-// a device, blocks that nobody else has go to the same slots and parameters again.
-void Transaction::take_over_previous() {
-  const std::shared_ptr<const engine::Bank> previous = variant_->publisher().take_previous();
-  if (previous == nullptr || core_.device().is_host() || previous.use_count() > 1) return;
+// The memory of the generation before is what the new one is computed into. It goes to the pool;
+// on a device, it is given if nobody else has it.
+std::shared_ptr<const engine::Bank> Transaction::take_previous() {
+  if (options_.dry_run) return nullptr;
+  std::shared_ptr<const engine::Bank> previous = variant_->publisher().take_previous();
+  if (previous == nullptr || core_.device().is_host() || previous.use_count() > 1) return nullptr;
   previous->wait_for_uses();
+  return previous;
+}
+
+// Blocks that nobody else has go to the same slots and parameters again.
+void Transaction::take_over(const engine::Bank& previous) {
   // What is brought to the device comes from the pool.
   const auto is_brought = [&](int32_t p) {
     return p >= 0 && given_[p] && staged_->readable[p].data == nullptr;
   };
   own_slots_.resize(slots_.size());
   for (size_t s = 0; s < slots_.size(); ++s) {
-    const std::shared_ptr<engine::Block>& block = previous->slots[s];
+    const std::shared_ptr<engine::Block>& block = previous.slots[s];
     if (slots_[s] && is_own(block) && !is_brought(core_.slots().slots[s].copy_of)) {
       own_slots_[s] = block;
     }
   }
   own_parameters_.resize(given_.size());
   for (size_t p = 0; p < given_.size(); ++p) {
-    const std::shared_ptr<engine::Block>& block = previous->parameters[p].block;
+    const std::shared_ptr<engine::Block>& block = previous.parameters[p].block;
     if (given_[p] && is_own(block) && !is_brought(static_cast<int32_t>(p))) {
       own_parameters_[p] = block;
     }
@@ -283,8 +291,11 @@ void Transaction::take_over_previous() {
 }
 
 void Transaction::evaluate() {
-  if (!options_.dry_run) take_over_previous();
+  std::shared_ptr<const engine::Bank> previous = take_previous();
   name_changes();
+  if (try_repeat(previous.get())) return;
+  if (previous != nullptr) take_over(*previous);
+  previous = nullptr;
   convert_sources();
   if (try_prepare_in_place()) return;
   begin_job();
@@ -358,7 +369,6 @@ void Transaction::evaluate_on_host() {
 void Transaction::ask_kernels() {
   job_.values = values_;
   job_.counts = options_.non_finite == NonFinite::Report;
-  if (core_.options().retain != Retain::Auto) return;
   job_.copies.resize(given_.size());
   for (size_t p = 0; p < given_.size(); ++p) {
     if (retained_[p] && retained_[p] != converted_[p]) job_.copies[p] = retained_[p]->writable;
@@ -379,14 +389,18 @@ void Transaction::prepare_runs(bool is_evaluated) {
 void Transaction::evaluate_on_device() {
   upload_missing();
   ask_kernels();
-  job_.meanwhile = [&] {
-    retain_parameters();
-    if (job_.copies.empty()) enqueue_retention();
-    name_next();
-    prepare_runs(false);
-  };
-  const std::vector<uint64_t> counts = core_.weight_program().evaluate(job_, *core_.pool());
-  if (!counts.empty()) non_finite_ = counts;
+  const auto evaluation = core_.weight_program().begin(job_, *core_.pool());
+  run(*evaluation);
+  remember_repetition(*evaluation);
+}
+
+void Transaction::run(engine::WeightProgram::Evaluation& evaluation) {
+  evaluation.launch();
+  if (!repeats_) retain_parameters();
+  name_next();
+  prepare_runs(false);
+  std::vector<uint64_t> counts = evaluation.finish();
+  if (!counts.empty()) non_finite_ = std::move(counts);
 }
 
 // What is staged for later refits has their lists ready.
@@ -427,6 +441,69 @@ bool Transaction::try_prepare_in_place() {
   // Elsewhere, nothing may be written to what is in use.
   if (in_place_ == nullptr) own_parameters_.clear();
   return in_place_ != nullptr;
+}
+
+// Where everything that counts for what is enqueued lies.
+std::vector<const void*> Transaction::places(const engine::Bank& target) const {
+  std::vector<const void*> out;
+  out.reserve(2 * (slots_.size() + given_.size()));
+  for (const engine::Bank* bank : {base_.get(), &target}) {
+    for (const auto& slot : bank->slots)
+      out.push_back(slot->data);
+    for (const engine::ParameterValue& parameter : bank->parameters)
+      out.push_back(parameter.data);
+  }
+  return out;
+}
+
+// Whether what a refit writes is memory of `bank` that nobody else has, and the rest is the base's.
+bool Transaction::is_written_alone(const engine::Bank& bank) const {
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    if (slots_[s] ? !is_own(bank.slots[s]) : bank.slots[s] != base_->slots[s]) return false;
+  }
+  for (size_t p = 0; p < given_.size(); ++p) {
+    const engine::ParameterValue &value = bank.parameters[p], &present = base_->parameters[p];
+    const bool fits = given_[p] ? value.block == nullptr || is_own(value.block)
+                                : value.data == present.data && value.block == present.block;
+    if (!fits) return false;
+  }
+  return true;
+}
+
+// A refit that was recorded, where all of its memory is what it was: the memory of `previous`, or
+// of the base in place. The new weights are kept where those were.
+bool Transaction::try_repeat(const engine::Bank* previous) {
+  const engine::Bank* target = options_.in_place ? base_.get() : previous;
+  if (!base_ || target == nullptr || purpose_ != Purpose::Refit || options_.dry_run ||
+      core_.device().is_host() || !is_written_alone(*target)) {
+    return false;
+  }
+  const Staged::Repetition* known =
+      staged_->find_repetition(places(*target), options_.non_finite == NonFinite::Report);
+  if (known == nullptr) return false;
+  auto evaluation = core_.weight_program().again(known->repeat, *core_.pool());
+  if (evaluation == nullptr) return false;
+  repeats_ = true;
+  bank_ = std::make_shared<engine::Bank>();
+  bank_->slots = target->slots;
+  bank_->parameters = target->parameters;
+  report_.bytes_out = known->bytes_out;
+  if (options_.in_place) {
+    in_place_ = std::move(evaluation);
+  } else {
+    run(*evaluation);
+  }
+  return true;
+}
+
+// Who comes again with these tensors has what they are converted to elsewhere.
+void Transaction::remember_repetition(const engine::WeightProgram::Evaluation& evaluation) {
+  const auto repeat = evaluation.repeat();
+  const bool is_converted = std::any_of(converted_.begin(), converted_.end(),
+                                        [](const auto& block) { return block != nullptr; });
+  if (repeats_ || repeat == nullptr || is_converted || staged_.use_count() == 1) return;
+  const bool counts = options_.non_finite == NonFinite::Report;
+  staged_->remember({places(*bank_), counts, repeat, report_.bytes_out});
 }
 
 // On a device: parameters that are used together with what was given, but are kept on the host.

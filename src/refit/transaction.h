@@ -52,9 +52,15 @@ class Transaction {
   void check_guards(Problems& problems);
   void check_in_place(Problems& problems);
   void evaluate();
-  void take_over_previous();
+  std::shared_ptr<const engine::Bank> take_previous();
+  void take_over(const engine::Bank& previous);
   void begin_job();
   bool try_prepare_in_place();
+  bool try_repeat(const engine::Bank* previous);
+  bool is_written_alone(const engine::Bank& bank) const;
+  std::vector<const void*> places(const engine::Bank& target) const;
+  void remember_repetition(const engine::WeightProgram::Evaluation& evaluation);
+  void run(engine::WeightProgram::Evaluation& evaluation);
   void finish_evaluation();
   void prepare_runs(bool is_evaluated);
   void evaluate_on_host();
@@ -68,7 +74,6 @@ class Transaction {
   void place_retained();
   void retain(size_t parameter);
   void retain_parameters();
-  void enqueue_retention();
   void upload_missing();
   void ask_kernels();
   void name_changes();
@@ -95,7 +100,9 @@ class Transaction {
   // By slot and parameter: memory to compute or keep it in.
   std::vector<std::shared_ptr<engine::Block>> own_slots_, own_parameters_;
   engine::WeightJob job_;
-  std::unique_ptr<engine::WeightProgram::Prepared> in_place_;  // Null: computed elsewhere first.
+  // Null: computed elsewhere first.
+  std::unique_ptr<engine::WeightProgram::Evaluation> in_place_;
+  bool repeats_ = false;  // A refit that was recorded: what is kept is named already.
   std::vector<uint64_t> non_finite_;
   std::vector<Tensor> kept_;  // Host memory that the device still reads.
   Merges merges_;

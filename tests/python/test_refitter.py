@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 from small_net import SmallNet
@@ -47,6 +49,60 @@ def test_a_single_element_counts(device: str) -> None:
     assert not support.same_bits(engine(x), before)
     fresh = regraft.compile(model, (x,), backend=device)
     assert support.same_bits(engine(x), fresh(x))
+
+
+@pytest.mark.parametrize("retain", ["auto", "none"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_refits_of_all_kinds_in_any_order(device: str, retain: str, seed: int) -> None:
+    """What one refit may repeat is decided by all that came between."""
+    choose, x = random.Random(seed), _inputs(device)
+    live = SmallNet(0).eval().to(device)
+    engine = regraft.compile(live, (x,), backend=device, retain=retain)
+    refitters = {False: engine.refitter(live), True: engine.refitter(live, in_place=True)}
+    answers: dict[int, torch.Tensor] = {}
+
+    def answer(number: int) -> torch.Tensor:
+        if number not in answers:
+            fresh = regraft.compile(SmallNet(number).eval().to(device), (x,), backend=device)
+            answers[number] = fresh(x).clone()
+        return answers[number]
+
+    def state(number: int) -> dict[str, torch.Tensor]:
+        return SmallNet(number).eval().to(device).state_dict()
+
+    present, previous = 0, None
+    forks: list[tuple[regraft.Engine, int]] = []
+    kinds = ["repeat"] * 6 + ["state", "file", "rollback", "fork", "end of forks", "dry run"]
+    for _ in range(60):
+        kind, number, in_place = choose.choice(kinds), choose.randrange(4), choose.random() < 0.5
+        in_place = in_place and not forks
+        if kind == "rollback":
+            if previous is None:
+                continue
+            engine.rollback()
+            present, previous = previous, present
+        elif kind == "fork":
+            forks.append((engine.fork(), present))
+        elif kind == "end of forks":
+            forks.clear()
+        elif kind == "dry run":
+            engine.refit(state(number), dry_run=True)  # Takes nothing over.
+        else:
+            if kind == "repeat":
+                live.load_state_dict(state(number))
+                refitters[in_place]()
+            elif kind == "state":
+                engine.refit(state(number), in_place=in_place)
+            else:
+                engine.refit({name: t.cpu() for name, t in state(number).items()})
+                in_place = False
+            present, previous = number, None if in_place else present
+        for other, its_number in [(engine, present), *forks]:
+            assert support.same_bits(other(x), answer(its_number)), kind
+        if retain == "auto":
+            want = SmallNet(present).state_dict()
+            for name, value in engine.state_dict().items():
+                assert support.same_bits(value.cpu(), want[name]), (kind, name)
 
 
 def test_tensors_that_moved_are_refused(device: str) -> None:
