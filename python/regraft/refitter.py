@@ -29,8 +29,7 @@ class Refitter:
         self._slot = slot
         self._device = device
         # The core reads their memory: they must live, and stay where they are.
-        self._tensors = list(tensors)
-        self._addresses = _regraft.addresses(self._tensors)
+        self._places = _regraft.Places(list(tensors))
 
     def __call__(self) -> _regraft.RefitReport:
         """Refits; on a GPU, after what PyTorch's current stream has been given so far.
@@ -43,7 +42,7 @@ class Refitter:
                 whose values depend on more than these tensors; or as ``Engine.refit``.
             MismatchError: As ``Engine.refit``; the old weights stay in use.
         """
-        if _regraft.addresses(self._tensors) != self._addresses:
+        if not self._places.are_same():
             raise StateError("[refit] a tensor has got other memory: make another refitter")
         with self._slot.lock:
             if self._slot.state.recipes():

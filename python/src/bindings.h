@@ -42,6 +42,10 @@ std::optional<DType> try_dtype(nb::dlpack::dtype dtype);
 std::optional<TensorView> try_view(nb::handle value, int ordinal);
 // A source of such tensors by name; null if one of them is none.
 std::shared_ptr<WeightSource> try_source(const nb::dict& tensors, int ordinal);
+// A torch.Tensor or torch.nn.Parameter, no subclass.
+bool is_ordinary(nb::handle value);
+// Where tensors lie, one after the other; null for freed storages.
+std::vector<const void*> addresses(const nb::list& tensors);
 // A torch.Tensor over the memory of `tensor`, which it keeps alive.
 nb::object to_torch(const Tensor& tensor);
 // A torch.Tensor over `view`; `owner` is kept alive.
@@ -58,6 +62,7 @@ std::shared_ptr<EngineCache> to_cache(nb::object object);
 void bind_cache(nb::module_& module);
 void bind_errors(nb::module_& module);
 void bind_engine(nb::module_& module);
+void bind_places(nb::module_& module);
 void bind_profile(nb::module_& module);
 void bind_program(nb::module_& module);
 void bind_tensors(nb::module_& module);

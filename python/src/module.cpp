@@ -31,6 +31,7 @@ NB_MODULE(_regraft, module) {
   bind_engine(module);
   bind_profile(module);
   bind_program(module);
+  bind_places(module);
   bind_tensors(module);
   bind_tracking(module);
   module.def("thread_count", &base::thread_count);

@@ -99,10 +99,9 @@ std::shared_ptr<WeightSource> try_source(const nb::dict& tensors, int ordinal) {
   return std::const_pointer_cast<WeightSource>(make_source(std::move(list)));
 }
 
-namespace {
+bool is_ordinary(nb::handle value) { return torch().is_ordinary(value); }
 
-// Where tensors lie, one after the other; null for freed storages.
-nb::bytes addresses(const nb::list& tensors) {
+std::vector<const void*> addresses(const nb::list& tensors) {
   const Torch& api = torch();
   std::vector<const void*> list;
   list.reserve(tensors.size());
@@ -117,8 +116,10 @@ nb::bytes addresses(const nb::list& tensors) {
     const auto address = nb::cast<uintptr_t>(value.attr("data_ptr")());
     list.push_back(reinterpret_cast<const void*>(address));
   }
-  return nb::bytes(list.data(), list.size() * sizeof(void*));
+  return list;
 }
+
+namespace {
 
 // Names, dtypes and dims as one piece of text: sources of equal layouts differ in values alone.
 nb::bytes layout(const WeightSource& source) {
@@ -183,8 +184,6 @@ void bind_tensors(nb::module_& module) {
   module.def(
       "try_source", &try_source, nb::arg("tensors"), nb::arg("ordinal"),
       nb::sig("def try_source(tensors: dict[str, object], ordinal: int) -> WeightSource | None"));
-  module.def("addresses", &addresses, nb::arg("tensors"),
-             nb::sig("def addresses(tensors: list[object]) -> bytes"));
   module.def(
       "rows_source",
       [](const std::vector<Row>& rows) {
