@@ -280,8 +280,11 @@ const Staged::Repetition* Staged::find_repetition(const std::vector<const void*>
 }
 
 void Staged::remember(Repetition repetition) const {
+  // Scratch may lie elsewhere than the last time.
+  std::erase_if(repetitions_, [&](const Repetition& known) {
+    return known.counts == repetition.counts && known.places == repetition.places;
+  });
   constexpr size_t kMost = 4;
-  if (find_repetition(repetition.places, repetition.counts) != nullptr) return;
   if (repetitions_.size() >= kMost) repetitions_.pop_back();
   repetitions_.insert(repetitions_.begin(), std::move(repetition));
 }
