@@ -13,6 +13,9 @@ from regraft import _regraft
 from regraft._handover import Row, dtype_name, resolved, torch_dtype
 from regraft.errors import MismatchError, StateError
 
+# What torch.compile's own programs ask: without a Stream around the number.
+_raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+
 
 def show_libraries() -> None:
     """Tells the core where PyTorch's CUDA libraries are, unless the user did."""
@@ -34,6 +37,8 @@ def device_name(backend: str, device: str | torch.device | None) -> str:
 
 def current_stream(device: torch.device) -> int:
     """The stream that PyTorch enqueues to."""
+    if _raw_stream is not None and device.index is not None:
+        return int(_raw_stream(device.index))
     return int(torch.cuda.current_stream(device).cuda_stream)
 
 

@@ -1,9 +1,9 @@
 // Whether tensors still lie where they lay.
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <memory>
 #include <vector>
+
+#include <dlfcn.h>
 
 #include "bindings.h"
 

@@ -112,15 +112,21 @@ class CudaBackend final : public backends::RunBackend {
   std::unique_ptr<Kernel> prepare_packed_step(const KernelRequest& request, DType to,
                                               const Packing& packing) const override {
     const Dims& dims = request.outputs[0].dims;
-    if (!rounds_once(request, to) || has_no_work(request) || packed_dims(packing, dims) != dims) {
-      return nullptr;
-    }
+    if (!rounds_once(request, to) || has_no_work(request)) return nullptr;
     CudaDevice& device = device_of(*request.device);
     const backends::UseDevice use(device);
     KernelRequest packed = request;
     packed.outputs[0].dtype = to;
     packed.outputs[0].strides = packed_strides(packing, dims, to);
-    return kernel_of(request).prepare(device, packed);
+    std::unique_ptr<Kernel> kernel = kernel_of(request).prepare(device, packed);
+    const LaunchOperand target{Place::output(0), to, dims, packed.outputs[0].strides, 16};
+    auto zeros = zeros_behind(target, packed_dims(packing, dims));
+    if (!zeros) return kernel;
+    const auto* pointwise = dynamic_cast<const PointwiseKernel*>(kernel.get());
+    if (pointwise == nullptr) return nullptr;
+    std::vector<PointwiseSpec> parts = pointwise->parts();
+    parts.push_back(std::move(*zeros));
+    return std::make_unique<PointwiseKernel>(device, std::move(parts), pointwise->tactic(), true);
   }
 
   std::unique_ptr<backends::KernelGroup> group(

@@ -29,7 +29,7 @@ std::string source_of(const PointwiseSpec& spec, const Space& space) {
                    "struct Args {\n  Operands p;\n  Layout a;\n};\n"
                    "extern \"C\" __global__ void run(const __grid_constant__ Args x) {\n",
                    space.is_tiled()
-                       ? base::cat("  __shared__ alignas(16) char tile[", kTileBytes, "];\n")
+                       ? base::cat("  __shared__ alignas(16) char tile[", 2 * kTileBytes, "];\n")
                        : "  char* const tile = nullptr;\n",
                    "  body(x.p, x.a, blockIdx.x, gridDim.x, tile);\n}\n");
 }

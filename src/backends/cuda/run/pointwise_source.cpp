@@ -77,6 +77,7 @@ class BodyWriter {
 
   std::string run() {
     types();
+    if (space_.is_tiled()) tile_functions();
     add("__device__ inline void body(const Operands& p, const Layout& a, index block, index "
         "blocks, "
         "char* shared) {\n");
@@ -222,24 +223,50 @@ class BodyWriter {
 
   // Rows lie along the last axis, columns along the tiled operand's.
   void tiles() {
+    const auto k = static_cast<size_t>(space_.tiled) - 1;
+    const std::string item = base::cat("T", k);
+    add("  ", item, "* const tiles = (", item,
+        "*)shared;\n"
+        "  index v = block;\n  Spot here = spot_of(a, v);\n"
+        "  if (v < (index)a.count) load(p, a, here, tiles);\n  end_tile();\n"
+        "  for (int turn = 0; v < (index)a.count; turn ^= 1) {\n"
+        "    ",
+        item, "* const tile = tiles + turn * kTile;\n",
+        "    const Spot spot = here;\n"
+        "    v += blocks;\n"
+        "    if (v < (index)a.count) {\n"
+        "      here = spot_of(a, v);\n"
+        "      load(p, a, here, tiles + (turn ^ 1) * kTile);\n"
+        "    }\n"
+        "    end_tile();\n"
+        "    wait_for_tile();\n");
+    for (size_t operand = 0; operand <= inputs(); ++operand)
+      add("    const index ", at_name(operand), " = spot.", at_name(operand), ";\n");
+    copy_tile(k);
+    store_tile(k);
+    add("    __syncthreads();  // The tile has been read.\n  }\n");
+  }
+
+  // Where a tile begins, and what of it lies inside.
+  void tile_functions() {
     const size_t last = space_.last(), axis = space_.tile_axis;
     const auto k = static_cast<size_t>(space_.tiled) - 1;
-    add("  T", k, "* const tile = (T", k,
-        "*)shared;\n"
-        "  const index rows = ",
-        space_.tile_rows,
-        ", columns = (index)a.columns;\n"
-        "  const index dim_r = (index)a.dims[",
+    add("constexpr int kTile = ", kTileBytes / item_size(spec_.inputs[k].dtype),
+        ";\nstruct Spot {\n  index rows, columns");
+    for (size_t operand = 0; operand <= inputs(); ++operand)
+      add(", ", at_name(operand));
+    add(";\n};\n__device__ inline Spot spot_of(const Layout& a, index v) {\n"
+        "    const index dim_r = (index)a.dims[",
         last, "], dim_c = (index)a.dims[", axis,
         "];\n"
-        "  const index tiles_r = (dim_r + rows - 1) / rows, tiles_c = (dim_c + columns - 1) / "
-        "columns, pitch = columns | 1;\n"
-        "  for (index v = block; v < (index)a.count; v += blocks) {\n    index rest = v;\n");
+        "    const index tiles_r = (dim_r + ",
+        space_.tile_rows - 1, ") / ", space_.tile_rows,
+        ", tiles_c = (dim_c + (index)a.columns - 1) / (index)a.columns;\n    index rest = v;\n");
     start_offsets();
-    add("    const index r0 = rest % tiles_r * rows;\n    rest /= tiles_r;\n"
-        "    const index c0 = rest % tiles_c * columns;\n    rest /= tiles_c;\n"
-        "    const index row_count = min(rows, dim_r - r0), column_count = min(columns, dim_c - "
-        "c0);\n    { const index p = r0;\n");
+    add("    const index r0 = rest % tiles_r * ", space_.tile_rows,
+        ";\n    rest /= tiles_r;\n"
+        "    const index c0 = rest % tiles_c * (index)a.columns;\n    rest /= tiles_c;\n"
+        "    { const index p = r0;\n");
     advance(last, false);
     add("    }\n    { const index p = c0;\n");
     advance(axis, false);
@@ -250,61 +277,74 @@ class BodyWriter {
       advance(d, false);
       add("    }\n    rest /= (index)a.dims[", d, "];\n");
     }
-    add("    __syncthreads();  // The tile before has been read.\n");
-    load_tile(k);
-    add("    __syncthreads();\n");
-    store_tile(k);
-    add("  }\n");
+    add("    return {min((index)", space_.tile_rows,
+        ", dim_r - r0), min((index)a.columns, dim_c - c0)");
+    for (size_t operand = 0; operand <= inputs(); ++operand)
+      add(", ", at_name(operand));
+    add("};\n}\n__device__ inline void load(const Operands& p, const Layout& a, const Spot& spot, "
+        "T",
+        k, "* tile) {\n");
+    each_vector(k, base::cat("fetch<T", k, ", ", space_.tile_vector, ">(tile + place, p.in", k,
+                             " + spot.at", k, " + from)"));
+    add("}\n");
   }
 
-  // Both ways, what a thread moves at once is loaded before the first of it is stored: stores might
-  // change what is loaded after them.
-  static constexpr int kLoads = 4, kStores = 4;
-
-  void load_tile(size_t k) {
+  // Of the tiled operand: `place` in the tile, `from` in memory.
+  void each_vector(size_t k, std::string_view statement) {
     const int64_t n = space_.tile_vector;
-    const std::string pack = base::cat("Pack<T", k, ", ", n, ">");
-    const std::string at =
-        base::cat("at", k, " + r * (index)a.strides[", k + 1, "][", space_.last(), "] + c");
-    const std::string place = base::cat("      const index e = i + u * blockDim.x * ", n,
-                                        ";\n      if (e >= row_count * column_count) continue;\n"
-                                        "      index r = e / column_count, c = e % column_count;\n");
-    add("    for (index i = threadIdx.x * ", n, "; i < row_count * column_count; i += ", kLoads,
-        " * blockDim.x * ", n, ") {\n    ", pack, " packs[", kLoads,
-        "];\n#pragma unroll\n    for (int u = 0; u < ", kLoads, "; ++u) {\n", place,
-        "      packs[u] = *(const ", pack, "*)(p.in", k, " + ", at,
-        ");\n    }\n#pragma unroll\n    for (int u = 0; u < ", kLoads, "; ++u) {\n", place);
-    copy(k, pack, at, "packs[u]");
-    add("#pragma unroll\n      for (int j = 0; j < ", n, "; ++j) {\n");
-    count(k, "packs[u].items[j]");
-    add("      tile[r * pitch + c] = packs[u].items[j];\n"
-        "      if (++c == column_count) {\n        c = 0;\n        ++r;\n      }\n"
-        "      }\n    }\n    }\n");
+    add("    for (index e = threadIdx.x * ", n,
+        "; e < spot.rows * spot.columns; e += blockDim.x * ", n, ") {\n");
+    if (space_.tile_is_dense) {
+      add("      const index place = e, from = e;\n");
+    } else {
+      add("      const index r = e / spot.columns, c = e % spot.columns, place = r * ", pitch(),
+          " + c, from = r * (index)a.strides[", k + 1, "][", space_.last(), "] + c;\n");
+    }
+    add("      ", statement, ";\n    }\n");
   }
 
+  std::string pitch() const {
+    return space_.tile_is_dense ? "(index)a.columns"
+                                : base::cat("((index)a.columns + ", space_.tile_vector, ")");
+  }
+
+  void copy_tile(size_t k) {
+    if (!is_passed(k)) return;
+    const std::string pack = base::cat("Pack<T", k, ", ", space_.tile_vector, ">");
+    add("    if (p.copy", k, " != nullptr) {\n");
+    each_vector(k, base::cat("*(", pack, "*)(p.copy", k, " + at", k, " + from) = *(const ", pack,
+                             "*)(tile + place)"));
+    add("    }\n");
+  }
+
+  // What a thread handles at once is loaded before the first of it is stored: stores might change
+  // what is loaded after them.
   void store_tile(size_t k) {
+    constexpr int kAtOnce = 4;
     const size_t last = space_.last(), axis = space_.tile_axis;
     const std::string place =
-        "      const index i = first + u * blockDim.x, r = i & (rows - 1), c = i / rows;\n"
-        "      if (c >= column_count || r >= row_count) continue;\n";
-    add("    for (index first = threadIdx.x; first < rows * column_count; first += ", kStores,
-        " * blockDim.x) {\n");
+        base::cat("      const index i = first + u * blockDim.x, r = i & ", space_.tile_rows - 1,
+                  ", c = i / ", space_.tile_rows,
+                  ";\n      if (c >= spot.columns || r >= spot.rows) continue;\n");
+    add("    for (index first = threadIdx.x; first < ", space_.tile_rows,
+        " * spot.columns; first += ", kAtOnce, " * blockDim.x) {\n");
     for (size_t j = 0; j < inputs(); ++j)
-      add("    T", j, " items", j, "[", kStores, "];\n");
-    add("#pragma unroll\n    for (int u = 0; u < ", kStores, "; ++u) {\n", place);
+      add("    T", j, " items", j, "[", kAtOnce, "];\n");
+    add("#pragma unroll\n    for (int u = 0; u < ", kAtOnce, "; ++u) {\n", place);
     const auto offset_of = [&](size_t j) {
       return base::cat("at", j, " + r * (index)a.strides[", j + 1, "][", last,
                        "] + c * (index)a.strides[", j + 1, "][", axis, "]");
     };
     for (size_t j = 0; j < inputs(); ++j) {
       add("      items", j, "[u] = ",
-          j == k ? "tile[r * pitch + c]" : base::cat("p.in", j, "[", offset_of(j), "]"), ";\n");
+          j == k ? base::cat("tile[r * ", pitch(), " + c]")
+                 : base::cat("p.in", j, "[", offset_of(j), "]"),
+          ";\n");
     }
-    add("    }\n#pragma unroll\n    for (int u = 0; u < ", kStores, "; ++u) {\n", place);
+    add("    }\n#pragma unroll\n    for (int u = 0; u < ", kAtOnce, "; ++u) {\n", place);
     for (size_t j = 0; j < inputs(); ++j) {
       add("      const T", j, " x", j, " = items", j, "[u];\n");
-      if (j == k) continue;
-      copy(j, base::cat("T", j), offset_of(j), base::cat("x", j));
+      if (j != k) copy(j, base::cat("T", j), offset_of(j), base::cat("x", j));
       count(j, base::cat("x", j));
     }
     add(pointwise_statements(spec_.program), "      p.out[target + r + c * (index)a.strides[0][",
@@ -320,7 +360,7 @@ class BodyWriter {
 }  // namespace
 
 std::string pointwise_prelude() {
-  return base::cat(kernel_source("prelude"), kernel_source("pointwise_ops"));
+  return base::cat(kernel_source("prelude"), kernel_source("pointwise_ops"), kernel_source("tile"));
 }
 
 std::string pointwise_body(const PointwiseSpec& spec, const Space& space,

@@ -73,10 +73,11 @@ int64_t vector_of(const Space& space, Operands operands) {
   return vector;
 }
 
-// Shared memory keeps a column more than a tile has if that is even: reads along the other axis
-// then meet all banks.
-bool fits_tile(int64_t rows, int64_t columns, size_t item) {
-  const int64_t elements = rows * (columns | 1);
+// Shared memory keeps some columns more than a tile has, if that has gaps: reads along the other
+// axis then meet more banks.
+bool fits_tile(const Space& space, int64_t rows, size_t item) {
+  const auto most = static_cast<int64_t>(std::max<size_t>(16 / item, 1));
+  const int64_t elements = rows * (space.tile_columns + (space.tile_is_dense ? 0 : most));
   return elements <= kMostTileElements && static_cast<size_t>(elements) * item <= kTileBytes;
 }
 
@@ -88,10 +89,8 @@ bool fits_tile_vector(const Space& space, const LaunchOperand& operand, int64_t 
   for (size_t d = 0; d < space.last(); ++d) {
     if (d != space.tile_axis && strides[d] % n != 0) return false;
   }
-  const int64_t pitch = strides[space.last()];
-  if (columns % n == 0 && space.tile_columns % n == 0 && pitch % n == 0) return true;
-  const bool is_dense = pitch == columns && space.tile_columns == columns;
-  return is_dense && rows * columns % n == 0 && space.tile_rows * columns % n == 0;
+  if (space.tile_is_dense) return rows * columns % n == 0 && space.tile_rows * columns % n == 0;
+  return columns % n == 0 && space.tile_columns % n == 0 && strides[space.last()] % n == 0;
 }
 
 void choose_tile(Space& space, Operands operands) {
@@ -109,9 +108,13 @@ void choose_tile(Space& space, Operands operands) {
   space.vector = 1;
   const size_t item = item_size(operands[space.tiled]->dtype);
   space.tile_columns = std::min(space.dims[space.tile_axis], kMostTileColumns);
+  // Without a gap, few rows of an even number of columns would lie in different banks.
+  const bool meets_banks = space.tile_columns % 2 == 1 || space.tile_columns <= 4;
+  space.tile_is_dense = meets_banks && space.tile_columns == space.dims[space.tile_axis] &&
+                        space.tile_columns == space.strides[space.tiled][last];
   space.tile_rows = 1;
   while (space.tile_rows < std::min(space.dims[last], kMostTileRows) &&
-         fits_tile(2 * space.tile_rows, space.tile_columns, item)) {
+         fits_tile(space, 2 * space.tile_rows, item)) {
     space.tile_rows *= 2;
   }
   space.tile_vector = static_cast<int64_t>(std::max<size_t>(16 / item, 1));

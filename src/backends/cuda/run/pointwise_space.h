@@ -23,8 +23,9 @@ struct Space {
   size_t tile_axis = 0;
   // Along the last axis, a power of two, and along tile_axis.
   int64_t tile_rows = 0, tile_columns = 0;
-  // Elements of the tiled operand that a thread loads at once. They may lie in neighbouring rows
-  // where these follow each other without a gap.
+  // The rows of a tile follow each other without a gap.
+  bool tile_is_dense = false;
+  // Elements of the tiled operand that a thread loads at once; of a dense tile, across rows.
   int64_t tile_vector = 1;
 
   bool is_tiled() const { return tiled >= 0; }
@@ -37,8 +38,8 @@ struct Space {
 };
 
 inline constexpr unsigned kPointwiseThreads = 256;
-// Shared memory of a tile.
-inline constexpr size_t kTileBytes = 16384;
+// Shared memory of a tile, of which a block of threads has two.
+inline constexpr size_t kTileBytes = 12288;
 
 // Of operands with strides over the dims of the first, which is the output.
 Space space_of(std::span<const LaunchOperand* const> operands);
