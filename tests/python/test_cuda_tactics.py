@@ -143,7 +143,25 @@ def test_columns_that_fill_no_vectors(columns: int) -> None:
     x = torch.randn(3, 67, 64, generator=generator).bfloat16()
     model = torch.nn.Linear(64, columns, bias=False).bfloat16().eval()
     want = functional.linear(x.double(), model.weight.double())
-    _check(model, (x,), want, ["columns:whole", "columns:split"], _LIMIT[torch.bfloat16])
+    _check(model, (x,), want, ["columns:whole", "columns:padded"], _LIMIT[torch.bfloat16])
+
+
+def test_columns_of_many_rows() -> None:
+    """More than the device's cache holds at once."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(600, 16, generator=generator).half()
+    model = torch.nn.Linear(16, 50257).half().eval()
+    want = functional.linear(x.double(), model.weight.double(), model.bias.double())
+    _check(model, (x,), want, ["columns:padded"], _LIMIT[torch.float16])
+
+
+def test_columns_of_rows_that_the_plan_pads() -> None:
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(201, 64, generator=generator).half()
+    linear = torch.nn.Linear(64, 1029).half().eval()
+    model = torch.nn.Sequential(linear, torch.nn.Softmax(-1))
+    want = functional.linear(x.double(), linear.weight.double(), linear.bias.double()).softmax(-1)
+    _check(model, (x,), want, ["columns:whole", "columns:split"], _LIMIT[torch.float16])
 
 
 @pytest.mark.parametrize("columns", [1029, 1030, 1031, 40])
@@ -157,5 +175,5 @@ def test_results_in_f32_are_not_rounded_before(columns: int, bias: bool) -> None
         model.weight.bfloat16().double(),
         model.bias.double() if bias else None,
     )
-    tactics = ["columns:whole", "columns:split"] + ["columns:staggered"] * (not bias)
+    tactics = ["columns:whole", "columns:padded"] + ["columns:staggered"] * (not bias)
     _check(model, (x,), want, tactics if columns > 40 else ["cublasLt:"], 1e-5, "bf16")

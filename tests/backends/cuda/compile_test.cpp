@@ -10,6 +10,7 @@
 #include "backends/cuda/run/compiler.h"
 #include "backends/cuda/run/cuda_device.h"
 #include "backends/cuda/run/kernel_group.h"
+#include "backends/cuda/run/shifted_rows.h"
 #include "compilation/pipeline.h"
 #include "engine/shaped.h"
 #include "ir/text.h"
@@ -174,6 +175,16 @@ TEST(Widening, IsPartOfTheProduct) {
   EXPECT_THAT(kernels("", "%y = linear(%x, @w) %z = cast(%y) {dtype=f32} %r = add(%z, %y)"),
               testing::StartsWith("cuda.linear bf16 bf16 none -> bf16; "))
       << "another reader";
+}
+
+TEST(ShiftedRows, Compile) {
+  ASSERT_NO_THROW(compiler_version()) << "tools/setup installs NVRTC with PyTorch";
+  CudaDevice device("sm_80");
+  for (const DType dtype : {DType::BF16, DType::F16, DType::F32}) {
+    const LaunchOperand from{Place::workspace(0), dtype, {5, 1024}, {1024, 1}};
+    const LaunchOperand to{Place::output(0), dtype, {5, 1024}, {1027, 1}, item_size(dtype)};
+    EXPECT_NO_THROW(make_shifted_rows(device, from, to)) << name(dtype);
+  }
 }
 
 // All ways to divide the work of attention, of which a GPU chooses one.

@@ -19,11 +19,11 @@ std::string pointwise_statements(std::string_view program);
 //
 //   __device__ void body(const Operands& p, const Layout& a, index block, index blocks, char* tile)
 //
-// which does the part of one block of threads; `tile` is 2 * kTileBytes of shared memory, read where
-// the space is tiled. Operands are the pointers of the output and of the inputs, and then, for each
-// input of `passed`, one to the number of its elements that are not finite and one to where its
-// elements are written too, as they lie (null: not wanted). Each element of such an input is read
-// once.
+// which does the part of one block of threads; `tile` is 2 * kTileBytes of shared memory, read
+// where the space is tiled. Operands are the pointers of the output and of the inputs, and then,
+// for each input of `passed`, one to the number of its elements that are not finite and one to
+// where its elements are written too, as they lie (null: not wanted). Each element of such an input
+// is read once.
 std::string pointwise_body(const PointwiseSpec& spec, const Space& space,
                            const std::vector<size_t>& passed);
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "backends/cuda/run/pointwise.h"
+#include "backends/cuda/run/shifted_rows.h"
 #include "backends/cuda/run/tf32.h"
 #include "backends/cuda/run/tuner.h"
 
@@ -11,20 +11,15 @@ namespace regraft::cuda {
 namespace {
 
 constexpr std::string_view kKind = "columns:", kWhole = "columns:whole", kSplit = "columns:split",
-                           kStaggered = "columns:staggered";
-constexpr size_t kVectorBytes = 16, kMostCopied = size_t{1} << 30;
+                           kPadded = "columns:padded", kStaggered = "columns:staggered";
+constexpr size_t kVectorBytes = 16;
+constexpr size_t kOperands = 4;  // Of a product, addend and bias included.
 
 int64_t vector_of(DType dtype) { return static_cast<int64_t>(kVectorBytes / item_size(dtype)); }
 
 // Where the rows of the result begin at whole vectors.
 bool has_whole_rows(const MatrixOperand& result) {
   return result.row % vector_of(result.dtype) == 0 && result.alignment % kVectorBytes == 0;
-}
-
-size_t padded_bytes(const MatrixOperand& result) {
-  const int64_t vector = vector_of(result.dtype);
-  const int64_t row = (result.columns + vector - 1) / vector * vector;
-  return rounded(static_cast<size_t>(result.rows * row) * item_size(result.dtype));
 }
 
 bool is_odd(const Product& product) {
@@ -34,10 +29,27 @@ bool is_odd(const Product& product) {
          result.rows >= kFewestRows && result.columns % vector_of(result.dtype) != 0;
 }
 
-bool may_split(const Product& product) {
-  // An addend lies as the result.
-  return has_whole_rows(product.result) ||
-         (!product.addend && padded_bytes(product.result) <= kMostCopied);
+bool may_split(const Product& product) { return has_whole_rows(product.result); }
+
+// The rows of a piece: a part of all of them whose columns that fill vectors the cache holds beside
+// what they are copied to; 0 for none.
+int64_t rows_of_piece(const MatrixOperand& result) {
+  constexpr size_t kMost = size_t{26} << 20;
+  constexpr int64_t kFewest = 64;
+  const size_t row = static_cast<size_t>(result.columns) * item_size(result.dtype);
+  const auto most = static_cast<int64_t>(kMost / row);
+  if (result.rows <= most) return result.rows;
+  for (int64_t rows = most; rows >= kFewest; --rows) {
+    if (result.rows % rows == 0) return rows;
+  }
+  return 0;
+}
+
+// An addend lies as the result.
+bool may_pad(const Product& product) {
+  const size_t item = item_size(product.result.dtype);
+  return !has_whole_rows(product.result) && !product.addend && (item == 2 || item == 4) &&
+         product.x.place.kind == Place::Input && rows_of_piece(product.result) > 0;
 }
 
 // So many rows on, a row begins at the same place of a vector again.
@@ -104,7 +116,7 @@ Product turn_of(Product product, int64_t first, int64_t turns) {
 
 RowProduct::RowProduct(CudaDevice& device, const KernelRequest& request, const Product& product)
     : device_(device), request_(&request) {
-  if (is_odd(product) && (may_split(product) || may_stagger(product))) {
+  if (is_odd(product) && (may_split(product) || may_pad(product) || may_stagger(product))) {
     choose(product);
   } else {
     way_ = whole(product);
@@ -112,13 +124,20 @@ RowProduct::RowProduct(CudaDevice& device, const KernelRequest& request, const P
   request_ = nullptr;
   for (const auto& gemm : way_.products)
     tactic_ += (tactic_.empty() ? "" : "+") + gemm->tactic();
+  if (way_.piece) tactic_ += "+" + way_.piece->tactic();
   if (!way_.id.empty()) tactic_ = way_.id + "+" + tactic_;
 }
 
-void RowProduct::add(Way& way, const Product& part, size_t workspace_offset) const {
-  const size_t nth = way.products.size();
-  way.products.push_back(std::make_unique<Gemm>(device_, *request_, part, workspace_offset, nth));
-  way.workspace_bytes = std::max(way.workspace_bytes, way.products.back()->workspace_bytes());
+std::unique_ptr<Gemm> RowProduct::make(Way& way, const Product& part,
+                                       size_t workspace_offset) const {
+  auto made =
+      std::make_unique<Gemm>(device_, *request_, part, workspace_offset, way.products.size());
+  way.workspace_bytes = std::max(way.workspace_bytes, made->workspace_bytes());
+  return made;
+}
+
+void RowProduct::add(Way& way, const Product& part) const {
+  way.products.push_back(make(way, part));
 }
 
 RowProduct::Way RowProduct::whole(const Product& product) const {
@@ -129,23 +148,37 @@ RowProduct::Way RowProduct::whole(const Product& product) const {
 
 RowProduct::Way RowProduct::split(const Product& product) const {
   Way way;
-  Product padded = product;
-  size_t begin = 0;
-  MatrixOperand& result = padded.result;
-  const int64_t vector = vector_of(result.dtype);
-  if (!has_whole_rows(result)) {
-    const Dims dims = {result.rows, result.columns};
-    const int64_t row = (result.columns + vector - 1) / vector * vector;
-    const LaunchOperand made{Place::workspace(0), result.dtype, dims, {row, 1}, kVectorBytes};
-    const LaunchOperand out{result.place, result.dtype, dims, {result.row, 1}, result.alignment};
-    way.copy = make_copy(device_, made, out);
-    begin = padded_bytes(result);
-    result = matrix_of(made, 0);
-    result.batch.assign(product.batch.size(), 0);
+  const MatrixOperand& result = product.result;
+  const int64_t vector = vector_of(result.dtype), columns = result.columns / vector * vector;
+  add(way, part_of(product, 0, columns));
+  add(way, part_of(product, columns, result.columns - columns));
+  return way;
+}
+
+RowProduct::Way RowProduct::padded(const Product& product) const {
+  Way way;
+  const MatrixOperand& result = product.result;
+  const int64_t vector = vector_of(result.dtype), columns = result.columns / vector * vector;
+  const auto item = static_cast<int64_t>(item_size(result.dtype));
+  Product edge = part_of(product, columns, result.columns - columns);
+  edge.result.alignment = item_size(result.dtype);
+  add(way, edge);
+  Product piece = part_of(product, 0, columns);
+  const int64_t rows = rows_of_piece(result);
+  const Dims dims = {rows, columns};
+  const LaunchOperand made{Place::workspace(0), result.dtype, dims, {columns, 1}, kVectorBytes};
+  const LaunchOperand out{result.place, result.dtype, dims, {result.row, 1}, result.alignment};
+  piece.x.rows = rows;
+  piece.result = matrix_of(made, 0);
+  piece.result.batch.assign(product.batch.size(), 0);
+  way.pieces = result.rows / rows;
+  way.x_step = static_cast<size_t>(rows * piece.x.row) * item_size(piece.x.dtype);
+  way.result_step = static_cast<size_t>(rows * result.row * item);
+  if (way.pieces > 1 && way.x_step % piece.x.alignment != 0) {
+    piece.x.alignment = item_size(piece.x.dtype);
   }
-  const int64_t columns = result.columns / vector * vector;
-  add(way, part_of(padded, 0, columns), begin);
-  add(way, part_of(padded, columns, result.columns - columns), begin);
+  way.piece = make(way, piece, rounded(static_cast<size_t>(rows * columns * item)));
+  way.copy = make_shifted_rows(device_, made, out);
   return way;
 }
 
@@ -177,9 +210,12 @@ RowProduct::Way RowProduct::staggered(const Product& product) const {
 
 std::optional<RowProduct::Way> RowProduct::try_way(std::string_view id,
                                                    const Product& product) const {
-  if (id == kSplit ? !may_split(product) : !may_stagger(product)) return std::nullopt;
+  const bool may = id == kSplit    ? may_split(product)
+                   : id == kPadded ? may_pad(product)
+                                   : may_stagger(product);
+  if (!may) return std::nullopt;
   try {
-    Way way = id == kSplit ? split(product) : staggered(product);
+    Way way = id == kSplit ? split(product) : id == kPadded ? padded(product) : staggered(product);
     way.id = id;
     return way;
   } catch (const Error& error) {
@@ -194,13 +230,14 @@ void RowProduct::choose(const Product& product) {
   const auto known = tuner.known(*request_, problem, kKind);
   // Of many numbers in 16 bits, single stores are never the fastest, and their trial takes long.
   constexpr int64_t kMany = int64_t{1} << 24;
-  const bool is_many = item_size(product.result.dtype) == 2 && may_split(product) &&
+  const bool is_many = item_size(product.result.dtype) == 2 &&
+                       (may_split(product) || may_pad(product)) &&
                        product.result.rows * product.result.columns > kMany;
   const bool times = !known && Tuner::may_time(*request_) && !is_many;
   // What is not timed: tensor cores gain most.
   const bool is_narrow = item_size(product.x.dtype) == 2;
   std::vector<Way> ways;
-  for (const std::string_view id : {kSplit, kStaggered}) {
+  for (const std::string_view id : {kSplit, kPadded, kStaggered}) {
     if (known ? *known != id : !times && (!is_narrow || !ways.empty())) continue;
     if (auto way = try_way(id, product)) ways.push_back(std::move(*way));
   }
@@ -219,7 +256,17 @@ void RowProduct::choose(const Product& product) {
 void RowProduct::run(const Way& way, const KernelArguments& arguments) {
   for (const auto& product : way.products)
     product->run(arguments);
-  way.copy.run(arguments);
+  if (way.piece == nullptr) return;
+  const void* inputs[kOperands] = {};
+  std::copy_n(arguments.inputs.begin(), std::min(arguments.inputs.size(), kOperands), inputs);
+  void* output = arguments.outputs[0];
+  const KernelArguments shifted{inputs, {&output, 1}, arguments.workspace, arguments.stream};
+  for (int64_t i = 0; i < way.pieces; ++i) {
+    way.piece->run(shifted);
+    way.copy.run(shifted);
+    inputs[0] = static_cast<const std::byte*>(inputs[0]) + way.x_step;
+    output = static_cast<std::byte*>(output) + way.result_step;
+  }
 }
 
 }  // namespace regraft::cuda
