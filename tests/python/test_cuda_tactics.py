@@ -146,20 +146,21 @@ def test_columns_that_fill_no_vectors(columns: int) -> None:
     _check(model, (x,), want, ["columns:whole", "columns:padded"], _LIMIT[torch.bfloat16])
 
 
-def test_columns_of_many_rows() -> None:
-    """More than the device's cache holds at once."""
+@pytest.mark.parametrize("columns", [1027, 1030, 1036])
+def test_columns_of_many_rows(columns: int) -> None:
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(600, 16, generator=generator).half()
-    model = torch.nn.Linear(16, 50257).half().eval()
-    want = functional.linear(x.double(), model.weight.double(), model.bias.double())
-    _check(model, (x,), want, ["columns:padded"], _LIMIT[torch.float16])
+    x = torch.randn(1037, 16, generator=generator).half()
+    model = torch.nn.Linear(16, columns, bias=False).half().eval()
+    want = functional.linear(x.double(), model.weight.double())
+    tactics = ["columns:whole", "columns:padded", "columns:staggered"]
+    _check(model, (x,), want, tactics, _LIMIT[torch.float16])
 
 
 def test_columns_of_rows_that_the_plan_pads() -> None:
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(201, 64, generator=generator).half()
     linear = torch.nn.Linear(64, 1029).half().eval()
-    model = torch.nn.Sequential(linear, torch.nn.Softmax(-1))
+    model = torch.nn.Sequential(linear, torch.nn.Softmax(-1)).eval()
     want = functional.linear(x.double(), linear.weight.double(), linear.bias.double()).softmax(-1)
     _check(model, (x,), want, ["columns:whole", "columns:split"], _LIMIT[torch.float16])
 

@@ -13,7 +13,6 @@ namespace {
 constexpr std::string_view kKind = "columns:", kWhole = "columns:whole", kSplit = "columns:split",
                            kPadded = "columns:padded", kStaggered = "columns:staggered";
 constexpr size_t kVectorBytes = 16;
-constexpr size_t kOperands = 4;  // Of a product, addend and bias included.
 
 int64_t vector_of(DType dtype) { return static_cast<int64_t>(kVectorBytes / item_size(dtype)); }
 
@@ -31,25 +30,18 @@ bool is_odd(const Product& product) {
 
 bool may_split(const Product& product) { return has_whole_rows(product.result); }
 
-// The rows of a piece: a part of all of them whose columns that fill vectors the cache holds beside
-// what they are copied to; 0 for none.
-int64_t rows_of_piece(const MatrixOperand& result) {
-  constexpr size_t kMost = size_t{26} << 20;
-  constexpr int64_t kFewest = 64;
-  const size_t row = static_cast<size_t>(result.columns) * item_size(result.dtype);
-  const auto most = static_cast<int64_t>(kMost / row);
-  if (result.rows <= most) return result.rows;
-  for (int64_t rows = most; rows >= kFewest; --rows) {
-    if (result.rows % rows == 0) return rows;
-  }
-  return 0;
+size_t padded_bytes(const MatrixOperand& result) {
+  const int64_t vector = vector_of(result.dtype);
+  return rounded(static_cast<size_t>(result.rows * (result.columns / vector * vector)) *
+                 item_size(result.dtype));
 }
 
 // An addend lies as the result.
 bool may_pad(const Product& product) {
+  constexpr size_t kMost = size_t{1} << 30;
   const size_t item = item_size(product.result.dtype);
   return !has_whole_rows(product.result) && !product.addend && (item == 2 || item == 4) &&
-         product.x.place.kind == Place::Input && rows_of_piece(product.result) > 0;
+         padded_bytes(product.result) <= kMost;
 }
 
 // So many rows on, a row begins at the same place of a vector again.
@@ -58,14 +50,13 @@ int64_t turns_of(const MatrixOperand& result) {
   return vector / std::gcd(result.row, vector);
 }
 
-// Of results in f32, which are four products at most; those of 16 bits would be eight. Not with a
-// bias, which cuBLASLt may read in vectors.
+// Turns are products of their own: they must not be small. Not with a bias, which cuBLASLt may read
+// in vectors.
 bool may_stagger(const Product& product) {
-  constexpr int64_t kFewestRows = 16;
   const MatrixOperand& result = product.result;
-  return result.dtype == DType::F32 && !has_whole_rows(result) &&
-         result.alignment % kVectorBytes == 0 && result.row > 0 && !product.bias &&
-         !product.addend && result.rows >= kFewestRows * turns_of(result);
+  const int64_t fewest_rows = result.dtype == DType::F32 ? 16 : 128;
+  return !has_whole_rows(result) && result.alignment % kVectorBytes == 0 && result.row > 0 &&
+         !product.bias && !product.addend && result.rows >= fewest_rows * turns_of(result);
 }
 
 std::string problem_of(const KernelRequest& request, const Product& product) {
@@ -124,20 +115,13 @@ RowProduct::RowProduct(CudaDevice& device, const KernelRequest& request, const P
   request_ = nullptr;
   for (const auto& gemm : way_.products)
     tactic_ += (tactic_.empty() ? "" : "+") + gemm->tactic();
-  if (way_.piece) tactic_ += "+" + way_.piece->tactic();
   if (!way_.id.empty()) tactic_ = way_.id + "+" + tactic_;
 }
 
-std::unique_ptr<Gemm> RowProduct::make(Way& way, const Product& part,
-                                       size_t workspace_offset) const {
-  auto made =
-      std::make_unique<Gemm>(device_, *request_, part, workspace_offset, way.products.size());
-  way.workspace_bytes = std::max(way.workspace_bytes, made->workspace_bytes());
-  return made;
-}
-
-void RowProduct::add(Way& way, const Product& part) const {
-  way.products.push_back(make(way, part));
+void RowProduct::add(Way& way, const Product& part, size_t workspace_offset) const {
+  const size_t nth = way.products.size();
+  way.products.push_back(std::make_unique<Gemm>(device_, *request_, part, workspace_offset, nth));
+  way.workspace_bytes = std::max(way.workspace_bytes, way.products.back()->workspace_bytes());
 }
 
 RowProduct::Way RowProduct::whole(const Product& product) const {
@@ -159,25 +143,16 @@ RowProduct::Way RowProduct::padded(const Product& product) const {
   Way way;
   const MatrixOperand& result = product.result;
   const int64_t vector = vector_of(result.dtype), columns = result.columns / vector * vector;
-  const auto item = static_cast<int64_t>(item_size(result.dtype));
-  Product edge = part_of(product, columns, result.columns - columns);
-  edge.result.alignment = item_size(result.dtype);
-  add(way, edge);
-  Product piece = part_of(product, 0, columns);
-  const int64_t rows = rows_of_piece(result);
-  const Dims dims = {rows, columns};
+  const Dims dims = {result.rows, columns};
   const LaunchOperand made{Place::workspace(0), result.dtype, dims, {columns, 1}, kVectorBytes};
   const LaunchOperand out{result.place, result.dtype, dims, {result.row, 1}, result.alignment};
-  piece.x.rows = rows;
-  piece.result = matrix_of(made, 0);
-  piece.result.batch.assign(product.batch.size(), 0);
-  way.pieces = result.rows / rows;
-  way.x_step = static_cast<size_t>(rows * piece.x.row) * item_size(piece.x.dtype);
-  way.result_step = static_cast<size_t>(rows * result.row * item);
-  if (way.pieces > 1 && way.x_step % piece.x.alignment != 0) {
-    piece.x.alignment = item_size(piece.x.dtype);
-  }
-  way.piece = make(way, piece, rounded(static_cast<size_t>(rows * columns * item)));
+  Product most = part_of(product, 0, columns);
+  most.result = matrix_of(made, 0);
+  most.result.batch.assign(product.batch.size(), 0);
+  add(way, most, padded_bytes(result));
+  Product edge = part_of(product, columns, result.columns - columns);
+  edge.result.alignment = item_size(result.dtype);
+  add(way, edge, padded_bytes(result));
   way.copy = make_shifted_rows(device_, made, out);
   return way;
 }
@@ -256,17 +231,7 @@ void RowProduct::choose(const Product& product) {
 void RowProduct::run(const Way& way, const KernelArguments& arguments) {
   for (const auto& product : way.products)
     product->run(arguments);
-  if (way.piece == nullptr) return;
-  const void* inputs[kOperands] = {};
-  std::copy_n(arguments.inputs.begin(), std::min(arguments.inputs.size(), kOperands), inputs);
-  void* output = arguments.outputs[0];
-  const KernelArguments shifted{inputs, {&output, 1}, arguments.workspace, arguments.stream};
-  for (int64_t i = 0; i < way.pieces; ++i) {
-    way.piece->run(shifted);
-    way.copy.run(shifted);
-    inputs[0] = static_cast<const std::byte*>(inputs[0]) + way.x_step;
-    output = static_cast<std::byte*>(output) + way.result_step;
-  }
+  way.copy.run(arguments);
 }
 
 }  // namespace regraft::cuda

@@ -14,8 +14,8 @@ namespace regraft::cuda {
 //   - whole: that.
 //   - split: the columns that fill vectors and the last few are products of their own; of results
 //     whose rows begin at whole vectors.
-//   - padded: of other results the columns that fill vectors are calculated some rows at a time,
-//     into rows of whole vectors that the cache of the device holds, and copied from there.
+//   - padded: of other results, the columns that fill vectors are calculated into rows of whole
+//     vectors and copied from there.
 //   - staggered: rows that begin at the same place of a vector are a product each, from the first
 //     column that begins a vector on; the columns before and behind are products of all rows, done
 //     first, as the others write some of their columns again.
@@ -31,11 +31,7 @@ class RowProduct {
  private:
   struct Way {
     std::vector<std::unique_ptr<Gemm>> products;
-    // Done again for each piece, whose rows begin so many bytes behind those of the one before.
-    std::unique_ptr<Gemm> piece;
     Launch copy;
-    int64_t pieces = 0;
-    size_t x_step = 0, result_step = 0;
     size_t workspace_bytes = 0;
     std::string id;
   };
@@ -43,8 +39,7 @@ class RowProduct {
   Way split(const Product& product) const;
   Way padded(const Product& product) const;
   Way staggered(const Product& product) const;
-  std::unique_ptr<Gemm> make(Way& way, const Product& part, size_t workspace_offset = 0) const;
-  void add(Way& way, const Product& part) const;
+  void add(Way& way, const Product& part, size_t workspace_offset = 0) const;
   // The way of this id; nothing where cuBLASLt does not take the parts.
   std::optional<Way> try_way(std::string_view id, const Product& product) const;
   void choose(const Product& product);
