@@ -35,20 +35,22 @@ struct Peak {
 struct Profile {
   std::string engine, device;
   int runs = 0;
+  std::string clock;               // What timed the steps: "CUPTI", "CUDA events".
   double run_seconds = 0;          // A whole run that nobody looks into: the median.
   std::vector<StepProfile> steps;  // In the order of the run.
   std::vector<Peak> peaks;         // The copy first.
 
-  // More than run_seconds: what lies between steps takes time, too.
+  // May differ from run_seconds: what lies between steps takes time, too, and so do events.
   double steps_seconds() const;
   uint64_t bytes() const;
   uint64_t flops() const;
   double roofline_seconds() const;
 };
 
-// Times every step of an engine, and the whole: `runs` times each. On a GPU steps are timed inside
-// of one CUDA graph by events between them. Inputs as for Engine::run; the weights in use stay as
-// they are. Throws as Engine::run, and Error{InvalidArgument} for less than one run.
+// Times every step of an engine, and the whole: `runs` times each. On a GPU a step's time is
+// that of its kernels as CUPTI notes it; without CUPTI, that between events of one CUDA graph.
+// Inputs as for Engine::run; the weights in use stay as they are. Throws as Engine::run, and
+// Error{InvalidArgument} for less than one run.
 Profile profile(const Engine& engine, const std::vector<TensorView>& inputs, int runs = 20);
 
 // Inputs of the sizes that the engine is tuned for: random numbers, zeros where the engine wants

@@ -409,6 +409,9 @@ class Profile:
     def runs(self) -> int: ...
 
     @property
+    def clock(self) -> str: ...
+
+    @property
     def run_seconds(self) -> float: ...
 
     @property

@@ -44,6 +44,7 @@ void bind_profile(nb::module_& module) {
       .def_ro("engine", &Profile::engine)
       .def_ro("device", &Profile::device)
       .def_ro("runs", &Profile::runs)
+      .def_ro("clock", &Profile::clock)
       .def_ro("run_seconds", &Profile::run_seconds)
       .def_ro("steps", &Profile::steps)
       .def_ro("peaks", &Profile::peaks)

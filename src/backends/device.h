@@ -50,8 +50,11 @@ class Recording {
 class Laps {
  public:
   virtual ~Laps() = default;
-  // May be recorded, and repeated with the recording.
+  // May be recorded, and repeated with the recording, where may_be_recorded().
   virtual void mark(size_t point, Stream stream) = 0;
+  virtual bool may_be_recorded() const { return true; }
+  // What tells the time: "CUDA events".
+  virtual std::string_view clock() const = 0;
   // Between each point and the next, as they were marked last. Synchronise the stream before.
   virtual std::vector<double> seconds() const = 0;
 };
@@ -108,6 +111,8 @@ class Device {
   virtual void synchronise_all() = 0;
   virtual std::shared_ptr<Event> make_event() = 0;
   virtual std::unique_ptr<Laps> make_laps(size_t points) = 0;
+  // The same by what sees the work of each lap alone; null: there is no such.
+  virtual std::unique_ptr<Laps> try_make_exact_laps(size_t /*points*/) { return nullptr; }
   // Whether somebody records what is enqueued to `stream`, to repeat it.
   virtual bool is_recording(Stream) const { return false; }
   // What `enqueue` enqueues to the stream that it is given; nothing runs yet. Null when the device

@@ -19,6 +19,7 @@ class HostEvent final : public Event {
 class HostLaps final : public Laps {
  public:
   explicit HostLaps(size_t points) : times_(points) {}
+  std::string_view clock() const override { return "the host's clock"; }
   void mark(size_t point, Stream) override { times_[point] = std::chrono::steady_clock::now(); }
   std::vector<double> seconds() const override {
     std::vector<double> out;

@@ -18,7 +18,8 @@ void write_step(JsonWriter& json, const StepProfile& step) {
 std::string profile_json(const Profile& profile) {
   JsonWriter json;
   json.begin_object().member("engine", profile.engine).member("device", profile.device);
-  json.member("runs", profile.runs).member("run_seconds", profile.run_seconds);
+  json.member("runs", profile.runs).member("clock", profile.clock);
+  json.member("run_seconds", profile.run_seconds);
   json.member("steps_seconds", profile.steps_seconds()).member("bytes", profile.bytes());
   json.member("flops", profile.flops()).member("roofline_seconds", profile.roofline_seconds());
   json.key("peaks").begin_array();

@@ -68,7 +68,8 @@ std::string to_string(const Profile& profile) {
                         static_cast<double>(profile.bytes()),
                         static_cast<double>(profile.flops())));
   std::string out = base::cat(profile.engine, " on ", profile.device, ", ", profile.steps.size(),
-                              " steps, medians of ", profile.runs, " runs\n", table(rows, 6));
+                              " steps, medians of ", profile.runs, " runs by ", profile.clock, "\n",
+                              table(rows, 6));
   out += base::cat("a run as a whole: ", fixed(1e6 * profile.run_seconds, 1), " us\n");
   for (const Peak& peak : profile.peaks) {
     const bool is_copy = &peak == &profile.peaks.front();

@@ -24,6 +24,14 @@ backends::Event& Variant::ready_event() {
   return *ready_event_;
 }
 
+std::byte* Variant::pinned(size_t bytes) {
+  if (pinned_bytes_ < bytes) {
+    pinned_ = core_->device().allocate_pinned(bytes);
+    pinned_bytes_ = bytes;
+  }
+  return pinned_.get();
+}
+
 MemoryReport Variant::memory() const {
   MemoryReport report;
   // Constants and parameters may be one piece of a file.

@@ -28,6 +28,8 @@ class Variant : public std::enable_shared_from_this<Variant> {
   // For who holds it: what refits use again and again. On a device, the point from which on the
   // source's tensors are there.
   backends::Event& ready_event();
+  // Memory of the host, of `bytes` at least, that the device copies to without a detour.
+  std::byte* pinned(size_t bytes);
   // What the last refit found of a source, for one that is the same.
   std::shared_ptr<const refit::Staged>& last_staged() { return last_staged_; }
   uint64_t next_generation();
@@ -38,6 +40,8 @@ class Variant : public std::enable_shared_from_this<Variant> {
   mutable Publisher publisher_;
   std::mutex refit_mutex_;
   std::shared_ptr<backends::Event> ready_event_;
+  std::shared_ptr<std::byte> pinned_;
+  size_t pinned_bytes_ = 0;
   std::shared_ptr<const refit::Staged> last_staged_;
   std::mutex counter_mutex_;
   uint64_t last_generation_ = 0;

@@ -128,6 +128,21 @@ void Transaction::check(const std::vector<bool>& reads, Problems& problems) {
   }
 }
 
+// Guarded parameters: small tables, row-major on the host; `copy` may hold them.
+TensorView Transaction::indices_of(const TensorView& view, Tensor& copy) {
+  backends::Device& device = core_.device();
+  const bool is_row_major = view.is_contiguous() && view.count() > 0;
+  if (is_row_major && device.is_host()) return view;
+  if (!is_row_major || !device.holds(view.data)) {
+    copy = backends::to_host(device, view);
+    return copy.view();
+  }
+  std::byte* pinned = variant_->pinned(view.bytes());
+  device.copy(pinned, view.data, view.bytes(), device.work_stream());
+  device.synchronise(device.work_stream());
+  return {pinned, view.dtype, view.dims};
+}
+
 void Transaction::check_guards(Problems& problems) {
   for (size_t p = 0; p < given_.size(); ++p) {
     if (!given_[p]) continue;
@@ -135,12 +150,8 @@ void Transaction::check_guards(Problems& problems) {
     const SourceTensor& tensor = *staged_->tensors[p];
     const TensorView& view = tensor.view;
     if (parameter.index_bound >= 0) {
-      Tensor copy;  // Guarded parameters are small tables of indices.
-      if (!view.is_contiguous() || !core_.device().is_host()) {
-        copy = backends::to_host(core_.device(), view);
-      }
-      const OutOfBounds found =
-          find_out_of_bounds(copy ? copy.view() : view, parameter.index_bound);
+      Tensor copy;
+      const OutOfBounds found = find_out_of_bounds(indices_of(view, copy), parameter.index_bound);
       if (found.index >= 0) {
         problems.add(ErrorCode::Mismatch, parameter.name, ": element ", found.index, " is ",
                      found.value, ", want an index in 0..", parameter.index_bound - 1);

@@ -50,6 +50,7 @@ class Transaction {
   void stage_source(const WeightSource& source, Problems& problems);
   void check(const std::vector<bool>& reads, Problems& problems);
   void check_guards(Problems& problems);
+  TensorView indices_of(const TensorView& view, Tensor& copy);
   void check_in_place(Problems& problems);
   void evaluate();
   std::shared_ptr<const engine::Bank> take_previous();

@@ -348,12 +348,13 @@ def test_tf32_is_for_those_who_ask(shape: str, tmp_path: Path) -> None:
     assert 2e-5 < errors[1] < 2e-3
 
 
-def test_profile_times_the_steps_of_one_graph() -> None:
+def test_profile_times_the_kernels_of_every_step() -> None:
     engine = _engine("tiny_bert", "bf16")
     inputs = _inputs("tiny_bert")
     first = _run(engine, inputs)
     for profile in (engine.profile(*inputs, runs=5), engine.profile(runs=5)):
         assert profile.device == "cuda:0"
+        assert profile.clock == "CUPTI"
         assert all(0 < step.seconds < 1e-2 for step in profile.steps)
         assert 0.2 * profile.run_seconds < profile.steps_seconds < 20 * profile.run_seconds
         peaks = {peak.of: peak.per_second for peak in profile.peaks}

@@ -66,7 +66,10 @@ def test_the_table_has_the_longest_first() -> None:
     engine = regraft.compile(_Net().eval(), (torch.randn(1, 4, 6, 6),))
     profile = engine.profile(runs=2)
     lines = str(profile).splitlines()
-    assert lines[0] == f"_Net on cpu, {len(profile.steps)} steps, medians of 2 runs"
+    assert profile.clock == "the host's clock"
+    assert lines[0] == (
+        f"_Net on cpu, {len(profile.steps)} steps, medians of 2 runs by {profile.clock}"
+    )
     assert lines[1].split()[:4] == ["step", "us", "of", "all"]
     rows = [line.split() for line in lines[2 : 2 + len(profile.steps)]]
     assert sorted(int(row[0]) for row in rows) == list(range(len(profile.steps)))

@@ -15,7 +15,8 @@ using MemoryOrder = std::vector<size_t>;
 // Chooses how results lie in memory, one node after the other, from how the node's inputs lie.
 // Convolutions make images channels-last; pointwise ops, products, pools and concatenations keep
 // the order of what they read, attention that of the query; another product that is only read
-// through a permutation lies so that the permuted one is row-major. Symbols stand for their optimum or a sample size.
+// through a permutation lies so that the permuted one is row-major. Symbols stand for their optimum
+// or a sample size.
 class Layouts {
  public:
   Layouts(const ir::Graph& graph, PlanBuilder& builder, const FusionTarget& target);

@@ -3,12 +3,14 @@
 
 #include "backends/cuda/run/api/cublaslt.h"
 #include "backends/cuda/run/api/cudnn.h"
+#include "backends/cuda/run/api/cupti.h"
 #include "backends/cuda/run/api/driver.h"
 
 // After ours: the headers rename functions by macros.
 #include <cublasLt.h>
 #include <cuda.h>
 #include <cudnn_graph.h>
+#include <cupti.h>
 
 namespace regraft::cuda {
 namespace {
@@ -69,6 +71,31 @@ TEST(Api, CublasLt) {
   EXPECT_EQ(sizeof(cublasLtMatmulHeuristicResult), sizeof(cublasLtMatmulHeuristicResult_t));
   EXPECT_EQ(offsetof(cublasLtMatmulHeuristicResult, workspaceSize),
             offsetof(cublasLtMatmulHeuristicResult_t, workspaceSize));
+}
+
+template <typename Record>
+void expect_times(size_t correlation) {
+  EXPECT_EQ(kCuptiStart, offsetof(Record, start));
+  EXPECT_EQ(kCuptiEnd, offsetof(Record, end));
+  EXPECT_EQ(correlation, offsetof(Record, correlationId));
+}
+
+TEST(Api, Cupti) {
+  expect_equal<int, int>({{kCuptiMemcpy, CUPTI_ACTIVITY_KIND_MEMCPY},
+                          {kCuptiMemset, CUPTI_ACTIVITY_KIND_MEMSET},
+                          {kCuptiKernel, CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL},
+                          {kCuptiExternalCorrelation, CUPTI_ACTIVITY_KIND_EXTERNAL_CORRELATION},
+                          {kCuptiCustom, CUPTI_EXTERNAL_CORRELATION_KIND_CUSTOM0},
+                          {kCuptiForced, CUPTI_ACTIVITY_FLAG_FLUSH_FORCED}});
+  expect_times<CUpti_ActivityKernel9>(kCuptiKernelCorrelation);
+  expect_times<CUpti_ActivityKernel10>(kCuptiKernelCorrelation);
+  expect_times<CUpti_ActivityMemcpy6>(kCuptiCopyCorrelation);
+  expect_times<CUpti_ActivityMemset4>(kCuptiCopyCorrelation);
+  EXPECT_EQ(sizeof(CuptiCorrelation), sizeof(CUpti_ActivityExternalCorrelation));
+  EXPECT_EQ(offsetof(CuptiCorrelation, external_id),
+            offsetof(CUpti_ActivityExternalCorrelation, externalId));
+  EXPECT_EQ(offsetof(CuptiCorrelation, correlation_id),
+            offsetof(CUpti_ActivityExternalCorrelation, correlationId));
 }
 
 TEST(Api, CudnnKindsAndTypes) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "backends/cuda/run/activity_laps.h"
 #include "backends/cuda/run/compiler.h"
 #include "backends/cuda/run/copy_blocks.h"
 #include "backends/cuda/run/merge_lora.h"
@@ -62,6 +63,7 @@ class CudaLaps final : public backends::Laps {
   }
   CudaLaps(const CudaLaps&) = delete;
   CudaLaps& operator=(const CudaLaps&) = delete;
+  std::string_view clock() const override { return "CUDA events"; }
   // External: a recorded event is a node of the graph instead of an order within it.
   void mark(size_t point, Stream stream) override {
     const unsigned flags = device_.is_recording(stream) ? kEventRecordExternal : 0;
@@ -305,6 +307,11 @@ std::shared_ptr<backends::Event> CudaDevice::make_event() {
 
 std::unique_ptr<backends::Laps> CudaDevice::make_laps(size_t points) {
   return std::make_unique<CudaLaps>(*this, points);
+}
+
+std::unique_ptr<backends::Laps> CudaDevice::try_make_exact_laps(size_t points) {
+  const backends::UseDevice use(*this);
+  return try_make_activity_laps(points);
 }
 
 bool CudaDevice::is_recording(Stream stream) const {

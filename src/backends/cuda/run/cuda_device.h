@@ -50,6 +50,7 @@ class CudaDevice final : public backends::Device {
   void synchronise_all() override;
   std::shared_ptr<backends::Event> make_event() override;
   std::unique_ptr<backends::Laps> make_laps(size_t points) override;
+  std::unique_ptr<backends::Laps> try_make_exact_laps(size_t points) override;
   bool is_recording(Stream stream) const override;
   std::unique_ptr<backends::Recording> record(const std::function<void(Stream)>& enqueue) override;
   void enter() const override;

@@ -6,6 +6,7 @@
 
 #include "backends/cuda/run/api/cublaslt.h"
 #include "backends/cuda/run/api/cudnn.h"
+#include "backends/cuda/run/api/cupti.h"
 #include "backends/cuda/run/api/driver.h"
 #include "backends/cuda/run/api/nvrtc.h"
 #include "base/fail.h"
@@ -146,6 +147,17 @@ const Cudnn& cudnn() {
     void* library = open(kName, "nvidia-cudnn-cu13");
     Cudnn made;
     REGRAFT_CUDA_CUDNN(REGRAFT_CUDA_FUNCTION)
+    return made;
+  }();
+  return table;
+}
+
+const Cupti& cupti() {
+  static const Cupti table = [] {
+    constexpr const char* kName = "libcupti.so.13";
+    void* library = open(kName, "nvidia-cuda-cupti");
+    Cupti made;
+    REGRAFT_CUDA_CUPTI(REGRAFT_CUDA_FUNCTION)
     return made;
   }();
   return table;
