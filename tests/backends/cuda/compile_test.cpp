@@ -177,6 +177,19 @@ TEST(Widening, IsPartOfTheProduct) {
       << "another reader";
 }
 
+// Whoever adds to what follows lies so, too: rows of a batch that only the program turns over.
+TEST(Attention, LiesAsItsQuery) {
+  const auto strides = [](const std::string& query, const std::string& key) {
+    const plan::Plan plan =
+        compiled("graph(%q: f16" + query + ", %k: f16" + key +
+                 ") { %p = permute(%q) {dims=[0,2,1,3]} %s = permute(%k) {dims=[0,2,1,3]}"
+                 " %y = scaled_dot_product_attention(%p, %s, %s) %r = permute(%y) {dims=[2,0,1,3]}"
+                 " %z = relu(%r) return %z }");
+    return eval(plan.buffers[plan.compute_steps.front().outputs[0]].strides, {});
+  };
+  EXPECT_EQ(strides("[3,5,2,8]", "[3,7,2,8]"), (Dims{80, 8, 16, 1}));
+}
+
 TEST(ShiftedRows, Compile) {
   ASSERT_NO_THROW(compiler_version()) << "tools/setup installs NVRTC with PyTorch";
   CudaDevice device("sm_80");
