@@ -59,18 +59,19 @@ def adapters_row(
     base = low(model, name, precision)
     served = low(model, name, precision)
     given = tuple(x.cuda() for x in inputs)
-    before = interleave({"run": functools.partial(engine, *given)}, args.seconds)["run"]
+    run = {"run": functools.partial(engine, *given)}
     scales, sources = itertools.cycle((0.5, 1.0)), itertools.cycle(adapters)
-    engine.lora.load("style", adapters[0])
     runs: dict[str, Callable[[], object]] = {
         "lora_set": lambda: engine.lora.set({"style": next(scales)}),
         "lora_load": lambda: engine.lora.load("style", next(sources)),
         "merge_by_addmm": lambda: merge(served, base, adapters[0], next(scales)),
     }
     with torch.no_grad(), turns.timing():
+        before = interleave(run, args.seconds)["run"]
+        engine.lora.load("style", adapters[0])
         times = interleave(runs, args.seconds * 2, wall=True)
-    engine.lora.load("style", adapters[1], scale=1.0)
-    after = interleave({"run": functools.partial(engine, *given)}, args.seconds)["run"]
+        engine.lora.load("style", adapters[1], scale=1.0)
+        after = interleave(run, args.seconds)["run"]
     with torch.no_grad():
         merged = copy.deepcopy(model.cuda())
         merge(merged, model, adapters[1], 1.0)
