@@ -83,6 +83,8 @@ void expect_times(size_t correlation) {
 TEST(Api, Cupti) {
   expect_equal<int, int>({{kCuptiMemcpy, CUPTI_ACTIVITY_KIND_MEMCPY},
                           {kCuptiMemset, CUPTI_ACTIVITY_KIND_MEMSET},
+                          {kCuptiDriver, CUPTI_ACTIVITY_KIND_DRIVER},
+                          {kCuptiRuntime, CUPTI_ACTIVITY_KIND_RUNTIME},
                           {kCuptiKernel, CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL},
                           {kCuptiExternalCorrelation, CUPTI_ACTIVITY_KIND_EXTERNAL_CORRELATION},
                           {kCuptiCustom, CUPTI_EXTERNAL_CORRELATION_KIND_CUSTOM0},

@@ -1,5 +1,6 @@
 #include "backends/cuda/run/activity_laps.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -12,7 +13,10 @@
 namespace regraft::cuda {
 namespace {
 
-constexpr uint32_t kKinds[] = {kCuptiKernel, kCuptiMemcpy, kCuptiMemset, kCuptiExternalCorrelation};
+constexpr uint32_t kWork[] = {kCuptiKernel, kCuptiMemcpy, kCuptiMemset};
+// Correlations come with the records of calls alone.
+constexpr uint32_t kKinds[] = {kCuptiDriver, kCuptiRuntime, kCuptiExternalCorrelation,
+                               kCuptiKernel, kCuptiMemcpy,  kCuptiMemset};
 
 // What CUPTI has handed over. Its callbacks come from any thread and have no argument of ours.
 struct Records {
@@ -36,8 +40,8 @@ struct Records {
       if (correlation.external_kind == kCuptiCustom) {
         laps[correlation.correlation_id] = correlation.external_id;
       }
-      return;
     }
+    if (std::find(std::begin(kWork), std::end(kWork), record.kind) == std::end(kWork)) return;
     uint64_t start = 0, end = 0;
     uint32_t id = 0;
     read(kCuptiStart, start);
@@ -60,10 +64,8 @@ void complete(CUcontext /*context*/, uint32_t /*stream*/, uint8_t* buffer, size_
   {
     const std::lock_guard lock(records.mutex);
     CuptiRecord* record = nullptr;
-    while (cupti().cuptiActivityGetNextRecord(buffer, valid_bytes, &record) == 0) {
-      const auto* known = std::find(std::begin(kKinds), std::end(kKinds), record->kind);
-      if (known != std::end(kKinds)) records.add(*record);
-    }
+    while (cupti().cuptiActivityGetNextRecord(buffer, valid_bytes, &record) == 0)
+      records.add(*record);
   }
   std::free(buffer);
 }

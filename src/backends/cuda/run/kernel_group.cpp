@@ -16,6 +16,18 @@ bool is_read_once(const LaunchOperand& input, const Dims& dims) {
   return true;
 }
 
+// Vectors that a thread should load before it stores one: enough to keep the memory busy, few
+// enough for its registers.
+int at_once(const Space& space) {
+  int vectors = 0;
+  for (size_t k = 1; k < space.strides.size(); ++k) {
+    const int64_t stride = space.strides[k][space.last()];
+    if (stride > 1) return 1;
+    if (stride == 1) ++vectors;
+  }
+  return vectors <= 1 ? 4 : vectors == 2 ? 2 : 1;
+}
+
 }  // namespace
 
 PointwiseGroup::PointwiseGroup(CudaDevice& device, std::span<const Kernel* const> kernels)
@@ -32,7 +44,7 @@ PointwiseGroup::PointwiseGroup(CudaDevice& device, std::span<const Kernel* const
     source_ += base::cat("namespace v", v, " {\n", bodies_[v], "}\n");
   // Words of a piece: variant, layout, operands.
   source_ +=
-      "extern \"C\" __global__ void __launch_bounds__(256, 6) run(const __grid_constant__ Table t) "
+      "extern \"C\" __global__ void __launch_bounds__(256, 5) run(const __grid_constant__ Table t) "
       "{\n";
   source_ += has_tiles_ ? base::cat("  __shared__ alignas(16) char tile[", 2 * kTileBytes, "];\n")
                         : "  char* const tile = nullptr;\n";
@@ -66,7 +78,7 @@ void PointwiseGroup::add(size_t kernel, const PointwiseSpec& spec) {
     }
   }
   part.elements = numel(spec.output.dims);
-  std::string body = pointwise_body(spec, space, part.passed);
+  std::string body = pointwise_body(spec, space, part.passed, at_once(space));
   const auto known = std::find(bodies_.begin(), bodies_.end(), body);
   part.variant = static_cast<uint64_t>(known - bodies_.begin());
   if (known == bodies_.end()) bodies_.push_back(std::move(body));

@@ -72,8 +72,9 @@ std::string_view exponent_mask(DType dtype) {
 // Writes one body. Operand 0 is the output, operand k + 1 input k.
 class BodyWriter {
  public:
-  BodyWriter(const PointwiseSpec& spec, const Space& space, const std::vector<size_t>& passed)
-      : spec_(spec), space_(space), passed_(passed) {}
+  BodyWriter(const PointwiseSpec& spec, const Space& space, const std::vector<size_t>& passed,
+             int at_once)
+      : spec_(spec), space_(space), passed_(passed), at_once_(at_once) {}
 
   std::string run() {
     types();
@@ -172,11 +173,25 @@ class BodyWriter {
     return stride(operand, space_.last()) == 0 || space_.vector == 1;
   }
 
+  // What a thread handles at once is loaded before the first of it is stored: stores might change
+  // what is loaded after them.
   void vectors() {
     const size_t last = space_.last();
     const int64_t n = space_.vector;
-    add("  for (index v = block * blockDim.x + threadIdx.x; v < (index)a.count; v += blocks * "
-        "blockDim.x) {\n    index rest = v;\n");
+    const auto each = [&] {
+      add("#pragma unroll\n    for (int u = 0; u < ", at_once_,
+          "; ++u) {\n    const index v = first + u * blocks * blockDim.x;\n"
+          "    if (v >= (index)a.count) break;\n");
+    };
+    add("  for (index first = block * blockDim.x + threadIdx.x; first < (index)a.count; first += ",
+        at_once_, " * blocks * blockDim.x) {\n    index targets[", at_once_, "];\n");
+    for (size_t k = 0; k < inputs(); ++k) {
+      add("    index ats", k, "[", at_once_, "];\n");
+      if (is_vector(k + 1)) add("    Pack<T", k, ", ", n, "> packs", k, "[", at_once_, "];\n");
+      if (is_single(k + 1)) add("    T", k, " ones", k, "[", at_once_, "];\n");
+    }
+    each();
+    add("    index rest = v;\n");
     start_offsets();
     // dims[last] counts vectors.
     for (size_t d = last + 1; d-- > 0;) {
@@ -186,13 +201,26 @@ class BodyWriter {
       add("    }\n");
       if (d > 0) add("    rest /= (index)a.dims[", d, "];\n");
     }
+    add("    targets[u] = target;\n");
     for (size_t k = 0; k < inputs(); ++k) {
+      add("    ats", k, "[u] = at", k, ";\n");
       if (is_vector(k + 1)) {
-        const std::string pack = base::cat("Pack<T", k, ", ", n, ">");
-        add("    const ", pack, " pack", k, " = *(const ", pack, "*)(p.in", k, " + at", k, ");\n");
+        add("    packs", k, "[u] = *(const Pack<T", k, ", ", n, ">*)(p.in", k, " + at", k, ");\n");
+      } else if (is_single(k + 1)) {
+        add("    ones", k, "[u] = p.in", k, "[at", k, "];\n");
+      }
+    }
+    add("    }\n");
+    each();
+    add("    const index target = targets[u];\n");
+    for (size_t k = 0; k < inputs(); ++k) {
+      add("    const index at", k, " = ats", k, "[u];\n");
+      const std::string pack = base::cat("Pack<T", k, ", ", n, ">");
+      if (is_vector(k + 1)) {
+        add("    const ", pack, " pack", k, " = packs", k, "[u];\n");
         copy(k, pack, base::cat("at", k), base::cat("pack", k));
       } else if (is_single(k + 1)) {
-        add("    const T", k, " one", k, " = p.in", k, "[at", k, "];\n");
+        add("    const T", k, " one", k, " = ones", k, "[u];\n");
         copy(k, base::cat("T", k), base::cat("at", k), base::cat("one", k));
       }
     }
@@ -218,7 +246,7 @@ class BodyWriter {
                      : "p.out[target + j]",
         " = ", result(), ";\n    }\n");
     if (is_vector(0)) add("    *(Pack<TO, ", n, ">*)(p.out + target) = done;\n");
-    add("  }\n");
+    add("    }\n  }\n");
   }
 
   // Rows lie along the last axis, columns along the tiled operand's.
@@ -354,6 +382,7 @@ class BodyWriter {
   const PointwiseSpec& spec_;
   const Space& space_;
   const std::vector<size_t>& passed_;
+  int at_once_;
   std::string text_;
 };
 
@@ -364,8 +393,8 @@ std::string pointwise_prelude() {
 }
 
 std::string pointwise_body(const PointwiseSpec& spec, const Space& space,
-                           const std::vector<size_t>& passed) {
-  return BodyWriter(spec, space, passed).run();
+                           const std::vector<size_t>& passed, int at_once) {
+  return BodyWriter(spec, space, passed, at_once).run();
 }
 
 std::vector<int64_t> pointwise_layout(const Space& space) {

@@ -23,9 +23,9 @@ std::string pointwise_statements(std::string_view program);
 // where the space is tiled. Operands are the pointers of the output and of the inputs, and then,
 // for each input of `passed`, one to the number of its elements that are not finite and one to
 // where its elements are written too, as they lie (null: not wanted). Each element of such an input
-// is read once.
+// is read once. A thread loads `at_once` vectors before it stores the first.
 std::string pointwise_body(const PointwiseSpec& spec, const Space& space,
-                           const std::vector<size_t>& passed);
+                           const std::vector<size_t>& passed, int at_once = 1);
 
 // The words of Layout.
 std::vector<int64_t> pointwise_layout(const Space& space);

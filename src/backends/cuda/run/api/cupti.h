@@ -21,7 +21,8 @@ struct CuptiCorrelation {
 // Times and the correlation id in records of kernels and of copies, in bytes from their start.
 inline constexpr size_t kCuptiStart = 16, kCuptiEnd = 24, kCuptiKernelCorrelation = 92,
                         kCuptiCopyCorrelation = 44;
-inline constexpr uint32_t kCuptiMemcpy = 1, kCuptiMemset = 2,  // CUPTI_ACTIVITY_KIND_*
+inline constexpr uint32_t kCuptiDriver = 4, kCuptiRuntime = 5, kCuptiMemcpy = 1,
+                          kCuptiMemset = 2,  // CUPTI_ACTIVITY_KIND_*
     kCuptiKernel = 10, kCuptiExternalCorrelation = 39;
 inline constexpr uint32_t kCuptiCustom = 3;  // CUPTI_EXTERNAL_CORRELATION_KIND_CUSTOM0
 inline constexpr uint32_t kCuptiForced = 1;  // CUPTI_ACTIVITY_FLAG_FLUSH_FORCED
