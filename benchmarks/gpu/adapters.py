@@ -59,7 +59,7 @@ def adapters_row(
     base = low(model, name, precision)
     served = low(model, name, precision)
     given = tuple(x.cuda() for x in inputs)
-    run = {"run": functools.partial(engine, *given)}
+    run: dict[str, Callable[[], object]] = {"run": functools.partial(engine, *given)}
     scales, sources = itertools.cycle((0.5, 1.0)), itertools.cycle(adapters)
     runs: dict[str, Callable[[], object]] = {
         "lora_set": lambda: engine.lora.set({"style": next(scales)}),

@@ -280,6 +280,17 @@ std::vector<bool> WeightProgram::closure(const std::vector<bool>& parameters) co
   return slots;
 }
 
+std::shared_ptr<const WeightProgram::Change> WeightProgram::change_of(
+    const std::vector<bool>& parameters) const {
+  const std::lock_guard lock(last_mutex_);
+  if (last_change_ == nullptr || last_change_->parameters != parameters) {
+    Change change{parameters, closure(parameters), {}};
+    change.reads = reads(change.slots, std::vector<bool>(slot_count_, true));
+    last_change_ = std::make_shared<const Change>(std::move(change));
+  }
+  return last_change_;
+}
+
 // Backwards from the wanted slots. A slot that is present and not wanted is a source.
 std::vector<bool> WeightProgram::needed_ops(
     const Unit& unit, const std::vector<bool>& slots,

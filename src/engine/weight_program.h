@@ -45,6 +45,12 @@ class WeightProgram {
   std::vector<bool> closure(const std::vector<bool>& parameters) const;
   // Parameters whose bytes computing these slots reads, when the other slots are present or not.
   std::vector<bool> reads(const std::vector<bool>& slots, const std::vector<bool>& present) const;
+  // Both for new values of these parameters, where all slots are present; the last ones asked for
+  // are there already.
+  struct Change {
+    std::vector<bool> parameters, slots, reads;
+  };
+  std::shared_ptr<const Change> change_of(const std::vector<bool>& parameters) const;
   const std::vector<int32_t>& parameters_of(size_t slot) const { return depends_[slot]; }
   // The weight steps that the slot's value goes through, in order.
   std::vector<int32_t> steps_to(size_t slot) const;
@@ -119,6 +125,7 @@ class WeightProgram {
   mutable std::mutex last_mutex_;
   mutable std::vector<bool> last_slots_, last_present_;
   mutable std::shared_ptr<const std::vector<Task>> last_tasks_;
+  mutable std::shared_ptr<const Change> last_change_;
   mutable std::vector<std::shared_ptr<Repeat>> repeats_;  // The most recent first.
 };
 

@@ -47,14 +47,17 @@ std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
 // Called while nobody reads. What needs memory comes first; then a single launch, which nothing can
 // stop halfway.
 std::shared_ptr<const engine::Bank> Transaction::evaluate_in_place() {
-  if (!repeats_) retain_parameters();
+  if (target_ == nullptr) {
+    retain_parameters();
+    remember_repetition(*in_place_);
+  }
   bank_->generation = variant_->next_generation();
   backends::Device& device = core_.device();
   const backends::UseDevice use(device);
   base_->wait_for_uses();
   if (core_.is_recorded()) device.synchronise_all();
-  remember_repetition(*in_place_);
   in_place_->launch();
+  if (target_ != nullptr) fill_repeated_bank();
   name_next();  // Wants memory, but does without.
   std::vector<uint64_t> counts = in_place_->finish();
   if (!counts.empty()) non_finite_ = std::move(counts);

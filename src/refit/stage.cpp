@@ -235,9 +235,15 @@ const Staged::Scope& Staged::scope_of(const engine::Core& core, bool has_base) c
   for (const std::optional<SourceTensor>& tensor : tensors)
     scope.given.push_back(tensor.has_value());
   const engine::WeightProgram& program = core.weight_program();
-  const size_t slots = core.slots().slots.size();
-  scope.slots = has_base ? program.closure(scope.given) : std::vector<bool>(slots, true);
-  scope.reads = program.reads(scope.slots, std::vector<bool>(slots, has_base));
+  if (has_base) {
+    const auto change = program.change_of(scope.given);
+    scope.slots = change->slots;
+    scope.reads = change->reads;
+  } else {
+    const size_t slots = core.slots().slots.size();
+    scope.slots.assign(slots, true);
+    scope.reads = program.reads(scope.slots, std::vector<bool>(slots, false));
+  }
   return scope_.emplace(std::move(scope));
 }
 

@@ -304,7 +304,7 @@ void Transaction::take_over(const engine::Bank& previous) {
 void Transaction::evaluate() {
   std::shared_ptr<const engine::Bank> previous = take_previous();
   name_changes();
-  if (try_repeat(previous.get())) return;
+  if (try_repeat(previous)) return;
   if (previous != nullptr) take_over(*previous);
   previous = nullptr;
   convert_sources();
@@ -407,7 +407,11 @@ void Transaction::evaluate_on_device() {
 
 void Transaction::run(engine::WeightProgram::Evaluation& evaluation) {
   evaluation.launch();
-  if (!repeats_) retain_parameters();
+  if (target_ != nullptr) {
+    fill_repeated_bank();
+  } else {
+    retain_parameters();
+  }
   name_next();
   prepare_runs(false);
   std::vector<uint64_t> counts = evaluation.finish();
@@ -483,21 +487,24 @@ bool Transaction::is_written_alone(const engine::Bank& bank) const {
 
 // A refit that was recorded, where all of its memory is what it was: the memory of `previous`, or
 // of the base in place. The new weights are kept where those were.
-bool Transaction::try_repeat(const engine::Bank* previous) {
-  const engine::Bank* target = options_.in_place ? base_.get() : previous;
-  if (!base_ || target == nullptr || purpose_ != Purpose::Refit || options_.dry_run ||
-      core_.device().is_host() || !is_written_alone(*target)) {
+bool Transaction::try_repeat(const std::shared_ptr<const engine::Bank>& previous) {
+  target_ = options_.in_place ? base_ : previous;
+  if (!base_ || target_ == nullptr || purpose_ != Purpose::Refit || options_.dry_run ||
+      core_.device().is_host() || !is_written_alone(*target_)) {
+    target_ = nullptr;
     return false;
   }
   const Staged::Repetition* known =
-      staged_->find_repetition(places(*target), options_.non_finite == NonFinite::Report);
-  if (known == nullptr) return false;
-  auto evaluation = core_.weight_program().again(known->repeat, *core_.pool());
-  if (evaluation == nullptr) return false;
-  repeats_ = true;
+      staged_->find_repetition(places(*target_), options_.non_finite == NonFinite::Report);
+  auto evaluation =
+      known == nullptr ? nullptr : core_.weight_program().again(known->repeat, *core_.pool());
+  if (evaluation == nullptr) {
+    target_ = nullptr;
+    return false;
+  }
   bank_ = std::make_shared<engine::Bank>();
-  bank_->slots = target->slots;
-  bank_->parameters = target->parameters;
+  bank_->slots.reserve(target_->slots.size());
+  bank_->parameters.reserve(target_->parameters.size());
   report_.bytes_out = known->bytes_out;
   if (options_.in_place) {
     in_place_ = std::move(evaluation);
@@ -507,12 +514,19 @@ bool Transaction::try_repeat(const engine::Bank* previous) {
   return true;
 }
 
+// While the device works: wants no memory.
+void Transaction::fill_repeated_bank() noexcept {
+  bank_->slots.assign(target_->slots.begin(), target_->slots.end());
+  bank_->parameters.assign(target_->parameters.begin(), target_->parameters.end());
+  target_ = nullptr;
+}
+
 // Who comes again with these tensors has what they are converted to elsewhere.
 void Transaction::remember_repetition(const engine::WeightProgram::Evaluation& evaluation) {
   const auto repeat = evaluation.repeat();
   const bool is_converted = std::any_of(converted_.begin(), converted_.end(),
                                         [](const auto& block) { return block != nullptr; });
-  if (repeats_ || repeat == nullptr || is_converted || staged_.use_count() == 1) return;
+  if (repeat == nullptr || is_converted || staged_.use_count() == 1) return;
   const bool counts = options_.non_finite == NonFinite::Report;
   staged_->remember({places(*bank_), counts, repeat, report_.bytes_out});
 }

@@ -57,7 +57,8 @@ class Transaction {
   void take_over(const engine::Bank& previous);
   void begin_job();
   bool try_prepare_in_place();
-  bool try_repeat(const engine::Bank* previous);
+  bool try_repeat(const std::shared_ptr<const engine::Bank>& previous);
+  void fill_repeated_bank() noexcept;
   bool is_written_alone(const engine::Bank& bank) const;
   std::vector<const void*> places(const engine::Bank& target) const;
   void remember_repetition(const engine::WeightProgram::Evaluation& evaluation);
@@ -103,7 +104,8 @@ class Transaction {
   engine::WeightJob job_;
   // Null: computed elsewhere first.
   std::unique_ptr<engine::WeightProgram::Evaluation> in_place_;
-  bool repeats_ = false;  // A refit that was recorded: what is kept is named already.
+  // Of a refit that was recorded: the weights in whose memory it writes. Null: of another.
+  std::shared_ptr<const engine::Bank> target_;
   std::vector<uint64_t> non_finite_;
   std::vector<Tensor> kept_;  // Host memory that the device still reads.
   Merges merges_;

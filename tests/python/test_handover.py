@@ -104,16 +104,22 @@ def test_sources_of_both_kinds_are_equal() -> None:
         source_of({3: plain["a"]})  # type: ignore[dict-item]
 
 
-def test_addresses_follow_memory() -> None:
-    a, b = torch.rand(3), torch.nn.Parameter(torch.rand(2, 2))
-    before = _regraft.addresses([a, b])
-    assert len(before) == 16
+class _Subclass(torch.Tensor):
+    pass
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, _Subclass])
+def test_places_follow_memory(kind: type[torch.Tensor]) -> None:
+    a, b = torch.rand(3).as_subclass(kind), torch.nn.Parameter(torch.rand(2, 2))
+    places = _regraft.Places([a, b])
     a.mul_(2)
-    assert _regraft.addresses([a, b]) == before
-    b.data = b.data.clone()
-    assert _regraft.addresses([a, b])[:8] == before[:8]
-    assert _regraft.addresses([a, b]) != before
+    assert places.are_same()
+    kept = b.data
+    b.data = kept.clone()
+    assert not places.are_same()
+    b.data = kept
+    assert places.are_same()
     a.untyped_storage().resize_(0)
-    assert _regraft.addresses([a])[:8] == bytes(8)
+    assert not places.are_same()
     with pytest.raises(AttributeError):
-        _regraft.addresses([3])
+        _regraft.Places([3])

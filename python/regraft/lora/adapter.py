@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 
@@ -92,13 +93,21 @@ class Recipe:
         return merged
 
 
+def differ(was: Recipe | None, will: Recipe | None) -> bool:
+    """Whether they give other values; most of the time, they are one or have other terms."""
+    if was is will:
+        return False
+    if was is None or will is None:
+        return True
+    return was.terms != will.terms or was.replacement is not will.replacement
+
+
 def in_dtype(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """The value in another tensor's dtype, in one rounding."""
     return value if value.dtype == like.dtype else value.to(like.dtype)
 
 
-@dataclass(frozen=True)
-class Merge:
+class Merge(NamedTuple):
     """A new value of a parameter, yet to be calculated: what adapters are added to, and how."""
 
     base: torch.Tensor

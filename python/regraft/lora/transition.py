@@ -12,7 +12,7 @@ from regraft import _regraft
 from regraft._handover import dtype_name, plain
 from regraft._weights import Weights, is_path, tensors_from
 from regraft.errors import Error
-from regraft.lora.adapter import Adapter, Merge, Recipe, owned
+from regraft.lora.adapter import Adapter, Merge, Recipe, differ, owned
 from regraft.lora.state import Parameter, Slot, State
 from regraft.module.source import Source, open_weights, row_of
 from regraft.module.staging import can_cast, same_bits
@@ -92,12 +92,7 @@ def plan(
     base: dict[str, torch.Tensor] = {}
     state = State(adapters, scales, base).like(target.lora_slot.recent)
     old, new = before.recipes(), state.recipes()
-    # Most of the time, recipes are the very ones of before or of other terms.
-    changed = [
-        name
-        for name in dict.fromkeys([*old, *new])
-        if (was := old.get(name)) is not (will := new.get(name)) and was != will
-    ]
+    changed = [name for name in dict.fromkeys([*old, *new]) if differ(old.get(name), new.get(name))]
     if target.generation == 0:  # Stripped: the first weights will be merged.
         return Transition(state, {}, [], 0, 0)
     wanted = [name for name in changed if name not in before.base]
