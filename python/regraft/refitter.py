@@ -15,6 +15,8 @@ from regraft.lora.state import Slot
 class Refitter:
     """What ``Engine.refitter`` gives: a call refits with the values that the tensors have then.
 
+    While it lives, PyTorch refuses ``torch.utils.swap_tensors`` of its tensors.
+
     Thread-safety: calls from several threads take turns.
     """
 

@@ -42,8 +42,11 @@ class Places {
   explicit Places(nb::list tensors) : tensors_(std::move(tensors)), places_(addresses(tensors_)) {
     const Handles* api = Handles::find();
     if (api == nullptr || !std::all_of(tensors_.begin(), tensors_.end(), is_ordinary)) return;
-    for (const nb::handle capsule : nb::list(api->make(tensors_)))
-      handles_.emplace_back(PyCapsule_GetPointer(capsule.ptr(), nullptr), api->erase);
+    for (const nb::handle capsule : nb::list(api->make(tensors_))) {
+      void* handle = PyCapsule_GetPointer(capsule.ptr(), nullptr);
+      if (handle == nullptr) throw nb::python_error();
+      handles_.emplace_back(handle, api->erase);
+    }
   }
 
   Places(const Places&) = delete;

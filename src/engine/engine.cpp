@@ -191,6 +191,7 @@ void Engine::forget_previous() {
 void Engine::trim() {
   const std::lock_guard lock(variant_->refit_mutex());
   variant_->publisher().drop_previous();
+  variant_->trim();
   variant_->core().trim_scratch();
   variant_->core().pool()->trim();
 }

@@ -60,17 +60,21 @@ std::shared_ptr<std::byte> allocate(backends::Device& device, size_t bytes, size
   return device.allocate(bytes);
 }
 
+void BlockPool::wait() {
+  std::vector<std::shared_ptr<backends::Event>> awaited;
+  {
+    const std::lock_guard lock(mutex_);
+    awaited.swap(awaited_);
+  }
+  for (const auto& event : awaited)
+    event->wait();
+}
+
 std::shared_ptr<Block> BlockPool::take(size_t bytes) {
+  wait();
   std::shared_ptr<std::byte> memory;
   {
-    std::unique_lock lock(mutex_);
-    if (!awaited_.empty()) {
-      const auto awaited = std::exchange(awaited_, {});
-      lock.unlock();
-      for (const auto& event : awaited)
-        event->wait();
-      lock.lock();
-    }
+    const std::lock_guard lock(mutex_);
     const auto found = free_.find(bytes);
     if (found != free_.end() && !found->second.empty()) {
       memory = std::move(found->second.back());

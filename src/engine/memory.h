@@ -47,8 +47,10 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
   // A block over memory of somebody else.
   static std::shared_ptr<Block> borrow(const void* data, size_t bytes,
                                        std::shared_ptr<const void> owner);
-  // Work that was enqueued may still read blocks that come back: the next take() waits for it.
+  // Work that was enqueued may still read blocks that come back, or go to another of their owners:
+  // the next take() or wait() waits for it.
   void wait_before_reuse(std::vector<std::shared_ptr<backends::Event>> events);
+  void wait();
   size_t spare_bytes() const;
   // Frees what is not in use.
   void trim();

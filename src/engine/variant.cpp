@@ -32,6 +32,12 @@ std::byte* Variant::pinned(size_t bytes) {
   return pinned_.get();
 }
 
+void Variant::trim() {
+  last_staged_ = nullptr;
+  pinned_ = nullptr;
+  pinned_bytes_ = 0;
+}
+
 MemoryReport Variant::memory() const {
   MemoryReport report;
   // Constants and parameters may be one piece of a file.

@@ -30,6 +30,8 @@ class Variant : public std::enable_shared_from_this<Variant> {
   backends::Event& ready_event();
   // Memory of the host, of `bytes` at least, that the device copies to without a detour.
   std::byte* pinned(size_t bytes);
+  // Frees what refits keep for the next.
+  void trim();
   // What the last refit found of a source, for one that is the same.
   std::shared_ptr<const refit::Staged>& last_staged() { return last_staged_; }
   uint64_t next_generation();

@@ -16,6 +16,14 @@ void Transaction::want_own_memory() const {
   }
 }
 
+// Until nothing that was enqueued reads the memory of the base: runs of it, of forks that are gone,
+// and those that the caller has recorded.
+void Transaction::wait_for_reads() {
+  base_->wait_for_uses();
+  core_.pool()->wait();
+  if (core_.is_recorded()) core_.device().synchronise_all();
+}
+
 // Called while nobody reads. Checks first: behind the first copy nothing can fail.
 std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
   auto next = std::make_shared<engine::Bank>();
@@ -31,8 +39,7 @@ std::shared_ptr<const engine::Bank> Transaction::write_in_place() {
   backends::Device& device = core_.device();
   if (!device.is_host()) {
     const backends::UseDevice use(device);
-    base_->wait_for_uses();
-    if (core_.is_recorded()) device.synchronise_all();
+    wait_for_reads();
     next->slots = base_->slots;
     device.copy_blocks(blocks);
     device.synchronise(device.work_stream());
@@ -54,8 +61,7 @@ std::shared_ptr<const engine::Bank> Transaction::evaluate_in_place() {
   bank_->generation = variant_->next_generation();
   backends::Device& device = core_.device();
   const backends::UseDevice use(device);
-  base_->wait_for_uses();
-  if (core_.is_recorded()) device.synchronise_all();
+  wait_for_reads();
   in_place_->launch();
   if (target_ != nullptr) fill_repeated_bank();
   name_next();  // Wants memory, but does without.

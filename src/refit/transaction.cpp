@@ -276,6 +276,7 @@ std::shared_ptr<const engine::Bank> Transaction::take_previous() {
   std::shared_ptr<const engine::Bank> previous = variant_->publisher().take_previous();
   if (previous == nullptr || core_.device().is_host() || previous.use_count() > 1) return nullptr;
   previous->wait_for_uses();
+  core_.pool()->wait();
   return previous;
 }
 
@@ -485,12 +486,18 @@ bool Transaction::is_written_alone(const engine::Bank& bank) const {
   return true;
 }
 
+// Not where values are kept on the host, which no recording writes.
+bool Transaction::may_repeat() const {
+  return base_ != nullptr && purpose_ == Purpose::Refit && !options_.dry_run &&
+         !core_.device().is_host() && core_.options().retain != Retain::Host &&
+         std::find(given_.begin(), given_.end(), true) != given_.end();
+}
+
 // A refit that was recorded, where all of its memory is what it was: the memory of `previous`, or
 // of the base in place. The new weights are kept where those were.
 bool Transaction::try_repeat(const std::shared_ptr<const engine::Bank>& previous) {
   target_ = options_.in_place ? base_ : previous;
-  if (!base_ || target_ == nullptr || purpose_ != Purpose::Refit || options_.dry_run ||
-      core_.device().is_host() || !is_written_alone(*target_)) {
+  if (!may_repeat() || target_ == nullptr || !is_written_alone(*target_)) {
     target_ = nullptr;
     return false;
   }
@@ -502,6 +509,7 @@ bool Transaction::try_repeat(const std::shared_ptr<const engine::Bank>& previous
     target_ = nullptr;
     return false;
   }
+  non_finite_.assign(given_.size(), 0);
   bank_ = std::make_shared<engine::Bank>();
   bank_->slots.reserve(target_->slots.size());
   bank_->parameters.reserve(target_->parameters.size());
@@ -526,7 +534,7 @@ void Transaction::remember_repetition(const engine::WeightProgram::Evaluation& e
   const auto repeat = evaluation.repeat();
   const bool is_converted = std::any_of(converted_.begin(), converted_.end(),
                                         [](const auto& block) { return block != nullptr; });
-  if (repeat == nullptr || is_converted || staged_.use_count() == 1) return;
+  if (!may_repeat() || repeat == nullptr || is_converted || staged_.use_count() == 1) return;
   const bool counts = options_.non_finite == NonFinite::Report;
   staged_->remember({places(*bank_), counts, repeat, report_.bytes_out});
 }

@@ -57,6 +57,7 @@ class Transaction {
   void take_over(const engine::Bank& previous);
   void begin_job();
   bool try_prepare_in_place();
+  bool may_repeat() const;
   bool try_repeat(const std::shared_ptr<const engine::Bank>& previous);
   void fill_repeated_bank() noexcept;
   bool is_written_alone(const engine::Bank& bank) const;
@@ -82,6 +83,7 @@ class Transaction {
   void finish_report();
   const std::byte* bytes_of(size_t parameter) const;
   void name_next();
+  void wait_for_reads();
   std::shared_ptr<const engine::Bank> write_in_place();
   std::shared_ptr<const engine::Bank> evaluate_in_place();
 

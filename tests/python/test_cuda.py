@@ -354,7 +354,8 @@ def test_profile_times_the_kernels_of_every_step() -> None:
     first = _run(engine, inputs)
     for profile in (engine.profile(*inputs, runs=5), engine.profile(runs=5)):
         assert profile.device == "cuda:0"
-        assert profile.clock == "CUPTI"
+        # Where the driver lets nobody look, events tell the time.
+        assert profile.clock in ("CUPTI", "CUDA events")
         assert all(0 < step.seconds < 1e-2 for step in profile.steps)
         assert 0.2 * profile.run_seconds < profile.steps_seconds < 20 * profile.run_seconds
         peaks = {peak.of: peak.per_second for peak in profile.peaks}

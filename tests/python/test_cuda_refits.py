@@ -147,3 +147,42 @@ def test_memory_of_the_engine_is_a_source() -> None:
         mixed = {**live, "middle.bias": held[0], "conv.weight": held[1]}
         engine.refit(mixed, in_place=True)
         assert support.same_bits(engine(x), _engine(1)(x))
+
+
+def test_adopted_memory_that_kernels_cannot_read_is_copied() -> None:
+    engine, x = _engine(0), X.cuda()
+    state = _state(1)
+    flat = torch.empty(state["conv.weight"].numel() + 1, device="cuda")
+    state["conv.weight"] = (
+        flat[1:].copy_(state["conv.weight"].flatten()).view_as(state["conv.weight"])
+    )
+    state["last.weight"] = state["first.weight"]
+    engine.refit(state, adopt=True)
+    want = SmallNet(1).eval()
+    want.norm.running_var.copy_(_state(2)["norm.running_var"])
+    engine.refit({"norm.running_var": want.norm.running_var.cuda()}, partial=True)
+    fresh = regraft.compile(want.cuda(), (x,), backend="cuda")
+    assert support.same_bits(engine(x), fresh(x))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_runs_of_forks_that_are_gone_are_waited_for(in_place: bool) -> None:
+    live = SmallNet(1).eval().cuda()
+    engine, x = regraft.compile(live, (X.cuda(),), backend="cuda"), X.cuda()
+    want = engine(x).clone()
+    refit = engine.refitter(live, in_place=in_place)
+    side = torch.cuda.Stream()
+    for seed in range(2, 10):
+        fork = engine.fork()
+        fork(x)
+        torch.cuda.synchronize()
+        with torch.cuda.stream(side):
+            torch.cuda._sleep(20_000_000)
+            have = fork(x)
+        del fork
+        other = SmallNet(seed).eval().cuda()
+        live.load_state_dict(other.state_dict())
+        refit()
+        torch.cuda.synchronize()
+        assert support.same_bits(have, want)
+        want = engine(x).clone()

@@ -51,7 +51,7 @@ def test_a_single_element_counts(device: str) -> None:
     assert support.same_bits(engine(x), fresh(x))
 
 
-@pytest.mark.parametrize("retain", ["auto", "none"])
+@pytest.mark.parametrize("retain", ["auto", "host", "none"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_refits_of_all_kinds_in_any_order(device: str, retain: str, seed: int) -> None:
     """What one refit may repeat is decided by all that came between."""
@@ -72,7 +72,8 @@ def test_refits_of_all_kinds_in_any_order(device: str, retain: str, seed: int) -
 
     present, previous = 0, None
     forks: list[tuple[regraft.Engine, int]] = []
-    kinds = ["repeat"] * 6 + ["state", "file", "rollback", "fork", "end of forks", "dry run"]
+    kinds = ["repeat"] * 8 + ["state", "host", "rollback", "fork", "end of forks", "dry run"]
+    kinds += ["nothing", "nothing known", "trim"]
     for _ in range(60):
         kind, number, in_place = choose.choice(kinds), choose.randrange(4), choose.random() < 0.5
         in_place = in_place and not forks
@@ -87,6 +88,14 @@ def test_refits_of_all_kinds_in_any_order(device: str, retain: str, seed: int) -
             forks.clear()
         elif kind == "dry run":
             engine.refit(state(number), dry_run=True)  # Takes nothing over.
+        elif kind == "trim":
+            engine.trim()
+            previous = None
+        elif kind.startswith("nothing"):
+            given = {"elsewhere": live.conv.weight} if kind == "nothing known" else {}
+            for _ in range(choose.randrange(1, 5)):
+                engine.refit(given, partial=True, allow_unexpected=True, in_place=in_place)
+            previous = None if in_place else present
         else:
             if kind == "repeat":
                 live.load_state_dict(state(number))
@@ -99,10 +108,45 @@ def test_refits_of_all_kinds_in_any_order(device: str, retain: str, seed: int) -
             present, previous = number, None if in_place else present
         for other, its_number in [(engine, present), *forks]:
             assert support.same_bits(other(x), answer(its_number)), kind
-        if retain == "auto":
+        if retain != "none":
             want = SmallNet(present).state_dict()
             for name, value in engine.state_dict().items():
                 assert support.same_bits(value.cpu(), want[name]), (kind, name)
+
+
+class Wide(nn.Module):
+    """Parameters of some megabytes, which allocators give the same memory again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1024, 1500)
+        self.scale = nn.Parameter(torch.rand(1500, 1) + 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.linear.weight * self.scale, self.linear.bias)
+
+
+@pytest.mark.parametrize("retain", ["auto", "host", "none"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_is_kept_follows_the_values(device: str, in_place: bool, retain: str) -> None:
+    live, x = Wide().eval().to(device), torch.rand(2, 1024).to(device)
+    engine = regraft.compile(live, (x,), backend=device, retain=retain)
+    refit = engine.refitter(live, in_place=in_place)
+    for step in range(12):
+        with torch.no_grad():
+            for parameter in live.parameters():
+                parameter.add_(0.25 + step)
+        refit()
+        if retain == "none":
+            fresh = regraft.compile(live, (x,), backend=device)
+            assert support.same_bits(engine(x), fresh(x))
+            continue
+        for name, value in engine.state_dict().items():
+            assert support.same_bits(value.cpu(), live.state_dict()[name].cpu()), name
+        # What is kept is what the rest is combined with.
+        engine.refit({"scale": live.scale.detach()}, partial=True, in_place=in_place)
+        fresh = regraft.compile(live, (x,), backend=device)
+        assert support.same_bits(engine(x), fresh(x))
 
 
 def test_tensors_that_moved_are_refused(device: str) -> None:

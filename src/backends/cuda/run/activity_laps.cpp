@@ -5,6 +5,9 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <new>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "backends/cuda/run/api/cupti.h"
@@ -23,6 +26,8 @@ struct Records {
   std::mutex mutex;
   std::map<uint32_t, uint64_t> laps;       // Correlation id to lap.
   std::map<uint32_t, uint64_t> durations;  // In nanoseconds, by correlation id.
+  std::set<const uint8_t*> buffers;        // That CUPTI has of ours.
+  bool is_incomplete = false;
 
   static Records& all() {
     static Records& records = *new Records;
@@ -51,21 +56,36 @@ struct Records {
   }
 };
 
-void request(uint8_t** buffer, size_t* bytes, size_t* most_records) {
+// Nothing may leave these: their callers are CUPTI's. Without memory they drop records.
+void request(uint8_t** buffer, size_t* bytes, size_t* most_records) noexcept {
   constexpr size_t kBytes = size_t{1} << 20, kAlignment = 8;
-  *buffer = static_cast<uint8_t*>(std::aligned_alloc(kAlignment, kBytes));
-  *bytes = *buffer == nullptr ? 0 : kBytes;
+  *bytes = 0;
   *most_records = 0;  // As many as fit.
+  *buffer = static_cast<uint8_t*>(std::aligned_alloc(kAlignment, kBytes));
+  if (*buffer == nullptr) return;
+  Records& records = Records::all();
+  try {
+    const std::lock_guard lock(records.mutex);
+    records.buffers.insert(*buffer);
+    *bytes = kBytes;
+  } catch (const std::bad_alloc&) {
+    std::free(*buffer);
+    *buffer = nullptr;
+  }
 }
 
+// Buffers that another user of CUPTI has given stay theirs.
 void complete(CUcontext /*context*/, uint32_t /*stream*/, uint8_t* buffer, size_t /*bytes*/,
-              size_t valid_bytes) {
+              size_t valid_bytes) noexcept {
   Records& records = Records::all();
-  {
-    const std::lock_guard lock(records.mutex);
+  const std::lock_guard lock(records.mutex);
+  if (records.buffers.erase(buffer) == 0) return;
+  try {
     CuptiRecord* record = nullptr;
     while (cupti().cuptiActivityGetNextRecord(buffer, valid_bytes, &record) == 0)
       records.add(*record);
+  } catch (const std::bad_alloc&) {
+    records.is_incomplete = true;
   }
   std::free(buffer);
 }
@@ -106,6 +126,7 @@ class ActivityLaps final : public backends::Laps {
     Records& records = Records::all();
     const std::lock_guard lock(records.mutex);
     std::vector<double> out(points_ - 1, 0);
+    if (std::exchange(records.is_incomplete, false)) records.laps.clear();
     for (const auto& [id, lap] : records.laps) {
       const auto duration = records.durations.find(id);
       if (duration != records.durations.end() && lap < out.size()) {

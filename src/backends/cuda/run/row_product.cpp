@@ -202,7 +202,9 @@ std::optional<RowProduct::Way> RowProduct::try_way(std::string_view id,
 void RowProduct::choose(const Product& product) {
   const std::string problem = problem_of(*request_, product);
   Tuner& tuner = tuner_of(device_);
-  const auto known = tuner.known(*request_, problem, kKind);
+  auto known = tuner.known(*request_, problem, kKind);
+  // Of another version, which had other ways.
+  if (known && *known != kWhole && !try_way(*known, product)) known.reset();
   // Of many numbers in 16 bits, single stores are never the fastest, and their trial takes long.
   constexpr int64_t kMany = int64_t{1} << 24;
   const bool is_many = item_size(product.result.dtype) == 2 &&
