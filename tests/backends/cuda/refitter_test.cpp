@@ -93,5 +93,68 @@ TEST(RefitterDeathTest, IsOneLaunch) {
   }
 }
 
+// Values that are kept on the host come there with every refit; a partial one in between changes
+// nothing of that.
+void say_copies_to_the_host(bool in_place) {
+  use_fake_driver();
+  try {
+    EngineOptions engine_options;
+    engine_options.retain = Retain::Host;
+    Engine engine = engine_of(kProgram, weights().source(), engine_options);
+    std::vector<std::shared_ptr<std::byte>> kept;
+    RefitOptions options;
+    options.in_place = in_place;
+    Refitter refitter(engine, on_device(kept), options);
+    for (int i = 0; i < 5; ++i)
+      refitter.run();
+    const long before = fake_calls("copy");
+    refitter.run();
+    std::fprintf(stderr, "copies %s", fake_calls("copy") - before >= 5 ? "of all" : "missing");
+  } catch (const Error& error) {
+    std::fputs(error.what(), stderr);
+  }
+  std::fflush(stderr);
+  std::_Exit(0);
+}
+
+TEST(RefitterDeathTest, KeepsValuesOnTheHost) {
+  for (const bool in_place : {false, true}) {
+    EXPECT_EXIT(say_copies_to_the_host(in_place), ::testing::ExitedWithCode(0), "copies of all")
+        << in_place;
+  }
+}
+
+// A refit that gives nothing, again and again.
+void say_generation(Retain retain, bool in_place) {
+  use_fake_driver();
+  try {
+    EngineOptions engine_options;
+    engine_options.retain = retain;
+    Engine engine = engine_of(kProgram, weights().source(), engine_options);
+    RefitOptions options;
+    options.partial = true;
+    options.in_place = in_place;
+    RefitReport report;
+    for (int i = 0; i < 5; ++i)
+      report = engine.refit(*make_source({}), options);
+    std::fprintf(stderr, "parameters %zu, generation %d", report.parameters.size(),
+                 static_cast<int>(report.generation));
+  } catch (const Error& error) {
+    std::fputs(error.what(), stderr);
+  }
+  std::fflush(stderr);
+  std::_Exit(0);
+}
+
+TEST(RefitterDeathTest, OfNothingChangesNothing) {
+  for (const Retain retain : {Retain::None, Retain::Auto, Retain::Host}) {
+    for (const bool in_place : {false, true}) {
+      EXPECT_EXIT(say_generation(retain, in_place), ::testing::ExitedWithCode(0),
+                  "parameters 0, generation 6")
+          << in_place;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace regraft::cuda
