@@ -17,6 +17,11 @@ enum class Purpose {
   Prepare,  // A refit that is published later.
 };
 
+// Nobody else has it, and it may be written to.
+inline bool is_own(const std::shared_ptr<engine::Block>& block) {
+  return block != nullptr && block.use_count() == 1 && block->writable != nullptr;
+}
+
 // One change of weights: stage -> check -> evaluate -> publish. The constructor does all but the
 // last into memory that nobody sees; when it throws, or the transaction is destroyed before
 // publish(), nothing has changed but that the generation before may have lost its memory. Where a
@@ -63,7 +68,7 @@ class Transaction {
   bool is_written_alone(const engine::Bank& bank) const;
   std::vector<const void*> places(const engine::Bank& target) const;
   void remember_repetition(const engine::WeightProgram::Evaluation& evaluation);
-  void run(engine::WeightProgram::Evaluation& evaluation);
+  void run_on_device(engine::WeightProgram::Evaluation& evaluation);
   void finish_evaluation();
   void prepare_runs(bool is_evaluated);
   void evaluate_on_host();

@@ -1,4 +1,5 @@
 // What a refit from the same memory asks of the driver, counted by one that does nothing.
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -30,12 +31,12 @@ testing::Weights32 weights() {
   return all.set("ids", std::move(ids));
 }
 
-// The weights in memory of the device.
-std::shared_ptr<const WeightSource> on_device(std::vector<std::shared_ptr<std::byte>>& kept) {
-  const auto host = weights().source();
+// The tensors of `host` in memory of the device.
+std::shared_ptr<const WeightSource> on_device(const WeightSource& host,
+                                              std::vector<std::shared_ptr<std::byte>>& kept) {
   std::vector<std::pair<std::string, SourceTensor>> tensors;
-  for (const std::string& name : host->names()) {
-    const TensorView view = host->read(name).view;
+  for (const std::string& name : host.names()) {
+    const TensorView view = host.read(name).view;
     kept.push_back(cuda_device("cuda:0").allocate(view.bytes()));
     std::memcpy(kept.back().get(), view.data, view.bytes());
     tensors.emplace_back(
@@ -53,17 +54,30 @@ std::array<long, kKinds.size()> calls() {
   return found;
 }
 
-// Writes what the sixth call makes to standard error.
-void say_calls(Retain retain, bool in_place) {
+// Writes what `say` says about an engine of `program` to standard error, in a process of its own.
+template <typename Say>
+[[noreturn]] void say_of(const char* program, const std::shared_ptr<const WeightSource>& source,
+                         Retain retain, const Say& say) {
   use_fake_driver();
   try {
-    EngineOptions engine_options;
-    engine_options.retain = retain;
-    Engine engine = engine_of(kProgram, weights().source(), engine_options);
+    EngineOptions options;
+    options.retain = retain;
+    Engine engine = engine_of(program, source, options);
+    say(engine);
+  } catch (const Error& error) {
+    std::fputs(error.what(), stderr);
+  }
+  std::fflush(stderr);
+  std::_Exit(0);
+}
+
+// What the sixth call makes.
+void say_calls(Retain retain, bool in_place) {
+  say_of(kProgram, weights().source(), retain, [&](Engine& engine) {
     std::vector<std::shared_ptr<std::byte>> kept;
     RefitOptions options;
     options.in_place = in_place;
-    Refitter refitter(engine, on_device(kept), options);
+    Refitter refitter(engine, on_device(*weights().source(), kept), options);
     for (int i = 0; i < 5; ++i)
       refitter.run();
     const auto before = calls();
@@ -73,11 +87,7 @@ void say_calls(Retain retain, bool in_place) {
       std::fprintf(stderr, "%s %ld; ", kKinds[i], after[i] - before[i]);
     std::fprintf(stderr, "parameters %zu, updated %d, generation %d", report.parameters.size(),
                  !report.updated.empty(), static_cast<int>(report.generation));
-  } catch (const Error& error) {
-    std::fputs(error.what(), stderr);
-  }
-  std::fflush(stderr);
-  std::_Exit(0);
+  });
 }
 
 // However many tensors there are, whatever their ops are. What is copied and waited for besides are
@@ -93,44 +103,42 @@ TEST(RefitterDeathTest, IsOneLaunch) {
   }
 }
 
-// Values that are kept on the host come there with every refit; a partial one in between changes
-// nothing of that.
+// Of parameters so large that freed memory of the host comes back at the same addresses.
+constexpr const char* kLarge =
+    "parameters { @w: f32[1024,1024] @v: f32[1024,1024] } graph(%x: f32[1024,1024]) {"
+    " %p = permute(@w) {dims=[1,0]} %q = exp(@v) %y = mul(%x, %p) %z = add(%y, %q) return %z }";
+
+// The fewest copies that one of many calls makes.
 void say_copies_to_the_host(bool in_place) {
-  use_fake_driver();
-  try {
-    EngineOptions engine_options;
-    engine_options.retain = Retain::Host;
-    Engine engine = engine_of(kProgram, weights().source(), engine_options);
+  testing::Weights32 all;
+  all.fill("w", {1024, 1024}, 1).fill("v", {1024, 1024}, 2);
+  const auto source = all.source();
+  say_of(kLarge, source, Retain::Host, [&](Engine& engine) {
     std::vector<std::shared_ptr<std::byte>> kept;
     RefitOptions options;
     options.in_place = in_place;
-    Refitter refitter(engine, on_device(kept), options);
-    for (int i = 0; i < 5; ++i)
+    Refitter refitter(engine, on_device(*source, kept), options);
+    long fewest = 2;
+    for (int i = 0; i < 30; ++i) {
+      const long before = fake_calls("copy");
       refitter.run();
-    const long before = fake_calls("copy");
-    refitter.run();
-    std::fprintf(stderr, "copies %s", fake_calls("copy") - before >= 5 ? "of all" : "missing");
-  } catch (const Error& error) {
-    std::fputs(error.what(), stderr);
-  }
-  std::fflush(stderr);
-  std::_Exit(0);
+      fewest = std::min(fewest, fake_calls("copy") - before);
+    }
+    std::fprintf(stderr, "copies %ld", fewest);
+  });
 }
 
+// Values that are kept on the host come there with every refit.
 TEST(RefitterDeathTest, KeepsValuesOnTheHost) {
   for (const bool in_place : {false, true}) {
-    EXPECT_EXIT(say_copies_to_the_host(in_place), ::testing::ExitedWithCode(0), "copies of all")
+    EXPECT_EXIT(say_copies_to_the_host(in_place), ::testing::ExitedWithCode(0), "copies 2")
         << in_place;
   }
 }
 
 // A refit that gives nothing, again and again.
 void say_generation(Retain retain, bool in_place) {
-  use_fake_driver();
-  try {
-    EngineOptions engine_options;
-    engine_options.retain = retain;
-    Engine engine = engine_of(kProgram, weights().source(), engine_options);
+  say_of(kProgram, weights().source(), retain, [&](Engine& engine) {
     RefitOptions options;
     options.partial = true;
     options.in_place = in_place;
@@ -139,11 +147,7 @@ void say_generation(Retain retain, bool in_place) {
       report = engine.refit(*make_source({}), options);
     std::fprintf(stderr, "parameters %zu, generation %d", report.parameters.size(),
                  static_cast<int>(report.generation));
-  } catch (const Error& error) {
-    std::fputs(error.what(), stderr);
-  }
-  std::fflush(stderr);
-  std::_Exit(0);
+  });
 }
 
 TEST(RefitterDeathTest, OfNothingChangesNothing) {

@@ -185,9 +185,8 @@ RowProduct::Way RowProduct::staggered(const Product& product) const {
 
 std::optional<RowProduct::Way> RowProduct::try_way(std::string_view id,
                                                    const Product& product) const {
-  const bool may = id == kSplit    ? may_split(product)
-                   : id == kPadded ? may_pad(product)
-                                   : may_stagger(product);
+  const bool may = (id == kSplit && may_split(product)) || (id == kPadded && may_pad(product)) ||
+                   (id == kStaggered && may_stagger(product));
   if (!may) return std::nullopt;
   try {
     Way way = id == kSplit ? split(product) : id == kPadded ? padded(product) : staggered(product);
@@ -203,8 +202,11 @@ void RowProduct::choose(const Product& product) {
   const std::string problem = problem_of(*request_, product);
   Tuner& tuner = tuner_of(device_);
   auto known = tuner.known(*request_, problem, kKind);
-  // Of another version, which had other ways.
-  if (known && *known != kWhole && !try_way(*known, product)) known.reset();
+  std::vector<Way> ways;
+  if (known && *known != kWhole) {
+    if (auto way = try_way(*known, product)) ways.push_back(std::move(*way));
+    if (ways.empty()) known.reset();  // Of another version, which had other ways.
+  }
   // Of many numbers in 16 bits, single stores are never the fastest, and their trial takes long.
   constexpr int64_t kMany = int64_t{1} << 24;
   const bool is_many = item_size(product.result.dtype) == 2 &&
@@ -213,9 +215,8 @@ void RowProduct::choose(const Product& product) {
   const bool times = !known && Tuner::may_time(*request_) && !is_many;
   // What is not timed: tensor cores gain most.
   const bool is_narrow = item_size(product.x.dtype) == 2;
-  std::vector<Way> ways;
   for (const std::string_view id : {kSplit, kPadded, kStaggered}) {
-    if (known ? *known != id : !times && (!is_narrow || !ways.empty())) continue;
+    if (known || (!times && (!is_narrow || !ways.empty()))) continue;
     if (auto way = try_way(id, product)) ways.push_back(std::move(*way));
   }
   if (ways.empty() || times) {

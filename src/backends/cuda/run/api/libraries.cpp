@@ -117,52 +117,27 @@ void check(CUresult result, const char* what) {
              ": ", name, " (", text, ")");
 }
 
+// A library's table, filled by the first call.
 #define REGRAFT_CUDA_FUNCTION(name, symbol, parameters) find(library, kName, symbol, made.name);
+#define REGRAFT_CUDA_LIBRARY(Table, table_of, FUNCTIONS, soname, package) \
+  const Table& table_of() {                                               \
+    static const Table table = [] {                                       \
+      constexpr const char* kName = soname;                               \
+      void* library = open(kName, package);                               \
+      Table made;                                                         \
+      FUNCTIONS(REGRAFT_CUDA_FUNCTION)                                    \
+      return made;                                                        \
+    }();                                                                  \
+    return table;                                                         \
+  }
 
-const Nvrtc& nvrtc() {
-  static const Nvrtc table = [] {
-    constexpr const char* kName = "libnvrtc.so.13";
-    void* library = open(kName, "nvidia-cuda-nvrtc");
-    Nvrtc made;
-    REGRAFT_CUDA_NVRTC(REGRAFT_CUDA_FUNCTION)
-    return made;
-  }();
-  return table;
-}
+REGRAFT_CUDA_LIBRARY(Nvrtc, nvrtc, REGRAFT_CUDA_NVRTC, "libnvrtc.so.13", "nvidia-cuda-nvrtc")
+REGRAFT_CUDA_LIBRARY(CublasLt, cublaslt, REGRAFT_CUDA_CUBLASLT, "libcublasLt.so.13",
+                     "nvidia-cublas")
+REGRAFT_CUDA_LIBRARY(Cudnn, cudnn, REGRAFT_CUDA_CUDNN, "libcudnn.so.9", "nvidia-cudnn-cu13")
+REGRAFT_CUDA_LIBRARY(Cupti, cupti, REGRAFT_CUDA_CUPTI, "libcupti.so.13", "nvidia-cuda-cupti")
 
-const CublasLt& cublaslt() {
-  static const CublasLt table = [] {
-    constexpr const char* kName = "libcublasLt.so.13";
-    void* library = open(kName, "nvidia-cublas");
-    CublasLt made;
-    REGRAFT_CUDA_CUBLASLT(REGRAFT_CUDA_FUNCTION)
-    return made;
-  }();
-  return table;
-}
-
-const Cudnn& cudnn() {
-  static const Cudnn table = [] {
-    constexpr const char* kName = "libcudnn.so.9";
-    void* library = open(kName, "nvidia-cudnn-cu13");
-    Cudnn made;
-    REGRAFT_CUDA_CUDNN(REGRAFT_CUDA_FUNCTION)
-    return made;
-  }();
-  return table;
-}
-
-const Cupti& cupti() {
-  static const Cupti table = [] {
-    constexpr const char* kName = "libcupti.so.13";
-    void* library = open(kName, "nvidia-cuda-cupti");
-    Cupti made;
-    REGRAFT_CUDA_CUPTI(REGRAFT_CUDA_FUNCTION)
-    return made;
-  }();
-  return table;
-}
-
+#undef REGRAFT_CUDA_LIBRARY
 #undef REGRAFT_CUDA_FUNCTION
 
 }  // namespace regraft::cuda
