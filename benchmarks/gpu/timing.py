@@ -20,40 +20,51 @@ LIMIT = {"f32": 1e-4, "f16": 0.02, "bf16": 0.1}
 def interleave(
     runs: dict[str, Callable[[], object]], seconds: float, wall: bool = False
 ) -> dict[str, float]:
-    """Median milliseconds of each, taken in turns until `seconds` are spent.
+    """Median milliseconds of each, taken in turns of some calls until `seconds` are spent.
 
-    Of device time for a row of calls, whose enqueuing the device hides; with `wall`, of one call
-    from an idle device to an idle device.
+    Of device time for a row of calls, whose enqueuing the device hides; with `wall`, of every call
+    by itself, from an idle device to an idle device, but for the first of a turn of short calls:
+    that one pays for the caches that others have left.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    calls = dict.fromkeys(runs, 1)
-    for name, run in runs.items():
-        for _ in range(5):
-            run()
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        run()
-        torch.cuda.synchronize()
-        # Some milliseconds at a time.
-        if not wall:
-            calls[name] = max(2, min(20, round(0.02 / (time.perf_counter() - start))))
+    calls = {name: calls_in_turn(run, wall) for name, run in runs.items()}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
         for name, run in runs.items():
             if wall:
-                start = time.perf_counter()
-                run()
-                torch.cuda.synchronize()
-                times[name].append(1e3 * (time.perf_counter() - start))
-                continue
-            first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            first.record()
-            for _ in range(calls[name]):
-                run()
-            last.record()
-            last.synchronize()
-            times[name].append(first.elapsed_time(last) / calls[name])
+                taken = [wall_time(run) for _ in range(calls[name])]
+                times[name] += taken[1:] or taken
+            else:
+                times[name].append(device_time(run, calls[name]))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def calls_in_turn(run: Callable[[], object], wall: bool) -> int:
+    """Some milliseconds of them, after a few that nobody times."""
+    for _ in range(5):
+        run()
+    once = 1e-3 * wall_time(run)
+    return max(1, min(10, round(0.005 / once))) if wall else max(2, min(20, round(0.02 / once)))
+
+
+def wall_time(run: Callable[[], object]) -> float:
+    """Milliseconds of one call, from an idle device to an idle device."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    torch.cuda.synchronize()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def device_time(run: Callable[[], object], calls: int) -> float:
+    """Milliseconds of device time of each of a row of calls."""
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    first.record()
+    for _ in range(calls):
+        run()
+    last.record()
+    last.synchronize()
+    return first.elapsed_time(last) / calls
 
 
 def check(what: str, have: object, want: Sequence[torch.Tensor], precision: str) -> float:

@@ -48,6 +48,24 @@ TEST(Space, TurnsFiltersOverInTiles) {
   EXPECT_EQ(s.tile_columns, 9);
   EXPECT_EQ(s.items(), 64);
   EXPECT_EQ(s.tile_vector, 2) << "a filter has 630 elements, one after the other";
+  EXPECT_EQ(s.tile_stored, 2) << "4 bytes";
+}
+
+// Of the transposition of a [9, rows].
+int64_t tile_stored(DType dtype, int64_t rows, int64_t pitch, size_t alignment = 16) {
+  return space(operand(dtype, {9, rows}, {pitch, 1}, alignment),
+               {operand(dtype, {9, rows}, {1, 9})})
+      .tile_stored;
+}
+
+TEST(Space, TilesAreStoredInWords) {
+  EXPECT_EQ(tile_stored(DType::F32, 64, 64), 1);
+  EXPECT_EQ(tile_stored(DType::F16, 64, 64), 2);
+  EXPECT_EQ(tile_stored(DType::U8, 64, 64), 4);
+  EXPECT_EQ(tile_stored(DType::U8, 66, 66), 2) << "66 is no multiple of 4";
+  EXPECT_EQ(tile_stored(DType::F16, 63, 64), 1) << "an odd number of rows";
+  EXPECT_EQ(tile_stored(DType::F16, 64, 65), 1) << "columns begin anywhere";
+  EXPECT_EQ(tile_stored(DType::F16, 64, 64, 2), 1) << "misaligned";
 }
 
 // Of a [4, rows, columns] whose last two axes change places, with some space behind the columns.

@@ -8,6 +8,8 @@
 namespace regraft::cuda {
 namespace {
 
+static_assert(WorkTable::kThreads == kPointwiseThreads);
+
 // Each of its elements is read once.
 bool is_read_once(const LaunchOperand& input, const Dims& dims) {
   for (size_t d = 0; d < dims.size(); ++d) {
@@ -44,7 +46,8 @@ PointwiseGroup::PointwiseGroup(CudaDevice& device, std::span<const Kernel* const
     source_ += base::cat("namespace v", v, " {\n", bodies_[v], "}\n");
   // Words of a piece: variant, layout, operands.
   source_ +=
-      "extern \"C\" __global__ void __launch_bounds__(256, 5) run(const __grid_constant__ Table t) "
+      "extern \"C\" __global__ void __launch_bounds__(kThreads, 5) run(const __grid_constant__ "
+      "Table t) "
       "{\n";
   source_ += has_tiles_ ? base::cat("  __shared__ alignas(16) char tile[", 2 * kTileBytes, "];\n")
                         : "  char* const tile = nullptr;\n";
@@ -52,7 +55,7 @@ PointwiseGroup::PointwiseGroup(CudaDevice& device, std::span<const Kernel* const
   for (size_t v = 0; v < bodies_.size(); ++v) {
     source_ += base::cat("    case ", v, ":\n      return v", v, "::body(*(const v", v,
                          "::Operands*)(w.words + 2), *(const v", v,
-                         "::Layout*)w.words[1], w.block, w.blocks, tile);\n");
+                         "::Layout*)global((const char*)w.words[1]), w.block, w.blocks, tile);\n");
   }
   source_ += "  }\n}\n";
   if (bodies_.empty()) return;

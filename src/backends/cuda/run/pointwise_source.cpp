@@ -79,9 +79,11 @@ class BodyWriter {
   std::string run() {
     types();
     if (space_.is_tiled()) tile_functions();
-    add("__device__ inline void body(const Operands& p, const Layout& a, index block, index "
-        "blocks, "
-        "char* shared) {\n");
+    // By value: they cannot be what is stored to.
+    add("__device__ inline void body(Operands p, const Layout a, index block, index blocks, "
+        "char* shared) {\n  p.out = global(p.out);\n");
+    for (size_t k = 0; k < inputs(); ++k)
+      add("  p.in", k, " = global(p.in", k, ");\n");
     for (const size_t k : passed_)
       add("  u32 found", k, " = 0;\n");
     if (space_.is_tiled()) {
@@ -159,8 +161,8 @@ class BodyWriter {
   // An element, or several at once, also goes to the copy.
   void copy(size_t k, std::string_view type, std::string_view offset, std::string_view value) {
     if (!is_passed(k)) return;
-    add("    if (p.copy", k, " != nullptr) *(", type, "*)(p.copy", k, " + ", offset, ") = ", value,
-        ";\n");
+    add("    if (p.copy", k, " != nullptr) *(", type, "*)(global(p.copy", k, ") + ", offset,
+        ") = ", value, ";\n");
   }
 
   std::string result() const { return spec_.moves ? "result" : "to_element(result)"; }
@@ -180,11 +182,11 @@ class BodyWriter {
     const int64_t n = space_.vector;
     const auto each = [&] {
       add("#pragma unroll\n    for (int u = 0; u < ", at_once_,
-          "; ++u) {\n    const index v = first + u * blocks * blockDim.x;\n"
+          "; ++u) {\n    const index v = first + u * blocks * kThreads;\n"
           "    if (v >= (index)a.count) break;\n");
     };
-    add("  for (index first = block * blockDim.x + threadIdx.x; first < (index)a.count; first += ",
-        at_once_, " * blocks * blockDim.x) {\n    index targets[", at_once_, "];\n");
+    add("  for (index first = block * kThreads + threadIdx.x; first < (index)a.count; first += ",
+        at_once_, " * blocks * kThreads) {\n    index targets[", at_once_, "];\n");
     for (size_t k = 0; k < inputs(); ++k) {
       add("    index ats", k, "[", at_once_, "];\n");
       if (is_vector(k + 1)) add("    Pack<T", k, ", ", n, "> packs", k, "[", at_once_, "];\n");
@@ -245,7 +247,7 @@ class BodyWriter {
         : n == 1     ? "p.out[target]"
                      : "p.out[target + j]",
         " = ", result(), ";\n    }\n");
-    if (is_vector(0)) add("    *(Pack<TO, ", n, ">*)(p.out + target) = done;\n");
+    if (is_vector(0)) add("    store_pack(p.out + target, done);\n");
     add("    }\n  }\n");
   }
 
@@ -285,25 +287,31 @@ class BodyWriter {
       add(", ", at_name(operand));
     add(";\n};\n__device__ inline Spot spot_of(const Layout& a, index v) {\n"
         "    const index dim_r = (index)a.dims[",
-        last, "], dim_c = (index)a.dims[", axis,
-        "];\n"
-        "    const index tiles_r = (dim_r + ",
-        space_.tile_rows - 1, ") / ", space_.tile_rows,
-        ", tiles_c = (dim_c + (index)a.columns - 1) / (index)a.columns;\n    index rest = v;\n");
+        last, "], dim_c = (index)a.dims[", axis, "];\n    const index tiles_r = (dim_r + ",
+        space_.tile_rows - 1, ") / ", space_.tile_rows, ";\n    index rest = v;\n");
     start_offsets();
     add("    const index r0 = rest % tiles_r * ", space_.tile_rows,
-        ";\n    rest /= tiles_r;\n"
-        "    const index c0 = rest % tiles_c * (index)a.columns;\n    rest /= tiles_c;\n"
-        "    { const index p = r0;\n");
+        ";\n    rest /= tiles_r;\n    { const index p = r0;\n");
     advance(last, false);
-    add("    }\n    { const index p = c0;\n");
-    advance(axis, false);
     add("    }\n");
+    // A dense tile has all columns.
+    if (space_.tile_is_dense) {
+      add("    const index c0 = 0;\n");
+    } else {
+      add("    const index tiles_c = (dim_c + (index)a.columns - 1) / (index)a.columns;\n"
+          "    const index c0 = rest % tiles_c * (index)a.columns;\n    rest /= tiles_c;\n"
+          "    { const index p = c0;\n");
+      advance(axis, false);
+      add("    }\n");
+    }
+    const size_t first = axis == 0 ? 1 : 0;
     for (size_t d = last; d-- > 0;) {
       if (d == axis) continue;
-      add("    { const index p = rest % (index)a.dims[", d, "];\n");
+      add("    { const index p = rest", d == first ? "" : base::cat(" % (index)a.dims[", d, "]"),
+          ";\n");
       advance(d, false);
-      add("    }\n    rest /= (index)a.dims[", d, "];\n");
+      add("    }\n");
+      if (d != first) add("    rest /= (index)a.dims[", d, "];\n");
     }
     add("    return {min((index)", space_.tile_rows,
         ", dim_r - r0), min((index)a.columns, dim_c - c0)");
@@ -320,8 +328,8 @@ class BodyWriter {
   // Of the tiled operand: `place` in the tile, `from` in memory.
   void each_vector(size_t k, std::string_view statement) {
     const int64_t n = space_.tile_vector;
-    add("    for (index e = threadIdx.x * ", n,
-        "; e < spot.rows * spot.columns; e += blockDim.x * ", n, ") {\n");
+    add("#pragma unroll 1\n    for (index e = threadIdx.x * ", n,
+        "; e < spot.rows * spot.columns; e += kThreads * ", n, ") {\n");
     if (space_.tile_is_dense) {
       add("      const index place = e, from = e;\n");
     } else {
@@ -340,9 +348,14 @@ class BodyWriter {
     if (!is_passed(k)) return;
     const std::string pack = base::cat("Pack<T", k, ", ", space_.tile_vector, ">");
     add("    if (p.copy", k, " != nullptr) {\n");
-    each_vector(k, base::cat("*(", pack, "*)(p.copy", k, " + at", k, " + from) = *(const ", pack,
-                             "*)(tile + place)"));
+    each_vector(k, base::cat("*(", pack, "*)(global(p.copy", k, ") + at", k, " + from) = *(const ",
+                             pack, "*)(tile + place)"));
     add("    }\n");
+  }
+
+  // One value for all elements of a tile.
+  bool is_single_in_tile(size_t operand) const {
+    return stride(operand, space_.last()) == 0 && stride(operand, space_.tile_axis) == 0;
   }
 
   // What a thread handles at once is loaded before the first of it is stored: stores might change
@@ -350,33 +363,49 @@ class BodyWriter {
   void store_tile(size_t k) {
     constexpr int kAtOnce = 4;
     const size_t last = space_.last(), axis = space_.tile_axis;
+    const int64_t n = space_.tile_stored, groups = space_.tile_rows / n;
+    for (size_t j = 0; j < inputs(); ++j) {
+      if (is_single_in_tile(j + 1))
+        add("    const T", j, " one", j, " = p.in", j, "[at", j, "];\n");
+    }
     const std::string place =
-        base::cat("      const index i = first + u * blockDim.x, r = i & ", space_.tile_rows - 1,
-                  ", c = i / ", space_.tile_rows,
-                  ";\n      if (c >= spot.columns || r >= spot.rows) continue;\n");
-    add("    for (index first = threadIdx.x; first < ", space_.tile_rows,
-        " * spot.columns; first += ", kAtOnce, " * blockDim.x) {\n");
-    for (size_t j = 0; j < inputs(); ++j)
-      add("    T", j, " items", j, "[", kAtOnce, "];\n");
-    add("#pragma unroll\n    for (int u = 0; u < ", kAtOnce, "; ++u) {\n", place);
+        base::cat("      const index i = first + u * kThreads, row = i % ", groups, " * ", n,
+                  ", c = i / ", groups,
+                  ";\n      if (c >= spot.columns || row >= spot.rows) continue;\n"
+                  "#pragma unroll\n      for (int s = 0; s < ",
+                  n, "; ++s) {\n      const index r = row + s;\n");
+    const auto each = [&] {
+      add("#pragma unroll\n    for (int u = 0; u < ", kAtOnce, "; ++u) {\n", place);
+    };
     const auto offset_of = [&](size_t j) {
       return base::cat("at", j, " + r * (index)a.strides[", j + 1, "][", last,
                        "] + c * (index)a.strides[", j + 1, "][", axis, "]");
     };
+    add("#pragma unroll 1\n    for (index first = threadIdx.x; first < ", groups,
+        " * spot.columns; first += ", kAtOnce, " * kThreads) {\n");
     for (size_t j = 0; j < inputs(); ++j) {
-      add("      items", j, "[u] = ",
+      if (!is_single_in_tile(j + 1)) add("    T", j, " items", j, "[", kAtOnce, "][", n, "];\n");
+    }
+    each();
+    for (size_t j = 0; j < inputs(); ++j) {
+      if (is_single_in_tile(j + 1)) continue;
+      add("      items", j, "[u][s] = ",
           j == k ? base::cat("tile[r * ", pitch(), " + c]")
                  : base::cat("p.in", j, "[", offset_of(j), "]"),
           ";\n");
     }
-    add("    }\n#pragma unroll\n    for (int u = 0; u < ", kAtOnce, "; ++u) {\n", place);
+    add("    }\n    }\n    Pack<TO, ", n, "> done;\n");
+    each();
     for (size_t j = 0; j < inputs(); ++j) {
-      add("      const T", j, " x", j, " = items", j, "[u];\n");
-      if (j != k) copy(j, base::cat("T", j), offset_of(j), base::cat("x", j));
-      count(j, base::cat("x", j));
+      const bool is_single = is_single_in_tile(j + 1);
+      add("      const T", j, " x", j, " = ",
+          is_single ? base::cat("one", j) : base::cat("items", j, "[u][s]"), ";\n");
+      if (j != k && !is_single) copy(j, base::cat("T", j), offset_of(j), base::cat("x", j));
+      if (!is_single) count(j, base::cat("x", j));
     }
-    add(pointwise_statements(spec_.program), "      p.out[target + r + c * (index)a.strides[0][",
-        axis, "]] = ", result(), ";\n    }\n    }\n");
+    add(pointwise_statements(spec_.program), "      done.items[s] = ", result(),
+        ";\n      }\n      store_pack(p.out + target + row + c * (index)a.strides[0][", axis,
+        "], done);\n    }\n    }\n");
   }
 
   const PointwiseSpec& spec_;
@@ -389,7 +418,9 @@ class BodyWriter {
 }  // namespace
 
 std::string pointwise_prelude() {
-  return base::cat(kernel_source("prelude"), kernel_source("pointwise_ops"), kernel_source("tile"));
+  return base::cat("constexpr unsigned kThreads = ", kPointwiseThreads, ";\n",
+                   kernel_source("prelude"), kernel_source("vectors"),
+                   kernel_source("pointwise_ops"), kernel_source("tile"));
 }
 
 std::string pointwise_body(const PointwiseSpec& spec, const Space& space,

@@ -93,6 +93,18 @@ bool fits_tile_vector(const Space& space, const LaunchOperand& operand, int64_t 
   return columns % n == 0 && space.tile_columns % n == 0 && strides[space.last()] % n == 0;
 }
 
+// Whether all tiles have `n` neighbouring rows at a time, and the output lies so that they are
+// stored at once.
+bool fits_stored(const Space& space, const LaunchOperand& output, int64_t n) {
+  const size_t last = space.last();
+  if (output.alignment % (static_cast<size_t>(n) * item_size(output.dtype)) != 0) return false;
+  if (space.dims[last] % n != 0 || space.tile_rows % n != 0) return false;
+  for (size_t d = 0; d < last; ++d) {
+    if (space.strides[0][d] % n != 0) return false;
+  }
+  return true;
+}
+
 void choose_tile(Space& space, Operands operands) {
   const size_t last = space.last();
   if (space.strides[0][last] != 1 || space.dims[last] < 2) return;
@@ -122,6 +134,12 @@ void choose_tile(Space& space, Operands operands) {
          !fits_tile_vector(space, *operands[space.tiled], space.tile_vector)) {
     space.tile_vector /= 2;
   }
+  // A warp fills a line of memory; more at once would meet in the banks of shared memory.
+  constexpr size_t kStoredBytes = 4;
+  space.tile_stored =
+      static_cast<int64_t>(std::max<size_t>(kStoredBytes / item_size(operands[0]->dtype), 1));
+  while (space.tile_stored > 1 && !fits_stored(space, *operands[0], space.tile_stored))
+    space.tile_stored /= 2;
 }
 
 }  // namespace

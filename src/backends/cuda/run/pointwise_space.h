@@ -27,6 +27,8 @@ struct Space {
   bool tile_is_dense = false;
   // Elements of the tiled operand that a thread loads at once; of a dense tile, across rows.
   int64_t tile_vector = 1;
+  // Elements of the output that a thread stores at once: rows of a tile.
+  int64_t tile_stored = 1;
 
   bool is_tiled() const { return tiled >= 0; }
   size_t last() const { return dims.size() - 1; }

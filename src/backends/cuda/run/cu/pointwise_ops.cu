@@ -304,10 +304,6 @@ __device__ inline raw4 value_of(raw4 x) { return x; }
 __device__ inline raw8 value_of(raw8 x) { return x; }
 __device__ inline raw16 value_of(raw16 x) { return x; }
 
-template <typename T, int N>
-struct alignas(sizeof(T) * N) Pack {
-  T items[N];
-};
 #define to_element(x) (to<TO>(x))
 
 __device__ inline u32 bits_of(f16 x) { return x.bits; }
@@ -320,5 +316,5 @@ __device__ inline u64 bits_of(raw8 x) { return x.bits; }
 
 // Sums of integers do not depend on their order.
 __device__ inline void add_count(u64* total, u32 found) {
-  if (total != nullptr && found != 0) atomicAdd(total, (u64)found);
+  if (total != nullptr && found != 0) atomicAdd(global(total), (u64)found);
 }
