@@ -10,6 +10,9 @@ namespace {
 
 static_assert(WorkTable::kThreads == kPointwiseThreads);
 
+// Blocks that a multiprocessor should have at a time.
+constexpr int kResident = 5;
+
 // Each of its elements is read once.
 bool is_read_once(const LaunchOperand& input, const Dims& dims) {
   for (size_t d = 0; d < dims.size(); ++d) {
@@ -121,12 +124,26 @@ void PointwiseGroup::find_passes(size_t kernel) {
 std::vector<WorkTable> PointwiseGroup::tables_of(std::span<const std::vector<Call>> stages) const {
   std::vector<WorkTable> tables(stages.size());
   for (size_t s = 0; s < stages.size(); ++s) {
+    const int64_t share = share_of(stages[s]);
     for (const Call& call : stages[s]) {
       for (const Part& part : parts_[call.kernel])
-        add_work(tables[s], part, call);
+        add_work(tables[s], part, call, share);
     }
   }
   return tables;
+}
+
+// Where there is much to do, a block does more than it must to be worth starting: it finds its work
+// less often.
+int64_t PointwiseGroup::share_of(std::span<const Call> stage) const {
+  constexpr int64_t kWaves = 16, kMost = 4;
+  int64_t blocks = 0;
+  for (const Call& call : stage) {
+    for (const Part& part : parts_[call.kernel])
+      blocks += part.blocks;
+  }
+  const int64_t wave = kResident * std::max(device_.multiprocessors(), 1);
+  return std::clamp<int64_t>(blocks / (kWaves * wave), 1, kMost);
 }
 
 void PointwiseGroup::run(std::span<const std::vector<Call>> stages) const {
@@ -138,7 +155,8 @@ std::unique_ptr<backends::Recording> PointwiseGroup::record(
   return std::make_unique<RepeatedTables>(device_, function_, tables_of(stages));
 }
 
-void PointwiseGroup::add_work(WorkTable& table, const Part& part, const Call& call) const {
+void PointwiseGroup::add_work(WorkTable& table, const Part& part, const Call& call,
+                              int64_t share) const {
   uint64_t words[kMaxArgumentWords];
   size_t count = 0;
   words[count++] = part.variant;
@@ -150,7 +168,7 @@ void PointwiseGroup::add_work(WorkTable& table, const Part& part, const Call& ca
     words[count++] = call.counters.empty() ? 0 : reinterpret_cast<uint64_t>(call.counters[input]);
     words[count++] = call.copies.empty() ? 0 : reinterpret_cast<uint64_t>(call.copies[input]);
   }
-  table.add(part.blocks, {words, count});
+  table.add((part.blocks + share - 1) / share, {words, count});
 }
 
 }  // namespace regraft::cuda

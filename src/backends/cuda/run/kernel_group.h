@@ -38,7 +38,8 @@ class PointwiseGroup final : public backends::KernelGroup {
   void add(size_t kernel, const PointwiseSpec& spec);
   void find_passes(size_t kernel);
   std::vector<WorkTable> tables_of(std::span<const std::vector<Call>> stages) const;
-  void add_work(WorkTable& table, const Part& part, const Call& call) const;
+  int64_t share_of(std::span<const Call> stage) const;
+  void add_work(WorkTable& table, const Part& part, const Call& call, int64_t share) const;
 
   CudaDevice& device_;
   std::vector<std::vector<Part>> parts_;      // By kernel; none: not of this kind.
