@@ -44,6 +44,44 @@ void say_copies(const std::vector<size_t>& sizes, bool one_block) {
   std::_Exit(0);
 }
 
+// Writes how many copies bring pieces of pinned memory, each of these bytes, to the device, and
+// whether those that lie together came.
+void say_pinned_copies(size_t small, size_t large) {
+  use_fake_driver();
+  try {
+    CudaDevice& device = cuda_device("cuda:0");
+    constexpr size_t kSmall = 100, kLarge = 200000;
+    const std::shared_ptr<std::byte> to = device.allocate(small * kSmall + large * kLarge),
+                                     from = device.allocate_pinned(small * kSmall + large * kLarge);
+    std::memset(from.get(), 7, small * kSmall + large * kLarge);
+    std::vector<backends::BlockCopy> uploads;
+    size_t at = 0;
+    for (size_t i = 0; i < small + large; ++i) {
+      const size_t bytes = i < large ? kLarge : kSmall;
+      uploads.push_back({to.get() + at, from.get() + at, bytes});
+      at += bytes;
+    }
+    const long before = fake_calls("copy"), launches = fake_calls("launch");
+    device.upload(uploads);
+    std::fprintf(stderr, "%ld copies, %ld launches", fake_calls("copy") - before,
+                 fake_calls("launch") - launches);
+    if (std::memcmp(to.get(), from.get(), large * kLarge) != 0) std::fputs(", other bytes", stderr);
+    std::fputs(" in all", stderr);
+  } catch (const Error& error) {
+    std::fputs(error.what(), stderr);
+  }
+  std::fflush(stderr);
+  std::_Exit(0);
+}
+
+TEST(PinnedRingDeathTest, SmallPiecesOfPinnedMemoryAreReadByOneKernel) {
+  EXPECT_EXIT(say_pinned_copies(50, 2), ::testing::ExitedWithCode(0),
+              "^3 copies, 1 launches in all")
+      << "the two large ones and the kernel's table";
+  EXPECT_EXIT(say_pinned_copies(3, 2), ::testing::ExitedWithCode(0),
+              "^5 copies, 0 launches in all");
+}
+
 // Behind the third, the pinned buffer has a gap.
 TEST(PinnedRingDeathTest, NeighboursOfOneBlockAreOneCopy) {
   EXPECT_EXIT(say_copies({64, 128, 100, 64}, true), ::testing::ExitedWithCode(0),

@@ -10,6 +10,7 @@
 #include "backends/cuda/run/copy_blocks.h"
 #include "backends/cuda/run/merge_lora.h"
 #include "backends/cuda/run/non_finite.h"
+#include "backends/cuda/run/pinned_pieces.h"
 #include "backends/cuda/run/strided_copy.h"
 #include "base/fail.h"
 #include "base/hash.h"
@@ -244,7 +245,14 @@ void CudaDevice::convert(const TensorView& from, const MutableTensorView& to, St
       .run(from.data, to.mutable_data(), stream);
 }
 
+// Long copies come first: the bus is busy while the host looks for the others' kernel.
 void CudaDevice::upload(std::span<const backends::BlockCopy> blocks) {
+  const Uploads uploads = sort_uploads(blocks);
+  upload_in_copies(uploads.copied);
+  if (!uploads.read.empty()) copy_blocks(uploads.read);
+}
+
+void CudaDevice::upload_in_copies(std::span<const backends::BlockCopy> blocks) {
   const std::lock_guard lock(ring_mutex_);
   if (!ring_) ring_ = std::make_unique<PinnedRing>();
   ring_->upload(blocks, as_stream(work_stream_));
@@ -288,7 +296,7 @@ void CudaDevice::with_table(std::span<const std::byte> bytes,
   }
   // From pinned memory: the driver would wait for pageable memory to be read.
   const backends::BlockCopy block{table_.get(), bytes.data(), bytes.size()};
-  upload({&block, 1});
+  upload_in_copies({&block, 1});
   use(table_.get());
 }
 

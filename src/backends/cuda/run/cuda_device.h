@@ -79,6 +79,8 @@ class CudaDevice final : public backends::Device {
   std::mutex& cudnn_mutex() { return cudnn_mutex_; }
 
  private:
+  void upload_in_copies(std::span<const backends::BlockCopy> blocks);
+
   int ordinal_ = -1;
   std::string name_, chip_, arch_;
   size_t memory_bytes_ = 0;

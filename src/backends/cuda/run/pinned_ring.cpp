@@ -2,17 +2,12 @@
 
 #include <algorithm>
 
+#include "backends/cuda/run/pinned_pieces.h"
+
 namespace regraft::cuda {
 namespace {
 
 CUdeviceptr pointer(const void* data) { return reinterpret_cast<CUdeviceptr>(data); }
-
-bool is_pinned(const void* data) {
-  unsigned type = 0;
-  // Memory that the driver has never heard of is pageable.
-  return driver().cuPointerGetAttribute(&type, kPointerMemoryType, pointer(data)) == 0 &&
-         type == kHostMemory;
-}
 
 // Where the allocation begins that holds the pointer; 0: no device's.
 CUdeviceptr allocation_of(const void* data) {

@@ -30,15 +30,20 @@ long setting(const char* name, long otherwise) {
 struct Memory {
   std::mutex mutex;
   std::map<CUdeviceptr, size_t> blocks;
+  std::map<CUdeviceptr, size_t> pinned;  // The host's.
   size_t used = 0;
   CUdeviceptr next = 0, end = 0;
 
-  // The block that holds the address; its end where there is none.
-  std::map<CUdeviceptr, size_t>::const_iterator find(CUdeviceptr data) const {
-    const auto after = blocks.upper_bound(data);
-    if (after == blocks.begin()) return blocks.end();
+  // The block of `all` that holds the address; its end where there is none.
+  static std::map<CUdeviceptr, size_t>::const_iterator find_in(
+      const std::map<CUdeviceptr, size_t>& all, CUdeviceptr data) {
+    const auto after = all.upper_bound(data);
+    if (after == all.begin()) return all.end();
     const auto block = std::prev(after);
-    return data < block->first + block->second ? block : blocks.end();
+    return data < block->first + block->second ? block : all.end();
+  }
+  std::map<CUdeviceptr, size_t>::const_iterator find(CUdeviceptr data) const {
+    return find_in(blocks, data);
   }
   // Whether it is all of one block, or none of the device's.
   bool is_one_piece(CUdeviceptr data, size_t bytes) const {
@@ -91,6 +96,11 @@ CUresult release(CUdeviceptr data) {
 CUresult attribute_of(void* value, int attribute, CUdeviceptr data) {
   Memory& all = memory();
   const std::lock_guard lock(all.mutex);
+  if (Memory::find_in(all.pinned, data) != all.pinned.end()) {
+    if (attribute == kPointerMemoryType) *static_cast<unsigned*>(value) = kHostMemory;
+    if (attribute == kPointerDeviceAddress) *static_cast<CUdeviceptr*>(value) = data;
+    return 0;
+  }
   const auto block = all.find(data);
   if (block == all.blocks.end()) return kUnknownPointer;
   if (attribute == kPointerMemoryType) *static_cast<unsigned*>(value) = kDeviceMemory;
@@ -176,9 +186,16 @@ CUresult cuMemAlloc_v2(CUdeviceptr* data, size_t bytes) {
 CUresult cuMemFree_v2(CUdeviceptr data) { return release(data); }
 CUresult cuMemHostAlloc(void** data, size_t bytes, unsigned) {
   count("memory");
-  return give(data, std::malloc(bytes));
+  Memory& all = memory();
+  const std::lock_guard lock(all.mutex);
+  *data = std::malloc(bytes);
+  all.pinned[reinterpret_cast<CUdeviceptr>(*data)] = bytes;
+  return 0;
 }
 CUresult cuMemFreeHost(void* data) {
+  Memory& all = memory();
+  const std::lock_guard lock(all.mutex);
+  all.pinned.erase(reinterpret_cast<CUdeviceptr>(data));
   std::free(data);
   return 0;
 }

@@ -25,6 +25,7 @@ inline constexpr int kComputeCapabilityMinor = 76;
 inline constexpr int kMultiprocessorCount = 16;      // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
 inline constexpr int kMaxDynamicSharedBytes = 8;     // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_...
 inline constexpr int kPointerMemoryType = 2;         // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+inline constexpr int kPointerDeviceAddress = 3;      // CU_POINTER_ATTRIBUTE_DEVICE_POINTER
 inline constexpr int kPointerDeviceOrdinal = 9;      // CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
 inline constexpr int kPointerRangeStart = 11;        // CU_POINTER_ATTRIBUTE_RANGE_START_ADDR
 inline constexpr unsigned kHostMemory = 1;           // CU_MEMORYTYPE_HOST
