@@ -109,6 +109,9 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     parser.add_argument("--seconds", type=float, default=3.0, help="per row")
     parser.add_argument("--jobs", type=int, default=1, help="rows that are made ready side by side")
+    parser.add_argument(
+        "--patience", type=float, help="seconds that rows wait for those made ready beside them"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "out")
     args = parser.parse_args()
     if not torch.cuda.is_available():
@@ -133,7 +136,7 @@ def main() -> None:
         for part, (make, of_part) in parts.items():
             task = progress.add_task(part, total=len(of_part))
             made: dict[int, Row] = {}
-            for number, row in rows(make, of_part, args.jobs, problems):
+            for number, row in rows(make, of_part, args.jobs, problems, args.patience):
                 made[number] = row
                 found[part] = [row for _, row in sorted(made.items())]
                 write(found, args.output)

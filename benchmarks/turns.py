@@ -7,29 +7,36 @@ import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier, Lock
 from queue import Empty
+from threading import BrokenBarrierError
 from typing import Any
 
 Row = dict[str, Any]
 
 
 class Turns:
-    """A row's view of the others that run beside it."""
+    """A row's view of the others that run beside it.
 
-    def __init__(self, device: Lock, all_ready: Barrier) -> None:
+    `patience`: the seconds that the first to be ready waits for the others; None: for ever.
+    """
+
+    def __init__(self, device: Lock, all_ready: Barrier, patience: float | None = None) -> None:
         self._device = device
         self._all_ready = all_ready
+        self._patience = patience
         self._is_ready = False
 
     def get_ready(self) -> None:
-        """Waits until every row is; a row that fails does, too."""
+        """Waits until every row is or patience ends; a row that fails does, too."""
         if not self._is_ready:
             self._is_ready = True
-            self._all_ready.wait()
+            # Who comes after patience ended finds a broken barrier, and waits for nobody.
+            with suppress(BrokenBarrierError):
+                self._all_ready.wait(self._patience)
 
     def tuning(self) -> AbstractContextManager[object]:
         """For what times kernels to choose them: one row at a time."""
@@ -37,14 +44,18 @@ class Turns:
 
     @contextmanager
     def timing(self) -> Iterator[None]:
-        """Begins when every row is ready; the device is then this row's alone."""
+        """Begins when the others are ready; the device is then this row's alone."""
         self.get_ready()
         with self._device:
             yield
 
 
 def rows(
-    make: Callable[..., Row], cases: Sequence[tuple[Any, ...]], jobs: int, problems: list[str]
+    make: Callable[..., Row],
+    cases: Sequence[tuple[Any, ...]],
+    jobs: int,
+    problems: list[str],
+    patience: float | None = None,
 ) -> Iterator[tuple[int, Row]]:
     """`make(*case, turns)` of every case in a process of its own, `jobs` of them side by side.
 
@@ -61,7 +72,7 @@ def rows(
         done: Queue[tuple[int, Row | str]] = context.Queue()
         device, all_ready = context.Lock(), context.Barrier(len(group))
         processes = [
-            context.Process(target=_work, args=(make, i, case, device, all_ready, done))
+            context.Process(target=_work, args=(make, i, case, device, all_ready, patience, done))
             for i, case in enumerate(group)
         ]
         for process in processes:
@@ -100,9 +111,10 @@ def _work(
     case: tuple[Any, ...],
     device: Lock,
     all_ready: Barrier,
+    patience: float | None,
     done: Queue[tuple[int, Row | str]],
 ) -> None:
-    turns = Turns(device, all_ready)
+    turns = Turns(device, all_ready, patience)
     try:
         done.put((index, make(*case, turns)))
     except BaseException as error:

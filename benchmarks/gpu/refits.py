@@ -16,6 +16,9 @@ from turns import Turns
 import regraft
 from models import zoo
 
+# Of refits by Regraft.
+KINDS = ("refit", "refitter", "in_place", "pinned_refitter", "pinned", "pageable")
+
 
 def constants_of(path: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A state dict by the names of an AOTInductor package."""
@@ -30,8 +33,10 @@ def refit_row(name: str, precision: str, args: argparse.Namespace, turns: Turns)
     start = time.perf_counter()
     engine = regraft.compile(program, backend="cuda", precision=precision, retain="none")
     build_ms = 1e3 * (time.perf_counter() - start)
-    # Of one that takes turns between two sets of memory, and one that stays in its own.
-    fixed = regraft.compile(program, backend="cuda", precision=precision, retain="none")
+    # Each keeps to memory of its own, as in a process where nothing else refits.
+    engines = {kind: engine.fork() for kind in KINDS}
+    for each in engines.values():
+        each.refit(model)
     other = cases.build(name, 1).cuda()
     state = {k: v.detach() for k, v in other.named_parameters(remove_duplicate=False)}
     state |= dict(other.named_buffers(remove_duplicate=False))
@@ -48,19 +53,22 @@ def refit_row(name: str, precision: str, args: argparse.Namespace, turns: Turns)
             torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])
     pageable = {key: tensor.cpu() for key, tensor in state.items()}
     pinned = {key: tensor.pin_memory() for key, tensor in pageable.items()}
+    host_source = torch.empty(count, dtype=torch.uint8, pin_memory=True)
     want = truth(other, inputs)
     given = tuple(x.cuda() for x in inputs)
     theirs = placed(inputs, precision)
-    shadow, in_place = engine.refitter(other), fixed.refitter(other, in_place=True)
+    in_place = engines["in_place"].refitter(other, in_place=True)
     runs: dict[str, Callable[[], object]] = {
         "device_copy": lambda: target.copy_(source),
         "load_state_dict": lambda: served.load_state_dict(state, strict=False),
         "foreach_graph": graph.replay,
-        "refit": lambda: engine.refit(state),
-        "refitter": shadow,
+        "refit": lambda: engines["refit"].refit(state),
+        "refitter": engines["refitter"].refitter(other),
         "in_place": in_place,
-        "pinned": lambda: engine.refit(pinned),
-        "pageable": lambda: engine.refit(pageable),
+        "bus_copy": lambda: target.copy_(host_source, non_blocking=True),
+        "pinned_refitter": engines["pinned_refitter"].refitter(pinned),
+        "pinned": lambda: engines["pinned"].refit(pinned),
+        "pageable": lambda: engines["pageable"].refit(pageable),
         "to_pinned": lambda: [t.to("cuda", non_blocking=True) for t in pinned.values()],
         "to_pageable": lambda: [t.to("cuda") for t in pageable.values()],
     }
@@ -77,11 +85,10 @@ def refit_row(name: str, precision: str, args: argparse.Namespace, turns: Turns)
         runs[loads[0]] = lambda: load(constants, check_full_update=False)
         runs[loads[1]] = lambda: load(constants, check_full_update=False, user_managed=True)
     errors = []
-    for kind in ("refit", "refitter", "in_place", "pinned", "pageable"):
-        refitted = fixed if kind == "in_place" else engine
-        refitted.refit(model)
+    for kind in KINDS:
+        engines[kind].refit(model)
         runs[kind]()
-        errors.append(check(f"{name} after {kind}", refitted(*given), want, precision))
+        errors.append(check(f"{name} after {kind}", engines[kind](*given), want, precision))
     with torch.no_grad():
         for kind in ("load_state_dict", "foreach_graph"):
             for parameter in served.parameters():
