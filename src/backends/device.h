@@ -117,7 +117,13 @@ class Device {
   virtual bool is_recording(Stream) const { return false; }
   // What `enqueue` enqueues to the stream that it is given; nothing runs yet. Null when the device
   // cannot record.
-  virtual std::unique_ptr<Recording> record(const std::function<void(Stream)>& enqueue) = 0;
+  using Enqueue = std::function<void(Stream)>;
+  std::unique_ptr<Recording> record(const Enqueue& enqueue) {
+    return record_side_by_side({&enqueue, 1});
+  }
+  // The same of several that do not depend on each other. Those behind the first are short: what
+  // they have to do goes before it.
+  virtual std::unique_ptr<Recording> record_side_by_side(std::span<const Enqueue> branches) = 0;
 
   // Between the two, calls of the current thread are for this device. May be nested.
   virtual void enter() const {}

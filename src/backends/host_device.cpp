@@ -73,7 +73,9 @@ class HostDevice final : public Device {
   std::unique_ptr<Laps> make_laps(size_t points) override {
     return std::make_unique<HostLaps>(points);
   }
-  std::unique_ptr<Recording> record(const std::function<void(Stream)>&) override { return nullptr; }
+  std::unique_ptr<Recording> record_side_by_side(std::span<const Enqueue>) override {
+    return nullptr;
+  }
 };
 
 }  // namespace

@@ -132,10 +132,18 @@ class WeightProgram::DeviceEvaluation final : public Evaluation {
   void enqueue(const Stages& stages);
   void find_repeat();
   void record();
-  std::unique_ptr<backends::Recording> record(const Stages& stages, Repeat& repeat);
+  // What is enqueued one after the other, each time a recording is made.
+  struct Launches {
+    std::vector<backends::Device::Enqueue> all;
+    bool can_repeat = true;
+    void add(std::unique_ptr<backends::Recording> part, Repeat& repeat);
+  };
+  std::unique_ptr<backends::Recording> record(Repeat& repeat);
+  void add_launches(const Stages& stages, Repeat& repeat, Launches& launches);
   std::vector<const void*> key_of(const std::byte* scratch) const;
   bool reads_what_it_writes() const;
   bool is_grouped(const Placed& placed) const;
+  bool is_grouped(const Task& task) const;
   void reserve_operands(const Stages& stages);
   backends::KernelGroup::Call call_of(const Placed& placed);
   void pass_on(const Placed& placed, std::span<uint64_t*> counters, std::span<std::byte*> copies);

@@ -94,7 +94,7 @@ void WeightProgram::DeviceEvaluation::record() {
   repeat_->scratch = scratch_;
   repeat_->throws_away = throws_away_;
   try {
-    repeat_->whole = record(stages_of(*tasks_, scratch_), *repeat_);
+    repeat_->whole = record(*repeat_);
   } catch (const Error& error) {
     base::log(LogLevel::Debug, base::cat("[engine] a refit is not recorded: ", error.what()));
   }
@@ -108,8 +108,7 @@ void WeightProgram::DeviceEvaluation::record() {
 }
 
 // Null: a kernel waits for the device, or there is no way to repeat one.
-std::unique_ptr<backends::Recording> WeightProgram::DeviceEvaluation::record(const Stages& stages,
-                                                                             Repeat& repeat) {
+std::unique_ptr<backends::Recording> WeightProgram::DeviceEvaluation::record(Repeat& repeat) {
   backends::Device& device = program_.device_;
   // Kernels that find nothing write nothing: counting on the host costs no copy.
   if (has_counts_) {
@@ -117,33 +116,62 @@ std::unique_ptr<backends::Recording> WeightProgram::DeviceEvaluation::record(con
     repeat.parameters = counts_.size();
     counters_ = repeat.counts.get();
   }
-  bool fits = true;
-  std::vector<std::function<void(backends::Stream)>> work;
-  const auto add = [&](std::unique_ptr<backends::Recording> part) {
-    if (part == nullptr) {
-      fits = false;
-      return;
-    }
-    work.emplace_back(
-        [launches = part.get()](backends::Stream stream) { launches->launch(stream); });
-    repeat.parts.push_back(std::move(part));
-  };
-  visit(stages, {[&](const Calls& calls) { add(program_.group_->record(calls)); },
+  // Ops with kernels of their own keep others waiting and the device idle. What depends on none of
+  // them goes beside them.
+  std::vector<Task> tasks = *tasks_;
+  const auto middle = std::stable_partition(tasks.begin(), tasks.end(),
+                                            [&](const Task& task) { return is_grouped(task); });
+  const std::span<const Task> together(tasks.begin(), middle), apart(middle, tasks.end());
+  size_t together_bytes = 0;
+  for (const Task& task : together)
+    together_bytes += scratch_of(task);
+  Launches long_ones, short_ones;
+  add_launches(stages_of(together, scratch_), repeat, long_ones);
+  add_launches(stages_of(apart, scratch_ + together_bytes), repeat, short_ones);
+  if (const auto blocks = copies_left(); !blocks.empty()) {
+    short_ones.add(device.repeat_copies(blocks), repeat);
+  }
+  std::vector<uint64_t*> counters;
+  if (const auto left = counts_left(counters); !left.empty()) {
+    short_ones.add(device.repeat_counts(left, counters), repeat);
+  }
+  if (!long_ones.can_repeat || !short_ones.can_repeat) return nullptr;
+  std::vector<backends::Device::Enqueue> branches;
+  for (const Launches* launches : {&long_ones, &short_ones}) {
+    if (launches->all.empty()) continue;
+    branches.emplace_back([launches](backends::Stream stream) {
+      for (const backends::Device::Enqueue& launch : launches->all)
+        launch(stream);
+    });
+  }
+  if (branches.empty()) branches.emplace_back([](backends::Stream) {});
+  return device.record_side_by_side(branches);
+}
+
+void WeightProgram::DeviceEvaluation::Launches::add(std::unique_ptr<backends::Recording> part,
+                                                    Repeat& repeat) {
+  if (part == nullptr) {
+    can_repeat = false;
+    return;
+  }
+  all.emplace_back([launches = part.get()](backends::Stream stream) { launches->launch(stream); });
+  repeat.parts.push_back(std::move(part));
+}
+
+void WeightProgram::DeviceEvaluation::add_launches(const Stages& stages, Repeat& repeat,
+                                                   Launches& launches) {
+  visit(stages, {[&](const Calls& calls) { launches.add(program_.group_->record(calls), repeat); },
                  [&](const Placed& placed) {
-                   fits = fits && !placed.op->kernel->waits();
-                   work.emplace_back([this, placed](backends::Stream stream) {
+                   launches.can_repeat = launches.can_repeat && !placed.op->kernel->waits();
+                   launches.all.emplace_back([this, placed](backends::Stream stream) {
                      program_.run_op(*placed.op, run_, placed.scratch, placed.workspace, stream);
                    });
                  }});
-  if (const auto blocks = copies_left(); !blocks.empty()) add(device.repeat_copies(blocks));
-  std::vector<uint64_t*> counters;
-  if (const auto left = counts_left(counters); !left.empty()) {
-    add(device.repeat_counts(left, counters));
-  }
-  if (!fits) return nullptr;
-  return device.record([&](backends::Stream stream) {
-    for (const auto& launch : work)
-      launch(stream);
+}
+
+bool WeightProgram::DeviceEvaluation::is_grouped(const Task& task) const {
+  return std::all_of(task.ops.begin(), task.ops.end(), [&](int32_t op) {
+    return program_.group_ != nullptr && program_.group_->takes(static_cast<size_t>(op));
   });
 }
 

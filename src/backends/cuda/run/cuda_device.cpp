@@ -91,8 +91,9 @@ class CudaLaps final : public backends::Laps {
 
 class Graph final : public backends::Recording {
  public:
-  Graph(const CudaDevice& device, CUgraph graph) : device_(device) {
-    const CUresult made = driver().cuGraphInstantiate(&exec_, graph, 0);
+  // `flags`: of cuGraphInstantiateWithFlags.
+  Graph(const CudaDevice& device, CUgraph graph, unsigned long long flags) : device_(device) {
+    const CUresult made = driver().cuGraphInstantiate(&exec_, graph, flags);
     driver().cuGraphDestroy(graph);
     check(made, "instantiate a CUDA graph");
   }
@@ -166,6 +167,8 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), name_(base::cat("cuda:"
   check(api.cuStreamCreateWithPriority(&work_stream_, kStreamNonBlocking, least),
         "create a stream");
   check(api.cuStreamCreateWithPriority(&record_stream_, kStreamNonBlocking, least),
+        "create a stream");
+  check(api.cuStreamCreateWithPriority(&urgent_record_stream_, kStreamNonBlocking, greatest),
         "create a stream");
 }
 
@@ -328,20 +331,32 @@ bool CudaDevice::is_recording(Stream stream) const {
   return status == kCaptureActive;
 }
 
-std::unique_ptr<backends::Recording> CudaDevice::record(
-    const std::function<void(Stream)>& enqueue) {
+// All branches but the first are one after the other, since they are short.
+std::unique_ptr<backends::Recording> CudaDevice::record_side_by_side(
+    std::span<const Enqueue> branches) {
   const std::lock_guard lock(record_mutex_);
+  const bool forks = branches.size() > 1;
+  const auto fork = forks ? make_event() : nullptr, join = forks ? make_event() : nullptr;
   check(driver().cuStreamBeginCapture(record_stream_, kCaptureThreadLocal), "capture a stream");
   CUgraph graph = nullptr;
   try {
-    enqueue(record_stream_);
+    if (forks) {
+      fork->record(record_stream_);
+      fork->order(urgent_record_stream_);
+      for (const Enqueue& enqueue : branches.subspan(1))
+        enqueue(urgent_record_stream_);
+      join->record(urgent_record_stream_);
+    }
+    branches[0](record_stream_);
+    if (forks) join->order(record_stream_);
   } catch (...) {
     driver().cuStreamEndCapture(record_stream_, &graph);
     if (graph != nullptr) driver().cuGraphDestroy(graph);
     throw;
   }
   check(driver().cuStreamEndCapture(record_stream_, &graph), "capture a stream");
-  return std::make_unique<Graph>(*this, graph);
+  // Else all of it has the priority of the stream that it is launched to.
+  return std::make_unique<Graph>(*this, graph, forks ? kGraphUsesNodePriority : 0);
 }
 
 CUfunction CudaDevice::function(const std::string& source) {

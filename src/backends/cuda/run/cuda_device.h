@@ -52,7 +52,8 @@ class CudaDevice final : public backends::Device {
   std::unique_ptr<backends::Laps> make_laps(size_t points) override;
   std::unique_ptr<backends::Laps> try_make_exact_laps(size_t points) override;
   bool is_recording(Stream stream) const override;
-  std::unique_ptr<backends::Recording> record(const std::function<void(Stream)>& enqueue) override;
+  std::unique_ptr<backends::Recording> record_side_by_side(
+      std::span<const Enqueue> branches) override;
   void enter() const override;
   void leave() const noexcept override;
 
@@ -86,7 +87,7 @@ class CudaDevice final : public backends::Device {
   size_t memory_bytes_ = 0;
   int multiprocessors_ = 0;
   CUcontext context_ = nullptr;
-  CUstream work_stream_ = nullptr, record_stream_ = nullptr;
+  CUstream work_stream_ = nullptr, record_stream_ = nullptr, urgent_record_stream_ = nullptr;
   std::mutex functions_mutex_, handles_mutex_, cudnn_mutex_, record_mutex_, table_mutex_,
       ring_mutex_;
   std::shared_ptr<std::byte> table_;

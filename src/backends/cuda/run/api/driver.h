@@ -35,6 +35,8 @@ inline constexpr unsigned kStreamNonBlocking = 1;    // CU_STREAM_NON_BLOCKING
 inline constexpr unsigned kEventDisableTiming = 2;   // CU_EVENT_DISABLE_TIMING
 inline constexpr unsigned kEventRecordExternal = 1;  // CU_EVENT_RECORD_EXTERNAL
 inline constexpr int kCaptureThreadLocal = 1;        // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+// CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY
+inline constexpr unsigned long long kGraphUsesNodePriority = 8;
 inline constexpr int kCaptureActive = 1;             // CU_STREAM_CAPTURE_STATUS_ACTIVE
 
 // name, exported symbol, parameters.
