@@ -64,7 +64,7 @@ def device_time(run: Callable[[], object], calls: int) -> float:
         run()
     last.record()
     last.synchronize()
-    return first.elapsed_time(last) / calls
+    return float(first.elapsed_time(last)) / calls
 
 
 def check(what: str, have: object, want: Sequence[torch.Tensor], precision: str) -> float:

@@ -1,4 +1,6 @@
 // The numbers that the backend passes to NVIDIA's libraries are those of NVIDIA's headers.
+#include <cstddef>
+
 #include <gtest/gtest.h>
 
 #include "backends/cuda/run/api/cublaslt.h"
@@ -22,21 +24,37 @@ void expect_equal(std::initializer_list<std::pair<Ours, Theirs>> pairs) {
 }
 
 TEST(Api, Driver) {
-  expect_equal<int, int>({{kOutOfMemory, CUDA_ERROR_OUT_OF_MEMORY},
-                          {kComputeCapabilityMajor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR},
-                          {kComputeCapabilityMinor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR},
-                          {kMultiprocessorCount, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT},
-                          {kMaxDynamicSharedBytes, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES},
-                          {kPointerMemoryType, CU_POINTER_ATTRIBUTE_MEMORY_TYPE},
-                          {kPointerDeviceOrdinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL},
-                          {kDeviceMemory, CU_MEMORYTYPE_DEVICE},
-                          {kHostMemory, CU_MEMORYTYPE_HOST},
-                          {kHostAllocPortable, CU_MEMHOSTALLOC_PORTABLE},
-                          {kStreamNonBlocking, CU_STREAM_NON_BLOCKING},
-                          {kEventDisableTiming, CU_EVENT_DISABLE_TIMING},
-                          {kEventRecordExternal, CU_EVENT_RECORD_EXTERNAL},
-                          {kCaptureThreadLocal, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL},
-                          {kCaptureActive, CU_STREAM_CAPTURE_STATUS_ACTIVE}});
+  expect_equal<int, int>(
+      {{kOutOfMemory, CUDA_ERROR_OUT_OF_MEMORY},
+       {kComputeCapabilityMajor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR},
+       {kComputeCapabilityMinor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR},
+       {kMultiprocessorCount, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT},
+       {kMaxDynamicSharedBytes, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES},
+       {kPointerMemoryType, CU_POINTER_ATTRIBUTE_MEMORY_TYPE},
+       {kPointerDeviceOrdinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL},
+       {kDeviceMemory, CU_MEMORYTYPE_DEVICE},
+       {kHostMemory, CU_MEMORYTYPE_HOST},
+       {kHostAllocPortable, CU_MEMHOSTALLOC_PORTABLE},
+       {kStreamNonBlocking, CU_STREAM_NON_BLOCKING},
+       {kEventDisableTiming, CU_EVENT_DISABLE_TIMING},
+       {kEventRecordExternal, CU_EVENT_RECORD_EXTERNAL},
+       {kCaptureThreadLocal, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL},
+       {kCaptureActive, CU_STREAM_CAPTURE_STATUS_ACTIVE},
+       {kPointerDeviceAddress, CU_POINTER_ATTRIBUTE_DEVICE_POINTER},
+       {kPointerRangeStart, CU_POINTER_ATTRIBUTE_RANGE_START_ADDR},
+       {kLaunchEarly, CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION},
+       {static_cast<int>(kGraphUsesNodePriority), CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY}});
+}
+
+TEST(Api, LaunchesLieAsTheDriverReadsThem) {
+  EXPECT_EQ(sizeof(LaunchAttribute), sizeof(CUlaunchAttribute));
+  EXPECT_EQ(offsetof(LaunchAttribute, value), offsetof(CUlaunchAttribute, value));
+  EXPECT_EQ(sizeof(LaunchConfig), sizeof(CUlaunchConfig));
+  EXPECT_EQ(offsetof(LaunchConfig, block), offsetof(CUlaunchConfig, blockDimX));
+  EXPECT_EQ(offsetof(LaunchConfig, shared_bytes), offsetof(CUlaunchConfig, sharedMemBytes));
+  EXPECT_EQ(offsetof(LaunchConfig, stream), offsetof(CUlaunchConfig, hStream));
+  EXPECT_EQ(offsetof(LaunchConfig, attributes), offsetof(CUlaunchConfig, attrs));
+  EXPECT_EQ(offsetof(LaunchConfig, attribute_count), offsetof(CUlaunchConfig, numAttrs));
 }
 
 TEST(Api, CublasLt) {

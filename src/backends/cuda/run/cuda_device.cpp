@@ -158,6 +158,7 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), name_(base::cat("cuda:"
                "): want compute capability 8.0 or more, have ", major, ".", minor);
   }
   arch_ = base::cat("sm_", major, minor);
+  launches_early_ = major >= 9;
   check(api.cuDeviceTotalMem(&memory_bytes_, device), "get a device's memory");
   check(api.cuDevicePrimaryCtxRetain(&context_, device), "use a device");
   const backends::UseDevice use(*this);

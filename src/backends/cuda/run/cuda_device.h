@@ -62,6 +62,8 @@ class CudaDevice final : public backends::Device {
   bool only_compiles() const { return ordinal_ < 0; }
   // "sm_90"
   const std::string& arch() const { return arch_; }
+  // Whether a kernel can begin before the one that it waits for has ended.
+  bool launches_early() const { return launches_early_; }
   // The function `run` of a source, compiled once for this device.
   CUfunction function(const std::string& source);
 
@@ -86,6 +88,7 @@ class CudaDevice final : public backends::Device {
   std::string name_, chip_, arch_;
   size_t memory_bytes_ = 0;
   int multiprocessors_ = 0;
+  bool launches_early_ = false;
   CUcontext context_ = nullptr;
   CUstream work_stream_ = nullptr, record_stream_ = nullptr, urgent_record_stream_ = nullptr;
   std::mutex functions_mutex_, handles_mutex_, cudnn_mutex_, record_mutex_, table_mutex_,

@@ -54,11 +54,14 @@ PointwiseGroup::PointwiseGroup(CudaDevice& device, std::span<const Kernel* const
       "{\n";
   source_ += has_tiles_ ? base::cat("  __shared__ alignas(16) char tile[", 2 * kTileBytes, "];\n")
                         : "  char* const tile = nullptr;\n";
-  source_ += "  const Work w = work_of(t);\n  switch (w.words[0]) {\n";
+  source_ += "  let_next_table_begin();\n  const Work w = work_of(t);\n  switch (w.words[0]) {\n";
   for (size_t v = 0; v < bodies_.size(); ++v) {
-    source_ += base::cat("    case ", v, ":\n      return v", v, "::body(*(const v", v,
-                         "::Operands*)(w.words + 2), *(const v", v,
-                         "::Layout*)global((const char*)w.words[1]), w.block, w.blocks, tile);\n");
+    source_ +=
+        base::cat("    case ", v, ": {\n      const v", v, "::Operands p = *(const v", v,
+                  "::Operands*)(w.words + 2);\n      const v", v, "::Layout a = *(const v", v,
+                  "::Layout*)global((const char*)w.words[1]);\n      wait_for_table();\n"
+                  "      return v",
+                  v, "::body(p, a, w.block, w.blocks, tile);\n    }\n");
   }
   source_ += "  }\n}\n";
   if (bodies_.empty()) return;

@@ -30,7 +30,9 @@ std::vector<std::byte> WorkTable::bytes_of(std::span<const WorkTable> tables) {
 }
 
 void WorkTable::enqueue(CUfunction function, std::span<const WorkTable> tables,
-                        const std::byte* uploaded, CUstream stream) {
+                        const std::byte* uploaded, CUstream stream, bool early) {
+  LaunchAttribute attribute{.id = kLaunchEarly, .value = {1}};
+  LaunchConfig config{.block = {kThreads, 1, 1}, .stream = stream, .attributes = &attribute};
   size_t entries = 0, words = 0;
   for (const WorkTable& table : tables)
     entries += table.words_.size() * sizeof(uint64_t);
@@ -40,9 +42,9 @@ void WorkTable::enqueue(CUfunction function, std::span<const WorkTable> tables,
                             reinterpret_cast<uint64_t>(uploaded + words),
                             table.entries_.size() / 2};
     void* parameters[] = {arguments};
-    check(driver().cuLaunchKernel(function, static_cast<unsigned>(table.blocks_), 1, 1, kThreads, 1,
-                                  1, 0, stream, parameters, nullptr),
-          "launch a kernel");
+    config.grid[0] = static_cast<unsigned>(table.blocks_);
+    check(driver().cuLaunchKernelEx(&config, function, parameters, nullptr), "launch a kernel");
+    config.attribute_count = early ? 1 : 0;
     words += table.words_.size() * sizeof(uint64_t);
     entries += table.entries_.size() * sizeof(uint32_t);
   }
@@ -52,13 +54,13 @@ void WorkTable::launch(CudaDevice& device, CUfunction function, std::span<const 
   const std::vector<std::byte> bytes = bytes_of(tables);
   if (bytes.empty() || function == nullptr) return;
   device.with_table(bytes, [&](const std::byte* uploaded) {
-    enqueue(function, tables, uploaded, as_stream(device.work_stream()));
+    enqueue(function, tables, uploaded, as_stream(device.work_stream()), device.launches_early());
   });
 }
 
 RepeatedTables::RepeatedTables(CudaDevice& device, CUfunction function,
                                std::vector<WorkTable> tables)
-    : function_(function), tables_(std::move(tables)) {
+    : function_(function), tables_(std::move(tables)), early_(device.launches_early()) {
   const std::vector<std::byte> bytes = WorkTable::bytes_of(tables_);
   if (bytes.empty() || function_ == nullptr) return;
   uploaded_ = device.allocate(bytes.size());
@@ -68,7 +70,7 @@ RepeatedTables::RepeatedTables(CudaDevice& device, CUfunction function,
 
 void RepeatedTables::launch(Stream stream) const {
   if (uploaded_ != nullptr)
-    WorkTable::enqueue(function_, tables_, uploaded_.get(), as_stream(stream));
+    WorkTable::enqueue(function_, tables_, uploaded_.get(), as_stream(stream), early_);
 }
 
 }  // namespace regraft::cuda

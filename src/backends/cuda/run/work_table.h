@@ -16,16 +16,18 @@ class WorkTable {
 
   // `words` are the arguments. No blocks: no work.
   void add(int64_t blocks, std::span<const uint64_t> words);
-  // Enqueues one launch after the other to the device's work stream.
+  // Enqueues one launch after the other to the device's work stream. A kernel of several tables
+  // calls wait_for_table().
   static void launch(CudaDevice& device, CUfunction function, std::span<const WorkTable> tables);
 
  private:
   friend class RepeatedTables;
   // All tables as one piece of memory: words, then entries.
   static std::vector<std::byte> bytes_of(std::span<const WorkTable> tables);
-  // One launch for each table, of those that lie at `uploaded`.
+  // One launch for each table, of those that lie at `uploaded`. With `early`, every one but the
+  // first finds its work while the one before ends.
   static void enqueue(CUfunction function, std::span<const WorkTable> tables,
-                      const std::byte* uploaded, CUstream stream);
+                      const std::byte* uploaded, CUstream stream, bool early);
 
   std::vector<uint32_t> entries_;  // First block and first word of each piece.
   std::vector<uint64_t> words_;
@@ -42,6 +44,7 @@ class RepeatedTables final : public backends::Recording {
   CUfunction function_;
   std::vector<WorkTable> tables_;
   std::shared_ptr<std::byte> uploaded_;
+  bool early_;
 };
 
 }  // namespace regraft::cuda

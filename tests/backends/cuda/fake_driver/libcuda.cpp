@@ -253,5 +253,9 @@ CUresult cuLaunchKernel(CUfunction, unsigned, unsigned, unsigned, unsigned, unsi
   count("launch");
   return 0;
 }
+CUresult cuLaunchKernelEx(const LaunchConfig*, CUfunction, void**, void**) {
+  count("launch");
+  return 0;
+}
 }
 #pragma GCC visibility pop

@@ -37,7 +37,23 @@ inline constexpr unsigned kEventRecordExternal = 1;  // CU_EVENT_RECORD_EXTERNAL
 inline constexpr int kCaptureThreadLocal = 1;        // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 // CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY
 inline constexpr unsigned long long kGraphUsesNodePriority = 8;
-inline constexpr int kCaptureActive = 1;             // CU_STREAM_CAPTURE_STATUS_ACTIVE
+inline constexpr int kCaptureActive = 1;  // CU_STREAM_CAPTURE_STATUS_ACTIVE
+
+// CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+inline constexpr int kLaunchEarly = 6;
+
+// CUlaunchAttribute; the value is that of attributes which are true or false.
+struct LaunchAttribute {
+  int id = 0, padding = 0;
+  alignas(8) int value[16] = {};
+};
+// CUlaunchConfig.
+struct LaunchConfig {
+  unsigned grid[3] = {1, 1, 1}, block[3] = {1, 1, 1}, shared_bytes = 0;
+  CUstream stream = nullptr;
+  LaunchAttribute* attributes = nullptr;
+  unsigned attribute_count = 0;
+};
 
 // name, exported symbol, parameters.
 #define REGRAFT_CUDA_DRIVER(X)                                                                    \
@@ -90,6 +106,8 @@ inline constexpr int kCaptureActive = 1;             // CU_STREAM_CAPTURE_STATUS
   X(cuModuleGetFunction, "cuModuleGetFunction",                                                   \
     (CUfunction * function, CUmodule module, const char* name))                                   \
   X(cuFuncSetAttribute, "cuFuncSetAttribute", (CUfunction function, int attribute, int value))    \
+  X(cuLaunchKernelEx, "cuLaunchKernelEx",                                                         \
+    (const LaunchConfig* config, CUfunction function, void** params, void** extra))               \
   X(cuLaunchKernel, "cuLaunchKernel",                                                             \
     (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,    \
      unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void** params,   \

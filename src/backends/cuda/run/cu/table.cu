@@ -10,6 +10,20 @@ struct Work {
   u32 block, blocks;
 };
 
+// Of tables that are launched one after the other. The next may begin: it finds its work, and
+// waits.
+__device__ inline void let_next_table_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+// Until all that the table before writes is there.
+__device__ inline void wait_for_table() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // Every warp finds the last piece whose first block is not behind this one, 32 steps at a time.
 __device__ inline Work work_of(const Table& t) {
   const u32 count = (u32)t.count, lane = threadIdx.x % 32;
