@@ -256,6 +256,13 @@ std::vector<std::unique_ptr<Kernel>> weight_kernels(CudaDevice& device) {
   add(spec_of("-> i0", {gamma}, result));
   add(spec_of("-> i0", {gamma}, operand(Place::output(0), DType::F16, {64}, {1})));
   kernels.push_back(std::make_unique<NoKernel>());
+  // Elements that are only moved, in vectors and in tiles.
+  for (const DType dtype : {DType::Bool, DType::I16, DType::I32, DType::I64, DType::C128}) {
+    for (const Dims& strides : {Dims{9, 1}, Dims{1, 64}}) {
+      add(spec_of("-> i0", {operand(Place::input(0), dtype, {64, 9}, strides)},
+                  operand(Place::output(0), dtype, {64, 9}, {9, 1})));
+    }
+  }
   return kernels;
 }
 
@@ -267,8 +274,8 @@ TEST(Group, IsOneKernelForEveryArchitecture) {
     for (const auto& kernel : owned)
       kernels.push_back(kernel.get());
     const PointwiseGroup group(device, kernels);  // Compiles.
-    EXPECT_NE(group.source().find("case 3:"), std::string::npos);
-    EXPECT_EQ(group.source().find("case 4:"), std::string::npos);
+    EXPECT_NE(group.source().find("case 13:"), std::string::npos);
+    EXPECT_EQ(group.source().find("case 14:"), std::string::npos);
     EXPECT_TRUE(group.takes(0));
     EXPECT_FALSE(group.takes(4));
     EXPECT_EQ(group.passes(0, 0), 64 * 32 * 9);

@@ -59,7 +59,7 @@ PointwiseGroup::PointwiseGroup(CudaDevice& device, std::span<const Kernel* const
     source_ +=
         base::cat("    case ", v, ": {\n      const v", v, "::Operands p = *(const v", v,
                   "::Operands*)(w.words + 2);\n      const v", v, "::Layout a = *(const v", v,
-                  "::Layout*)global((const char*)w.words[1]);\n      wait_for_table();\n"
+                  "::Layout*)global((const i64*)w.words[1]);\n      wait_for_table();\n"
                   "      return v",
                   v, "::body(p, a, w.block, w.blocks, tile);\n    }\n");
   }
