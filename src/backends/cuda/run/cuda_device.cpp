@@ -249,9 +249,13 @@ void CudaDevice::convert(const TensorView& from, const MutableTensorView& to, St
       .run(from.data, to.mutable_data(), stream);
 }
 
-// Long copies come first: the bus is busy while the host looks for the others' kernel.
+// Long copies come first: the bus is busy while the host asks where the others lie.
 void CudaDevice::upload(std::span<const backends::BlockCopy> blocks) {
-  const Uploads uploads = sort_uploads(blocks);
+  std::vector<backends::BlockCopy> large, small;
+  for (const backends::BlockCopy& block : blocks)
+    (block.bytes > kSmallUpload ? large : small).push_back(block);
+  upload_in_copies(large);
+  const SmallUploads uploads = sort_small_uploads(std::move(small));
   upload_in_copies(uploads.copied);
   if (!uploads.read.empty()) copy_blocks(uploads.read);
 }

@@ -5,8 +5,6 @@
 namespace regraft::cuda {
 namespace {
 
-// A copy takes some 2 us to begin, in which the bus brings about as much.
-constexpr size_t kSmallBytes = size_t{128} << 10;
 // A kernel and its table are not worth less.
 constexpr size_t kLeastPieces = 8;
 
@@ -28,24 +26,20 @@ bool is_pinned(const void* data) {
          type == kHostMemory;
 }
 
-Uploads sort_uploads(std::span<const base::BlockCopy> blocks) {
-  Uploads uploads;
+SmallUploads sort_small_uploads(std::vector<base::BlockCopy> blocks) {
+  SmallUploads uploads;
   if (blocks.size() >= kLeastPieces) {
     for (const base::BlockCopy& block : blocks) {
-      const bool is_small = block.bytes > 0 && block.bytes <= kSmallBytes && is_pinned(block.from);
-      const std::byte* const from = is_small ? address_on_device(block.from) : nullptr;
+      const std::byte* const from = is_pinned(block.from) ? address_on_device(block.from) : nullptr;
       if (from != nullptr) {
         uploads.read.push_back({block.to, from, block.bytes});
       } else {
         uploads.copied.push_back(block);
       }
     }
+    if (uploads.read.size() >= kLeastPieces) return uploads;
   }
-  if (uploads.read.size() < kLeastPieces) {
-    uploads.read.clear();
-    uploads.copied.assign(blocks.begin(), blocks.end());
-  }
-  return uploads;
+  return {{}, std::move(blocks)};
 }
 
 }  // namespace regraft::cuda

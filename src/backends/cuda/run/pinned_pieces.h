@@ -1,20 +1,23 @@
 #pragma once
 
-#include <span>
 #include <vector>
 
 #include "base/stream_copy.h"
 
 namespace regraft::cuda {
 
-// What is to be brought to the device.
-struct Uploads {
-  // Pinned pieces, so small that beginning a copy takes longer than the copy, by the addresses at
-  // which the current device reads them: one kernel brings them all.
+// So small that beginning a copy takes longer than the copy: it takes some 2 us to begin, in which
+// the bus brings about as much.
+inline constexpr size_t kSmallUpload = size_t{128} << 10;
+
+// Small uploads.
+struct SmallUploads {
+  // Of pinned memory, by the addresses at which the current device reads it: one kernel brings them
+  // all. Empty where they are too few for that.
   std::vector<base::BlockCopy> read;
   std::vector<base::BlockCopy> copied;  // All others.
 };
-Uploads sort_uploads(std::span<const base::BlockCopy> blocks);
+SmallUploads sort_small_uploads(std::vector<base::BlockCopy> blocks);
 
 // Whether the driver has pinned the host memory at `data`.
 bool is_pinned(const void* data);
