@@ -49,9 +49,16 @@ foreach(folder IN LISTS test_folders)
     # Where PyTorch's wheels put the CUDA libraries; kernels are compiled once for a build folder.
     ENVIRONMENT "REGRAFT_CUDA_PATH=${Python_SITELIB};REGRAFT_CUDA_KERNEL_CACHE=${CMAKE_BINARY_DIR}/kernels")
 endforeach()
+if(TARGET test_backends_cuda)
+  # Every kernel by the oldest compiler, too (requirements-oldest-cuda.txt).
+  add_test(NAME oldest_cuda
+    COMMAND test_backends_cuda --gtest_filter=Compiler*:*Kernels*:Group*:Tables*:ShiftedRows*:Adapters*)
+  set_tests_properties(oldest_cuda PROPERTIES WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}"
+    ENVIRONMENT "REGRAFT_CUDA_PATH=${CMAKE_SOURCE_DIR}/.venv/oldest-cuda:${Python_SITELIB};REGRAFT_CUDA_KERNEL_CACHE=${CMAKE_BINARY_DIR}/kernels;REGRAFT_WANT_NVRTC=13.0")
+endif()
 # The longest go first when several run at once.
-foreach(area IN ITEMS conformance backends_cuda backends_cpu)
-  if(TARGET test_${area})
+foreach(area IN ITEMS conformance backends_cuda oldest_cuda backends_cpu)
+  if(TEST ${area})
     set_tests_properties(${area} PROPERTIES COST 100)
   endif()
 endforeach()

@@ -1,4 +1,5 @@
 // Every kernel of the backend compiles for the GPUs that it is made for; no GPU is needed.
+#include <cstdlib>
 #include <set>
 #include <tuple>
 
@@ -299,6 +300,13 @@ TEST(Adapters, AreMergedByOneKernel) {
     const std::vector<backends::LoraMerge> none;
     EXPECT_NO_THROW(device.merge_lora(none)) << arch;  // Compiles.
   }
+}
+
+// Tests run once more with the oldest: see cmake/tests.cmake.
+TEST(Compiler, IsTheOneWanted) {
+  const char* const wanted = std::getenv("REGRAFT_WANT_NVRTC");
+  if (wanted == nullptr) GTEST_SKIP() << "any compiler is wanted";
+  EXPECT_EQ(compiler_version(), wanted) << "tools/setup installs it";
 }
 
 TEST(Compiler, SaysWhatIsWrong) {

@@ -1,8 +1,10 @@
 #include <cstdlib>
 #include <filesystem>
+#include <type_traits>
 #include <vector>
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include "backends/cuda/run/api/cublaslt.h"
 #include "backends/cuda/run/api/cudnn.h"
@@ -66,6 +68,19 @@ void find(void* library, const char* soname, const char* symbol, Function& funct
   }
 }
 
+// NVRTC opens a library of its own by name alone, which in CUDA 13.0 does not lead to its folder:
+// the one that lies there is opened beforehand.
+void open_builtins(void* library) {
+  constexpr std::string_view kBuiltins = "libnvrtc-builtins.so";
+  link_map* map = nullptr;
+  if (dlinfo(library, RTLD_DI_LINKMAP, static_cast<void*>(&map)) != 0 || map == nullptr) return;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(fs::path(map->l_name).parent_path(), ignored)) {
+    if (entry.path().filename().string().starts_with(kBuiltins))
+      dlopen(entry.path().c_str(), RTLD_NOW | RTLD_GLOBAL);
+  }
+}
+
 void* open(const char* soname, const char* package) {
   if (void* handle = try_open(soname)) return handle;
   base::fail("cuda", ErrorCode::Unsupported, soname, " was not found (", package,
@@ -126,6 +141,7 @@ void check(CUresult result, const char* what) {
       void* library = open(kName, package);                               \
       Table made;                                                         \
       FUNCTIONS(REGRAFT_CUDA_FUNCTION)                                    \
+      if constexpr (std::is_same_v<Table, Nvrtc>) open_builtins(library); \
       return made;                                                        \
     }();                                                                  \
     return table;                                                         \
