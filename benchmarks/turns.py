@@ -44,7 +44,8 @@ class Turns:
 
     @contextmanager
     def timing(self) -> Iterator[None]:
-        """Begins when the others are ready; the device is then this row's alone."""
+        """Begins when the others are ready; the device is then this row's alone, but for what those
+        do that patience did not wait for."""
         self.get_ready()
         with self._device:
             yield

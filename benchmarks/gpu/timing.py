@@ -23,8 +23,8 @@ def interleave(
     """Median milliseconds of each, taken in turns of some calls until `seconds` are spent.
 
     Of device time for a row of calls, whose enqueuing the device hides; with `wall`, of every call
-    by itself, from an idle device to an idle device, but for the first of a turn of short calls:
-    that one pays for the caches that others have left.
+    by itself, from an idle device to an idle device, but for the first of a turn: that one pays for
+    the caches that others have left.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     calls = {name: calls_in_turn(run, wall) for name, run in runs.items()}
@@ -32,8 +32,7 @@ def interleave(
     while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
         for name, run in runs.items():
             if wall:
-                taken = [wall_time(run) for _ in range(calls[name])]
-                times[name] += taken[1:] or taken
+                times[name] += [wall_time(run) for _ in range(calls[name])][1:]
             else:
                 times[name].append(device_time(run, calls[name]))
     return {name: statistics.median(values) for name, values in times.items()}
@@ -44,7 +43,7 @@ def calls_in_turn(run: Callable[[], object], wall: bool) -> int:
     for _ in range(5):
         run()
     once = 1e-3 * wall_time(run)
-    return max(1, min(10, round(0.005 / once))) if wall else max(2, min(20, round(0.02 / once)))
+    return max(2, min(10, round(0.005 / once))) if wall else max(2, min(20, round(0.02 / once)))
 
 
 def wall_time(run: Callable[[], object]) -> float:

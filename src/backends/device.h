@@ -115,14 +115,14 @@ class Device {
   virtual std::unique_ptr<Laps> try_make_exact_laps(size_t /*points*/) { return nullptr; }
   // Whether somebody records what is enqueued to `stream`, to repeat it.
   virtual bool is_recording(Stream) const { return false; }
+  using Enqueue = std::function<void(Stream)>;
   // What `enqueue` enqueues to the stream that it is given; nothing runs yet. Null when the device
   // cannot record.
-  using Enqueue = std::function<void(Stream)>;
   std::unique_ptr<Recording> record(const Enqueue& enqueue) {
     return record_side_by_side({&enqueue, 1});
   }
-  // The same of several that do not depend on each other. Those behind the first are short: what
-  // they have to do goes before it.
+  // The same of several that do not depend on each other, at least one. Those behind the first are
+  // one after the other and go before all other work of the device: they must be short.
   virtual std::unique_ptr<Recording> record_side_by_side(std::span<const Enqueue> branches) = 0;
 
   // Between the two, calls of the current thread are for this device. May be nested.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <iterator>
 
 #include "base/fail.h"
 #include "base/log.h"
@@ -116,28 +117,40 @@ std::unique_ptr<backends::Recording> WeightProgram::DeviceEvaluation::record(Rep
     repeat.parameters = counts_.size();
     counters_ = repeat.counts.get();
   }
-  // Ops with kernels of their own keep others waiting and the device idle. What depends on none of
-  // them goes beside them.
+  // A unit with an op that has a kernel of its own is many short launches, each of which leaves
+  // most of the device idle: such units go beside those that the group takes whole.
   std::vector<Task> tasks = *tasks_;
   const auto middle = std::stable_partition(tasks.begin(), tasks.end(),
                                             [&](const Task& task) { return is_grouped(task); });
-  const std::span<const Task> together(tasks.begin(), middle), apart(middle, tasks.end());
-  size_t together_bytes = 0;
-  for (const Task& task : together)
-    together_bytes += scratch_of(task);
-  Launches long_ones, short_ones;
-  add_launches(stages_of(together, scratch_), repeat, long_ones);
-  add_launches(stages_of(apart, scratch_ + together_bytes), repeat, short_ones);
+  const std::span<const Task> whole(tasks.begin(), middle), mixed(middle, tasks.end());
+  size_t scratch_of_whole = 0, bytes_beside = 0;
+  for (const Task& task : whole)
+    scratch_of_whole += scratch_of(task);
+  for (const Task& task : mixed)
+    bytes_beside += task.bytes;
+  Launches together, beside;
+  add_launches(stages_of(whole, scratch_), repeat, together);
+  add_launches(stages_of(mixed, scratch_ + scratch_of_whole), repeat, beside);
   if (const auto blocks = copies_left(); !blocks.empty()) {
-    short_ones.add(device.repeat_copies(blocks), repeat);
+    for (const base::BlockCopy& block : blocks)
+      bytes_beside += 2 * block.bytes;
+    beside.add(device.repeat_copies(blocks), repeat);
   }
   std::vector<uint64_t*> counters;
   if (const auto left = counts_left(counters); !left.empty()) {
-    short_ones.add(device.repeat_counts(left, counters), repeat);
+    for (const TensorView& tensor : left)
+      bytes_beside += tensor.bytes();
+    beside.add(device.repeat_counts(left, counters), repeat);
   }
-  if (!long_ones.can_repeat || !short_ones.can_repeat) return nullptr;
+  if (!together.can_repeat || !beside.can_repeat) return nullptr;
+  // What goes beside goes first, before running programs, too: it must be short.
+  constexpr size_t kMostBeside = size_t{32} << 20;
+  if (bytes_beside > kMostBeside) {
+    std::move(beside.all.begin(), beside.all.end(), std::back_inserter(together.all));
+    beside.all.clear();
+  }
   std::vector<backends::Device::Enqueue> branches;
-  for (const Launches* launches : {&long_ones, &short_ones}) {
+  for (const Launches* launches : {&together, &beside}) {
     if (launches->all.empty()) continue;
     branches.emplace_back([launches](backends::Stream stream) {
       for (const backends::Device::Enqueue& launch : launches->all)

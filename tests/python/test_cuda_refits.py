@@ -149,6 +149,33 @@ def test_memory_of_the_engine_is_a_source() -> None:
         assert support.same_bits(engine(x), _engine(1)(x))
 
 
+def _pinned_together(state: dict[str, torch.Tensor], offset: int) -> dict[str, torch.Tensor]:
+    """Tensors of f32 in one piece of pinned memory, behind `offset` elements."""
+    rest = torch.empty(offset + sum(t.numel() for t in state.values()), pin_memory=True)[offset:]
+    out = {}
+    for name, tensor in state.items():
+        out[name] = rest[: tensor.numel()].view(tensor.shape).copy_(tensor)
+        rest = rest[tensor.numel() :]
+    return out
+
+
+# Small tensors of pinned memory are read by a kernel where they lie evenly, and copied elsewhere.
+@pytest.mark.parametrize("refits", ["whole tensors", "views"])
+def test_pinned_tensors(refits: str) -> None:
+    engine, x = _engine(0, precision="bf16"), X.cuda()
+    for seed in (1, 2, 3):
+        state = {name: tensor.cpu() for name, tensor in _state(seed).items()}
+        state["last.weight"] = state["first.weight"]
+        if refits == "views":
+            floats = {name: tensor for name, tensor in state.items() if tensor.dtype.itemsize == 4}
+            pinned = state | _pinned_together(floats, seed % 2)
+        else:
+            pinned = {name: tensor.pin_memory() for name, tensor in state.items()}
+        assert sum(tensor.is_pinned() for tensor in pinned.values()) >= 8
+        engine.refit(pinned)
+        assert support.same_bits(engine(x), _engine(seed, precision="bf16")(x))
+
+
 def test_adopted_memory_that_kernels_cannot_read_is_copied() -> None:
     engine, x = _engine(0), X.cuda()
     state = _state(1)

@@ -44,22 +44,22 @@ void say_copies(const std::vector<size_t>& sizes, bool one_block) {
   std::_Exit(0);
 }
 
-// Writes how many copies bring pieces of pinned memory, each of these bytes, to the device, and
-// whether those that lie together came.
-void say_pinned_copies(size_t small, size_t large) {
+// Writes how many copies and launches bring small and large pieces of pinned memory to the device,
+// the small ones `apart` bytes from each other, and whether the large ones are there: kernels do
+// nothing here.
+void say_pinned_copies(size_t small, size_t large, size_t apart) {
   use_fake_driver();
   try {
     CudaDevice& device = cuda_device("cuda:0");
     constexpr size_t kSmall = 100, kLarge = 200000;
-    const std::shared_ptr<std::byte> to = device.allocate(small * kSmall + large * kLarge),
-                                     from = device.allocate_pinned(small * kSmall + large * kLarge);
-    std::memset(from.get(), 7, small * kSmall + large * kLarge);
+    const size_t all = small * apart + large * kLarge;
+    const std::shared_ptr<std::byte> to = device.allocate(all), from = device.allocate_pinned(all);
+    std::memset(from.get(), 7, all);
     std::vector<backends::BlockCopy> uploads;
     size_t at = 0;
     for (size_t i = 0; i < small + large; ++i) {
-      const size_t bytes = i < large ? kLarge : kSmall;
-      uploads.push_back({to.get() + at, from.get() + at, bytes});
-      at += bytes;
+      uploads.push_back({to.get() + at, from.get() + at, i < large ? kLarge : kSmall});
+      at += i < large ? kLarge : apart;
     }
     const long before = fake_calls("copy"), launches = fake_calls("launch");
     device.upload(uploads);
@@ -75,11 +75,15 @@ void say_pinned_copies(size_t small, size_t large) {
 }
 
 TEST(PinnedRingDeathTest, SmallPiecesOfPinnedMemoryAreReadByOneKernel) {
-  EXPECT_EXIT(say_pinned_copies(50, 2), ::testing::ExitedWithCode(0),
+  EXPECT_EXIT(say_pinned_copies(50, 2, 112), ::testing::ExitedWithCode(0),
               "^3 copies, 1 launches in all")
       << "the two large ones and the kernel's table";
-  EXPECT_EXIT(say_pinned_copies(3, 2), ::testing::ExitedWithCode(0),
-              "^5 copies, 0 launches in all");
+  EXPECT_EXIT(say_pinned_copies(3, 2, 112), ::testing::ExitedWithCode(0),
+              "^5 copies, 0 launches in all")
+      << "too few for a kernel";
+  EXPECT_EXIT(say_pinned_copies(8, 2, 100), ::testing::ExitedWithCode(0),
+              "^10 copies, 0 launches in all")
+      << "six of them do not begin at a vector";
 }
 
 // Behind the third, the pinned buffer has a gap.

@@ -164,7 +164,7 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), name_(base::cat("cuda:"
   const backends::UseDevice use(*this);
   int least = 0, greatest = 0;
   api.cuCtxGetStreamPriorityRange(&least, &greatest);
-  // Weights are built beside running programs, not before them.
+  // Weights are built beside running programs, not before them, but for short parts of recordings.
   check(api.cuStreamCreateWithPriority(&work_stream_, kStreamNonBlocking, least),
         "create a stream");
   check(api.cuStreamCreateWithPriority(&record_stream_, kStreamNonBlocking, least),
@@ -336,7 +336,6 @@ bool CudaDevice::is_recording(Stream stream) const {
   return status == kCaptureActive;
 }
 
-// All branches but the first are one after the other, since they are short.
 std::unique_ptr<backends::Recording> CudaDevice::record_side_by_side(
     std::span<const Enqueue> branches) {
   const std::lock_guard lock(record_mutex_);

@@ -82,6 +82,7 @@ class CudaDevice final : public backends::Device {
   std::mutex& cudnn_mutex() { return cudnn_mutex_; }
 
  private:
+  // Of anything, without a kernel, whose table is an upload itself.
   void upload_in_copies(std::span<const backends::BlockCopy> blocks);
 
   int ordinal_ = -1;

@@ -48,10 +48,8 @@ PointwiseGroup::PointwiseGroup(CudaDevice& device, std::span<const Kernel* const
   for (size_t v = 0; v < bodies_.size(); ++v)
     source_ += base::cat("namespace v", v, " {\n", bodies_[v], "}\n");
   // Words of a piece: variant, layout, operands.
-  source_ +=
-      "extern \"C\" __global__ void __launch_bounds__(kThreads, 5) run(const __grid_constant__ "
-      "Table t) "
-      "{\n";
+  source_ += base::cat("extern \"C\" __global__ void __launch_bounds__(kThreads, ", kResident,
+                       ") run(const __grid_constant__ Table t) {\n");
   source_ += has_tiles_ ? base::cat("  __shared__ alignas(16) char tile[", 2 * kTileBytes, "];\n")
                         : "  char* const tile = nullptr;\n";
   source_ += "  let_next_table_begin();\n  const Work w = work_of(t);\n  switch (w.words[0]) {\n";

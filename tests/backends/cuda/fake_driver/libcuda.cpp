@@ -2,6 +2,7 @@
 // says of itself is in FAKE_CUDA, "version=12080 devices=0 init=999 major=7 free=1000". It counts
 // what it is asked to do.
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -111,6 +112,8 @@ CUresult attribute_of(void* value, int attribute, CUdeviceptr data) {
   return 0;
 }
 
+std::atomic<bool> is_capturing = false;
+
 template <typename Handle>
 CUresult make(Handle* handle) {
   static char something;
@@ -188,7 +191,7 @@ CUresult cuMemHostAlloc(void** data, size_t bytes, unsigned) {
   count("memory");
   Memory& all = memory();
   const std::lock_guard lock(all.mutex);
-  *data = std::malloc(bytes);
+  if (give(data, std::malloc(bytes)) != 0) return kOutOfMemory;
   all.pinned[reinterpret_cast<CUdeviceptr>(*data)] = bytes;
   return 0;
 }
@@ -226,9 +229,17 @@ CUresult cuStreamSynchronize(CUstream) {
   count("wait");
   return 0;
 }
-CUresult cuStreamWaitEvent(CUstream, CUevent, unsigned) { return 0; }
-CUresult cuStreamBeginCapture_v2(CUstream, int) { return 0; }
-CUresult cuStreamEndCapture(CUstream, CUgraph* graph) { return make(graph); }
+CUresult cuStreamWaitEvent(CUstream, CUevent, unsigned) {
+  count("order");
+  return 0;
+}
+// One at a time.
+CUresult cuStreamBeginCapture_v2(CUstream, int) {
+  return is_capturing.exchange(true) ? kInvalid : 0;
+}
+CUresult cuStreamEndCapture(CUstream, CUgraph* graph) {
+  return is_capturing.exchange(false) ? make(graph) : kInvalid;
+}
 CUresult cuStreamIsCapturing(CUstream, int* status) { return give(status, 0); }
 CUresult cuEventCreate(CUevent* event, unsigned) { return make(event); }
 CUresult cuEventDestroy_v2(CUevent) { return 0; }
