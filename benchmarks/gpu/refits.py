@@ -113,9 +113,10 @@ def refit_row(name: str, precision: str, args: argparse.Namespace, turns: Turns)
     for kind in KINDS:
         runs[kind]()
         errors.append(check(f"{name} after timed {kind}", engines[kind](*given), want, precision))
-    for kind in ("load_state_dict", "foreach_graph"):
-        runs[kind]()
-        check(f"{name} after timed {kind}", served(*theirs), want, precision)
+    with torch.no_grad():
+        for kind in ("load_state_dict", "foreach_graph"):
+            runs[kind]()
+            check(f"{name} after timed {kind}", served(*theirs), want, precision)
     row: dict[str, Any] = {"model": name, "precision": precision, "megabytes": 1e-6 * count}
     row |= {f"{kind}_ms": value for kind, value in times.items()}
     row["evaluate_ms"] = report.evaluate_ms
