@@ -53,7 +53,9 @@ if(TARGET test_backends_cuda)
   # Every kernel by the oldest compiler, too (requirements-oldest-cuda.txt).
   add_test(NAME oldest_cuda
     COMMAND test_backends_cuda --gtest_filter=Compiler*:*Kernels*:Group*:Tables*:ShiftedRows*:Adapters*)
-  set_tests_properties(oldest_cuda PROPERTIES WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}"
+  # Behind the other: programs that run at once would write results to the same file.
+  set_tests_properties(oldest_cuda PROPERTIES DEPENDS backends_cuda
+    WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}"
     ENVIRONMENT "REGRAFT_CUDA_PATH=${CMAKE_SOURCE_DIR}/.venv/oldest-cuda:${Python_SITELIB};REGRAFT_CUDA_KERNEL_CACHE=${CMAKE_BINARY_DIR}/kernels;REGRAFT_WANT_NVRTC=13.0")
 endif()
 # The longest go first when several run at once.

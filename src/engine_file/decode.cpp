@@ -120,7 +120,11 @@ class Decoder {
       case 6: {
         if (in.numbers() == nullptr) return std::vector<double>();
         spend(in.numbers()->size() * sizeof(double));
-        return std::vector<double>(in.numbers()->begin(), in.numbers()->end());
+        std::vector<double> numbers(in.numbers()->size());
+        // FlatBuffers verifies where the length of a vector lies, not its elements.
+        std::copy_n(in.numbers()->Data(), numbers.size() * sizeof(double),
+                    reinterpret_cast<uint8_t*>(numbers.data()));
+        return numbers;
       }
       case 7: {
         if (in.integer() < 0 || in.integer() >= kDTypeCount) corrupt("unknown dtype");
