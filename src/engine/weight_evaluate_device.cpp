@@ -154,8 +154,8 @@ WeightProgram::DeviceEvaluation::Stages WeightProgram::DeviceEvaluation::stages_
   return stages;
 }
 
-bool WeightProgram::DeviceEvaluation::is_grouped(const Placed& placed) const {
-  return program_.group_ != nullptr && program_.group_->takes(placed.index);
+bool WeightProgram::DeviceEvaluation::is_grouped(size_t op) const {
+  return program_.group_ != nullptr && program_.group_->takes(op);
 }
 
 // Calls point into these: they must not grow.
@@ -189,7 +189,7 @@ void WeightProgram::DeviceEvaluation::visit(const Stages& stages, const Visitor&
     std::vector<backends::KernelGroup::Call> calls;
     calls.reserve(stage.size());
     for (const Placed& placed : stage) {
-      if (is_grouped(placed)) {
+      if (is_grouped(placed.index)) {
         calls.push_back(call_of(placed));
         continue;
       }

@@ -142,8 +142,7 @@ class WeightProgram::DeviceEvaluation final : public Evaluation {
   void add_launches(const Stages& stages, Repeat& repeat, Launches& launches);
   std::vector<const void*> key_of(const std::byte* scratch) const;
   bool reads_what_it_writes() const;
-  bool is_grouped(const Placed& placed) const;
-  bool is_grouped(const Task& task) const;
+  bool is_grouped(size_t op) const;
   void reserve_operands(const Stages& stages);
   backends::KernelGroup::Call call_of(const Placed& placed);
   void pass_on(const Placed& placed, std::span<uint64_t*> counters, std::span<std::byte*> copies);

@@ -120,8 +120,10 @@ std::unique_ptr<backends::Recording> WeightProgram::DeviceEvaluation::record(Rep
   // A unit with an op that has a kernel of its own is many short launches, each of which leaves
   // most of the device idle: such units go beside those that the group takes whole.
   std::vector<Task> tasks = *tasks_;
-  const auto middle = std::stable_partition(tasks.begin(), tasks.end(),
-                                            [&](const Task& task) { return is_grouped(task); });
+  const auto middle = std::stable_partition(tasks.begin(), tasks.end(), [&](const Task& task) {
+    return std::all_of(task.ops.begin(), task.ops.end(),
+                       [&](int32_t op) { return is_grouped(static_cast<size_t>(op)); });
+  });
   const std::span<const Task> whole(tasks.begin(), middle), mixed(middle, tasks.end());
   size_t scratch_of_whole = 0, bytes_beside = 0;
   for (const Task& task : whole)
@@ -180,12 +182,6 @@ void WeightProgram::DeviceEvaluation::add_launches(const Stages& stages, Repeat&
                      program_.run_op(*placed.op, run_, placed.scratch, placed.workspace, stream);
                    });
                  }});
-}
-
-bool WeightProgram::DeviceEvaluation::is_grouped(const Task& task) const {
-  return std::all_of(task.ops.begin(), task.ops.end(), [&](int32_t op) {
-    return program_.group_ != nullptr && program_.group_->takes(static_cast<size_t>(op));
-  });
 }
 
 // Whether a given value lies where a constant or a kept parameter is written.

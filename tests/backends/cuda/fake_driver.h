@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 #include "engine/image.h"
 #include "ir/text.h"
 #include "regraft/engine.h"
+#include "regraft/error.h"
 
 namespace regraft::cuda {
 
@@ -23,6 +25,19 @@ inline void use_fake_driver(const std::string& settings = "", bool with_wheels =
   if (with_wheels && wheels != nullptr) path += std::string(":") + wheels;
   setenv("FAKE_CUDA", settings.c_str(), 1);
   setenv("REGRAFT_CUDA_PATH", path.c_str(), 1);
+}
+
+// What a child of a death test does: `body` writes to standard error, where a failure goes, too.
+template <typename Body>
+[[noreturn]] void speak_with_fake_driver(const Body& body) {
+  use_fake_driver();
+  try {
+    body();
+  } catch (const Error& error) {
+    std::fputs(error.what(), stderr);
+  }
+  std::fflush(stderr);
+  std::_Exit(0);
 }
 
 // How often the fake driver was asked for "memory", "copy", ...; -1: there is none.

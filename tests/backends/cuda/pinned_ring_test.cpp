@@ -15,10 +15,10 @@ namespace {
 // Writes how many copies bring pieces of these sizes to neighbouring places, in one block of the
 // device or each in a block of its own, and whether they are there.
 void say_copies(const std::vector<size_t>& sizes, bool one_block) {
-  use_fake_driver();
-  try {
+  speak_with_fake_driver([&] {
     CudaDevice& device = cuda_device("cuda:0");
-    std::vector<std::shared_ptr<std::byte>> kept = {device.allocate(one_block ? 4096 : sizes[0])};
+    std::vector<std::shared_ptr<std::byte>> kept = {
+        device.allocate(one_block ? size_t{1} << 20 : sizes[0])};
     std::vector<std::vector<std::byte>> pieces;
     std::vector<backends::BlockCopy> uploads;
     for (std::byte* at = kept[0].get(); pieces.size() < sizes.size();) {
@@ -37,19 +37,14 @@ void say_copies(const std::vector<size_t>& sizes, bool one_block) {
         std::fputs(", other bytes", stderr);
     }
     std::fputs(" in all", stderr);
-  } catch (const Error& error) {
-    std::fputs(error.what(), stderr);
-  }
-  std::fflush(stderr);
-  std::_Exit(0);
+  });
 }
 
 // Writes how many copies and launches bring small and large pieces of pinned memory to the device,
 // the small ones `apart` bytes from each other, and whether the large ones are there: kernels do
 // nothing here.
 void say_pinned_copies(size_t small, size_t large, size_t apart) {
-  use_fake_driver();
-  try {
+  speak_with_fake_driver([&] {
     CudaDevice& device = cuda_device("cuda:0");
     constexpr size_t kSmall = 100, kLarge = 200000;
     const size_t all = small * apart + large * kLarge;
@@ -67,11 +62,7 @@ void say_pinned_copies(size_t small, size_t large, size_t apart) {
                  fake_calls("launch") - launches);
     if (std::memcmp(to.get(), from.get(), large * kLarge) != 0) std::fputs(", other bytes", stderr);
     std::fputs(" in all", stderr);
-  } catch (const Error& error) {
-    std::fputs(error.what(), stderr);
-  }
-  std::fflush(stderr);
-  std::_Exit(0);
+  });
 }
 
 TEST(PinnedRingDeathTest, SmallPiecesOfPinnedMemoryAreReadByOneKernel) {
@@ -90,6 +81,11 @@ TEST(PinnedRingDeathTest, SmallPiecesOfPinnedMemoryAreReadByOneKernel) {
 TEST(PinnedRingDeathTest, NeighboursOfOneBlockAreOneCopy) {
   EXPECT_EXIT(say_copies({64, 128, 100, 64}, true), ::testing::ExitedWithCode(0),
               "^2 copies in all");
+}
+
+TEST(PinnedRingDeathTest, LongPiecesAreCopiedWithTheirNeighbours) {
+  EXPECT_EXIT(say_copies({64, 192 << 10, 64}, true), ::testing::ExitedWithCode(0),
+              "^1 copies in all");
 }
 
 TEST(PinnedRingDeathTest, BlocksThatAreNeighboursByChanceAreNot) {

@@ -11,11 +11,10 @@
 namespace regraft::cuda {
 namespace {
 
-// Writes how often one stream waits for another in a recording of so many branches, whose streams
-// are told apart, then whether the device records after a branch that fails.
+// Writes how often one stream waits for another in a recording of so many branches, and where a
+// branch that fails throws nothing; the device records after each of these.
 void say_recordings(size_t count) {
-  use_fake_driver();
-  try {
+  speak_with_fake_driver([&] {
     CudaDevice& device = cuda_device("cuda:0");
     size_t calls = 0;
     const std::vector<backends::Device::Enqueue> branches(count, [&](Stream) { ++calls; });
@@ -33,11 +32,7 @@ void say_recordings(size_t count) {
       }
     }
     std::fputs(" in all", stderr);
-  } catch (const Error& error) {
-    std::fputs(error.what(), stderr);
-  }
-  std::fflush(stderr);
-  std::_Exit(0);
+  });
 }
 
 TEST(RecordingDeathTest, BranchesLeaveTheFirstAndComeBack) {

@@ -249,13 +249,14 @@ void CudaDevice::convert(const TensorView& from, const MutableTensorView& to, St
       .run(from.data, to.mutable_data(), stream);
 }
 
-// Long copies come first: the bus is busy while the host asks where the others lie.
+// Long copies of pinned memory come first: the bus is busy while the host asks where the others
+// lie. Pageable memory keeps its order, in which neighbours are one copy.
 void CudaDevice::upload(std::span<const backends::BlockCopy> blocks) {
-  std::vector<backends::BlockCopy> large, small;
+  std::vector<backends::BlockCopy> large, rest;
   for (const backends::BlockCopy& block : blocks)
-    (block.bytes > kSmallUpload ? large : small).push_back(block);
+    (block.bytes > kSmallUpload && is_pinned(block.from) ? large : rest).push_back(block);
   upload_in_copies(large);
-  const SmallUploads uploads = sort_small_uploads(std::move(small));
+  const Uploads uploads = sort_uploads(std::move(rest));
   upload_in_copies(uploads.copied);
   if (!uploads.read.empty()) copy_blocks(uploads.read);
 }

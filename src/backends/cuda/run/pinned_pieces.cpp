@@ -32,8 +32,8 @@ bool is_pinned(const void* data) {
          type == kHostMemory;
 }
 
-SmallUploads sort_small_uploads(std::vector<base::BlockCopy> blocks) {
-  SmallUploads uploads;
+Uploads sort_uploads(std::vector<base::BlockCopy> blocks) {
+  Uploads uploads;
   if (blocks.size() >= kLeastPieces) {
     for (const base::BlockCopy& block : blocks) {
       const std::byte* const from = address_on_device(block);

@@ -10,14 +10,14 @@ namespace regraft::cuda {
 // the bus brings about as much.
 inline constexpr size_t kSmallUpload = size_t{128} << 10;
 
-// Small uploads.
-struct SmallUploads {
+struct Uploads {
   // Of pinned memory, by the addresses at which the current device reads it: one kernel brings them
   // all. Empty where they are too few for that.
   std::vector<base::BlockCopy> read;
   std::vector<base::BlockCopy> copied;  // All others.
 };
-SmallUploads sort_small_uploads(std::vector<base::BlockCopy> blocks);
+// Of `blocks` without large ones of pinned memory; their order stays.
+Uploads sort_uploads(std::vector<base::BlockCopy> blocks);
 
 // Whether the driver has pinned the host memory at `data`.
 bool is_pinned(const void* data);
