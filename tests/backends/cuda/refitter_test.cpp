@@ -58,17 +58,12 @@ std::array<long, kKinds.size()> calls() {
 template <typename Say>
 [[noreturn]] void say_of(const char* program, const std::shared_ptr<const WeightSource>& source,
                          Retain retain, const Say& say) {
-  use_fake_driver();
-  try {
+  speak_with_fake_driver([&] {
     EngineOptions options;
     options.retain = retain;
     Engine engine = engine_of(program, source, options);
     say(engine);
-  } catch (const Error& error) {
-    std::fputs(error.what(), stderr);
-  }
-  std::fflush(stderr);
-  std::_Exit(0);
+  });
 }
 
 // What the sixth call makes.
