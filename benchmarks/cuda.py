@@ -104,13 +104,13 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--refit-models", nargs="*", default=list(REFITS), choices=list(REFITS))
     parser.add_argument("--lora-models", nargs="*", default=list(ADAPTERS), choices=list(ADAPTERS))
-    parser.add_argument("--batch", nargs="*", type=int, help="instead of each model's two")
+    parser.add_argument("--batch", nargs="*", type=int, help="only these of each model's sizes")
     parser.add_argument("--precision", choices=list(DTYPES), help="of all models")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     parser.add_argument("--seconds", type=float, default=3.0, help="per row")
     parser.add_argument("--jobs", type=int, default=1, help="rows that are made ready side by side")
     parser.add_argument(
-        "--patience", type=float, help="seconds that rows wait for those made ready beside them"
+        "--patience", type=float, help="seconds after which rows that are not ready are given up"
     )
     parser.add_argument("--output", type=Path, default=ROOT / "out")
     args = parser.parse_args()
@@ -123,7 +123,8 @@ def main() -> None:
             [
                 (name, of or MODELS[name], batch, args)
                 for name in args.models
-                for batch in args.batch or cases.batches(name)
+                for batch in cases.batches(name)
+                if not args.batch or batch in args.batch
             ],
         ),
         "refit": (refit_row, [(name, of or REFITS[name], args) for name in args.refit_models]),

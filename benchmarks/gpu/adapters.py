@@ -66,7 +66,8 @@ def adapters_row(
         "lora_load": lambda: engine.lora.load("style", next(sources)),
         "merge_by_addmm": lambda: merge(served, base, adapters[0], next(scales)),
     }
-    with torch.no_grad(), turns.timing():
+    turns.take_device()
+    with torch.no_grad():
         before = interleave(run, args.seconds)["run"]
         engine.lora.load("style", adapters[0])
         times = interleave(runs, args.seconds * 2, wall=True)

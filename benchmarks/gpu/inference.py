@@ -6,7 +6,6 @@ import argparse
 import functools
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import cases
@@ -37,11 +36,12 @@ def inference_row(
     with torch.no_grad():
         for kind in args.peers:
             run = peer(kind, served, given)
-            with turns.tuning() if kind == "max-autotune" else nullcontext():
-                check(f"{name} by {kind}", run(*given), want, precision)
+            # Inductor, too, times kernels, but takes the least of many times of each, which other
+            # rows hardly disturb.
+            check(f"{name} by {kind}", run(*given), want, precision)
             runs[kind] = functools.partial(run, *given)
-        with turns.timing():
-            times = interleave(runs, args.seconds)
+        turns.take_device()
+        times = interleave(runs, args.seconds)
     row: dict[str, Any] = {"model": name, "precision": precision, "batch": batch}
     row["build_ms"] = build_ms
     row |= {f"{kind}_ms": times[kind] for kind in (*args.peers, "regraft")}

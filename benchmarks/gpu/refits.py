@@ -100,9 +100,9 @@ def refit_row(name: str, precision: str, args: argparse.Namespace, turns: Turns)
         load({k: torch.zeros_like(v) for k, v in constants.items()}, check_full_update=False)
         runs[kind]()
         check(f"{name} after {kind}", package(*theirs), want, precision)
-    with turns.timing():
-        times = interleave(runs, args.seconds * 2, wall=True)
-        report = in_place()
+    turns.take_device()
+    times = interleave(runs, args.seconds * 2, wall=True)
+    report = in_place()
     # What was timed is what later values go through: calls from the same memory.
     last = cases.build(name, 2)
     with torch.no_grad():

@@ -59,6 +59,15 @@ class Laps {
   virtual std::vector<double> seconds() const = 0;
 };
 
+// Copies from host memory, which must stay as it is until the work stream has been synchronised.
+// What is enqueued to the work stream once this object is gone finds them done. Not thread-safe.
+class Upload {
+ public:
+  virtual ~Upload() = default;
+  // Enqueues copies that wait for what the stream has now.
+  virtual void add(std::span<const BlockCopy> blocks) = 0;
+};
+
 // The memory that the kernels of a backend work on, and the order of work on it. Every byte that a
 // kernel touches comes from its device. Thread-safe.
 class Device {
@@ -90,8 +99,8 @@ class Device {
   // Copies elements of any strides and dtypes, both of this device, converting in one rounding.
   virtual void convert(const TensorView& from, const MutableTensorView& to, Stream stream) = 0;
   // The rest are enqueued to the work stream.
-  // Many copies from host memory, which must stay as it is until the stream has been synchronised.
-  virtual void upload(std::span<const BlockCopy> blocks) = 0;
+  virtual std::unique_ptr<Upload> begin_upload() = 0;
+  void upload(std::span<const BlockCopy> blocks) { begin_upload()->add(blocks); }
   // Many copies within the device.
   virtual void copy_blocks(std::span<const BlockCopy> blocks) = 0;
   // Adds the numbers of NaN and infinite elements of row-major tensors to counters, both of this

@@ -32,6 +32,16 @@ class HostLaps final : public Laps {
   std::vector<std::chrono::steady_clock::time_point> times_;
 };
 
+void copy_all(std::span<const BlockCopy> blocks) {
+  for (const BlockCopy& block : blocks)
+    std::memcpy(block.to, block.from, block.bytes);
+}
+
+class HostUpload final : public Upload {
+ public:
+  void add(std::span<const BlockCopy> blocks) override { copy_all(blocks); }
+};
+
 class HostDevice final : public Device {
  public:
   std::string_view name() const override { return "cpu"; }
@@ -53,11 +63,8 @@ class HostDevice final : public Device {
   void convert(const TensorView& from, const MutableTensorView& to, Stream) override {
     regraft::copy(from, to);
   }
-  void upload(std::span<const BlockCopy> blocks) override { copy_blocks(blocks); }
-  void copy_blocks(std::span<const BlockCopy> blocks) override {
-    for (const BlockCopy& block : blocks)
-      std::memcpy(block.to, block.from, block.bytes);
-  }
+  std::unique_ptr<Upload> begin_upload() override { return std::make_unique<HostUpload>(); }
+  void copy_blocks(std::span<const BlockCopy> blocks) override { copy_all(blocks); }
   void clear(void* to, size_t bytes, Stream) override { std::memset(to, 0, bytes); }
   void count_non_finite(std::span<const TensorView>, std::span<uint64_t* const>) override {
     base::fail("backends", ErrorCode::Internal, "the host counts where it reads");

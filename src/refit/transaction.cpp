@@ -182,17 +182,21 @@ void Transaction::convert_sources() {
   values_.resize(given_.size());
   own_values_.resize(given_.size());
   converted_.resize(given_.size());
-  std::vector<base::BlockCopy> uploads;
-  for (size_t p = 0; p < given_.size(); ++p) {
-    if (!given_[p]) continue;
-    if (staged_->readable[p].data != nullptr) {
-      values_[p] = &staged_->readable[p];
-    } else {
-      convert_source(p, uploads);
+  const auto upload = core_.device().begin_upload();
+  // Large ones first: they are on their way while the host looks at the others.
+  constexpr size_t kLarge = size_t{1} << 20;
+  for (const bool large : {true, false}) {
+    std::vector<base::BlockCopy> uploads;
+    for (size_t p = 0; p < given_.size(); ++p) {
+      if (!given_[p] || (staged_->tensors[p]->view.bytes() >= kLarge) != large) continue;
+      if (staged_->readable[p].data != nullptr) {
+        values_[p] = &staged_->readable[p];
+      } else {
+        convert_source(p, uploads);
+      }
     }
+    if (!uploads.empty()) upload->add(uploads);
   }
-  if (!uploads.empty()) core_.device().upload(uploads);
-  merges_.run();
 }
 
 void Transaction::convert_source(size_t p, std::vector<base::BlockCopy>& uploads) {
@@ -302,6 +306,7 @@ void Transaction::evaluate() {
   if (previous != nullptr) take_over(*previous);
   previous = nullptr;
   convert_sources();
+  merges_.run();
   if (try_prepare_in_place()) return;
   begin_job();
   place_slots();

@@ -40,6 +40,7 @@ TEST(Api, Driver) {
        {kEventRecordExternal, CU_EVENT_RECORD_EXTERNAL},
        {kCaptureThreadLocal, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL},
        {kCaptureActive, CU_STREAM_CAPTURE_STATUS_ACTIVE},
+       {kCopyInStreamOrder, CU_MEMCPY_SRC_ACCESS_ORDER_STREAM},
        {kPointerDeviceAddress, CU_POINTER_ATTRIBUTE_DEVICE_POINTER},
        {kPointerRangeStart, CU_POINTER_ATTRIBUTE_RANGE_START_ADDR},
        {kLaunchEarly, CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION},
@@ -55,6 +56,12 @@ TEST(Api, LaunchesLieAsTheDriverReadsThem) {
   EXPECT_EQ(offsetof(LaunchConfig, stream), offsetof(CUlaunchConfig, hStream));
   EXPECT_EQ(offsetof(LaunchConfig, attributes), offsetof(CUlaunchConfig, attrs));
   EXPECT_EQ(offsetof(LaunchConfig, attribute_count), offsetof(CUlaunchConfig, numAttrs));
+}
+
+TEST(Api, AttributesOfCopiesLieAsTheDriverReadsThem) {
+  EXPECT_EQ(sizeof(CopyAttributes), sizeof(CUmemcpyAttributes));
+  EXPECT_EQ(offsetof(CopyAttributes, source_order), offsetof(CUmemcpyAttributes, srcAccessOrder));
+  EXPECT_EQ(offsetof(CopyAttributes, flags), offsetof(CUmemcpyAttributes, flags));
 }
 
 TEST(Api, CublasLt) {

@@ -31,6 +31,11 @@ void copy_blocks(CudaDevice& device, std::span<const backends::BlockCopy> blocks
   WorkTable::launch(device, function_of(device), {&table, 1});
 }
 
+void read_blocks(CudaDevice& device, std::span<const backends::BlockCopy> blocks) {
+  const WorkTable table = table_of(blocks);
+  WorkTable::launch(device, function_of(device), {&table, 1}, WorkTable::Place::Pinned);
+}
+
 std::unique_ptr<backends::Recording> repeat_copies(CudaDevice& device,
                                                    std::span<const backends::BlockCopy> blocks) {
   return std::make_unique<RepeatedTables>(device, function_of(device),

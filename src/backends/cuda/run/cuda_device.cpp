@@ -1,5 +1,6 @@
 #include "backends/cuda/run/cuda_device.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
@@ -10,8 +11,8 @@
 #include "backends/cuda/run/copy_blocks.h"
 #include "backends/cuda/run/merge_lora.h"
 #include "backends/cuda/run/non_finite.h"
-#include "backends/cuda/run/pinned_pieces.h"
 #include "backends/cuda/run/strided_copy.h"
+#include "backends/cuda/run/upload.h"
 #include "base/fail.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -167,6 +168,8 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), name_(base::cat("cuda:"
   // Weights are built beside running programs, not before them, but for short parts of recordings.
   check(api.cuStreamCreateWithPriority(&work_stream_, kStreamNonBlocking, least),
         "create a stream");
+  check(api.cuStreamCreateWithPriority(&copy_stream_, kStreamNonBlocking, least),
+        "create a stream");
   check(api.cuStreamCreateWithPriority(&record_stream_, kStreamNonBlocking, least),
         "create a stream");
   check(api.cuStreamCreateWithPriority(&urgent_record_stream_, kStreamNonBlocking, greatest),
@@ -249,16 +252,8 @@ void CudaDevice::convert(const TensorView& from, const MutableTensorView& to, St
       .run(from.data, to.mutable_data(), stream);
 }
 
-// Long copies of pinned memory come first: the bus is busy while the host asks where the others
-// lie. Pageable memory keeps its order, in which neighbours are one copy.
-void CudaDevice::upload(std::span<const backends::BlockCopy> blocks) {
-  std::vector<backends::BlockCopy> large, rest;
-  for (const backends::BlockCopy& block : blocks)
-    (block.bytes > kSmallUpload && is_pinned(block.from) ? large : rest).push_back(block);
-  upload_in_copies(large);
-  const Uploads uploads = sort_uploads(std::move(rest));
-  upload_in_copies(uploads.copied);
-  if (!uploads.read.empty()) copy_blocks(uploads.read);
+std::unique_ptr<backends::Upload> CudaDevice::begin_upload() {
+  return std::make_unique<CudaUpload>(*this);
 }
 
 void CudaDevice::upload_in_copies(std::span<const backends::BlockCopy> blocks) {
@@ -307,6 +302,24 @@ void CudaDevice::with_table(std::span<const std::byte> bytes,
   const backends::BlockCopy block{table_.get(), bytes.data(), bytes.size()};
   upload_in_copies({&block, 1});
   use(table_.get());
+}
+
+void CudaDevice::with_pinned_table(std::span<const std::byte> bytes,
+                                   const std::function<void(const std::byte*)>& use) {
+  const std::lock_guard lock(table_mutex_);
+  PinnedTable& table = pinned_table_;
+  if (table.read == nullptr) table.read = make_event();
+  // What reads the old table may still run.
+  if (table.bytes > 0) table.read->wait();
+  if (table.bytes < bytes.size()) {
+    table.bytes = 0;
+    const size_t wanted = std::max<size_t>(2 * bytes.size(), size_t{1} << 16);
+    table.memory = allocate_pinned(wanted);
+    table.bytes = wanted;
+  }
+  std::copy(bytes.begin(), bytes.end(), table.memory.get());
+  use(table.memory.get());
+  table.read->record(work_stream_);
 }
 
 void CudaDevice::synchronise(Stream stream) {

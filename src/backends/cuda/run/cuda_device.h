@@ -36,7 +36,7 @@ class CudaDevice final : public backends::Device {
   Stream work_stream() const override { return work_stream_; }
   void copy(void* to, const void* from, size_t bytes, Stream stream) override;
   void convert(const TensorView& from, const MutableTensorView& to, Stream stream) override;
-  void upload(std::span<const backends::BlockCopy> blocks) override;
+  std::unique_ptr<backends::Upload> begin_upload() override;
   void copy_blocks(std::span<const backends::BlockCopy> blocks) override;
   void clear(void* to, size_t bytes, Stream stream) override;
   void count_non_finite(std::span<const TensorView> tensors,
@@ -71,6 +71,14 @@ class CudaDevice final : public backends::Device {
   // work stream; what is enqueued after that may find other bytes there.
   void with_table(std::span<const std::byte> bytes,
                   const std::function<void(const std::byte*)>& use);
+  // The same with pinned memory, without a copy.
+  void with_pinned_table(std::span<const std::byte> bytes,
+                         const std::function<void(const std::byte*)>& use);
+
+  // For copies that the work stream waits for.
+  Stream copy_stream() const { return copy_stream_; }
+  // Uploads of anything to the work stream, without a kernel, whose table is an upload itself.
+  void upload_in_copies(std::span<const backends::BlockCopy> blocks);
 
   // Lets the function use this much shared memory in a launch.
   void allow_shared(CUfunction function, unsigned bytes);
@@ -82,20 +90,24 @@ class CudaDevice final : public backends::Device {
   std::mutex& cudnn_mutex() { return cudnn_mutex_; }
 
  private:
-  // Of anything, without a kernel, whose table is an upload itself.
-  void upload_in_copies(std::span<const backends::BlockCopy> blocks);
-
   int ordinal_ = -1;
   std::string name_, chip_, arch_;
   size_t memory_bytes_ = 0;
   int multiprocessors_ = 0;
   bool launches_early_ = false;
   CUcontext context_ = nullptr;
-  CUstream work_stream_ = nullptr, record_stream_ = nullptr, urgent_record_stream_ = nullptr;
+  CUstream work_stream_ = nullptr, copy_stream_ = nullptr, record_stream_ = nullptr,
+           urgent_record_stream_ = nullptr;
   std::mutex functions_mutex_, handles_mutex_, cudnn_mutex_, record_mutex_, table_mutex_,
       ring_mutex_;
+  struct PinnedTable {
+    std::shared_ptr<std::byte> memory;
+    size_t bytes = 0;
+    std::shared_ptr<backends::Event> read;
+  };
   std::shared_ptr<std::byte> table_;
   size_t table_bytes_ = 0;
+  PinnedTable pinned_table_;
   std::unique_ptr<PinnedRing> ring_;
   std::map<std::string, CUfunction, std::less<>> functions_;  // By digest of the source.
   cublasLtHandle cublaslt_ = nullptr;

@@ -50,12 +50,18 @@ void WorkTable::enqueue(CUfunction function, std::span<const WorkTable> tables,
   }
 }
 
-void WorkTable::launch(CudaDevice& device, CUfunction function, std::span<const WorkTable> tables) {
+void WorkTable::launch(CudaDevice& device, CUfunction function, std::span<const WorkTable> tables,
+                       Place place) {
   const std::vector<std::byte> bytes = bytes_of(tables);
   if (bytes.empty() || function == nullptr) return;
-  device.with_table(bytes, [&](const std::byte* uploaded) {
-    enqueue(function, tables, uploaded, as_stream(device.work_stream()), device.launches_early());
-  });
+  const auto use = [&](const std::byte* placed) {
+    enqueue(function, tables, placed, as_stream(device.work_stream()), device.launches_early());
+  };
+  if (place == Place::Pinned) {
+    device.with_pinned_table(bytes, use);
+  } else {
+    device.with_table(bytes, use);
+  }
 }
 
 RepeatedTables::RepeatedTables(CudaDevice& device, CUfunction function,

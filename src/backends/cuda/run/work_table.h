@@ -16,9 +16,13 @@ class WorkTable {
 
   // `words` are the arguments. No blocks: no work.
   void add(int64_t blocks, std::span<const uint64_t> words);
+  // Where launches find their tables: copied to the device before them, or in pinned memory that
+  // they read over the bus, for those that must not wait for other copies.
+  enum class Place { Device, Pinned };
   // Enqueues one launch after the other to the device's work stream. A kernel of several tables
   // calls wait_for_table().
-  static void launch(CudaDevice& device, CUfunction function, std::span<const WorkTable> tables);
+  static void launch(CudaDevice& device, CUfunction function, std::span<const WorkTable> tables,
+                     Place place = Place::Device);
 
  private:
   friend class RepeatedTables;

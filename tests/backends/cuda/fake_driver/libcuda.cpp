@@ -149,7 +149,7 @@ void count(const char* kind) {
 
 #pragma GCC visibility push(default)
 extern "C" {
-// How often it was asked for "memory", "copy", "clear", "launch", "graph" and "wait".
+// How often it was asked for "memory", "copy", "batch", "clear", "launch", "graph" and "wait".
 long fakeCudaCalls(const char* kind) {
   const std::lock_guard lock(memory().mutex);
   return calls()[kind];
@@ -209,6 +209,15 @@ CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream)
     if (!memory().is_one_piece(to, bytes) || !memory().is_one_piece(from, bytes)) return kInvalid;
   }
   std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+  return 0;
+}
+CUresult cuMemcpyBatchAsync_v2(CUdeviceptr* to, CUdeviceptr* from, size_t* bytes, size_t count,
+                               CopyAttributes*, size_t*, size_t, CUstream stream) {
+  ::count("batch");
+  for (size_t i = 0; i < count; ++i) {
+    if (const CUresult result = cuMemcpyAsync(to[i], from[i], bytes[i], stream); result != 0)
+      return result;
+  }
   return 0;
 }
 CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {

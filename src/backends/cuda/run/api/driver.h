@@ -35,6 +35,7 @@ inline constexpr unsigned kStreamNonBlocking = 1;    // CU_STREAM_NON_BLOCKING
 inline constexpr unsigned kEventDisableTiming = 2;   // CU_EVENT_DISABLE_TIMING
 inline constexpr unsigned kEventRecordExternal = 1;  // CU_EVENT_RECORD_EXTERNAL
 inline constexpr int kCaptureThreadLocal = 1;        // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+inline constexpr int kCopyInStreamOrder = 1;         // CU_MEMCPY_SRC_ACCESS_ORDER_STREAM
 // CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY
 inline constexpr unsigned long long kGraphUsesNodePriority = 8;
 inline constexpr int kCaptureActive = 1;  // CU_STREAM_CAPTURE_STATUS_ACTIVE
@@ -53,6 +54,13 @@ struct LaunchConfig {
   CUstream stream = nullptr;
   LaunchAttribute* attributes = nullptr;
   unsigned attribute_count = 0;
+};
+
+// CUmemcpyAttributes.
+struct CopyAttributes {
+  int source_order = 0;
+  int source_hint[2] = {}, target_hint[2] = {};
+  unsigned flags = 0;
 };
 
 // name, exported symbol, parameters.
@@ -77,6 +85,9 @@ struct LaunchConfig {
   X(cuMemFreeHost, "cuMemFreeHost", (void* data))                                                 \
   X(cuMemcpyAsync, "cuMemcpyAsync",                                                               \
     (CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream))                            \
+  X(cuMemcpyBatchAsync, "cuMemcpyBatchAsync_v2",                                                  \
+    (CUdeviceptr * to, CUdeviceptr * from, size_t* bytes, size_t count,                           \
+     CopyAttributes* attributes, size_t* firsts, size_t attribute_count, CUstream stream))        \
   X(cuMemsetD8Async, "cuMemsetD8Async",                                                           \
     (CUdeviceptr to, unsigned char value, size_t count, CUstream stream))                         \
   X(cuPointerGetAttribute, "cuPointerGetAttribute",                                               \

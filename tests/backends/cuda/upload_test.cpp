@@ -46,7 +46,7 @@ void say_copies(const std::vector<size_t>& sizes, bool one_block) {
 void say_pinned_copies(size_t small, size_t large, size_t apart) {
   speak_with_fake_driver([&] {
     CudaDevice& device = cuda_device("cuda:0");
-    constexpr size_t kSmall = 100, kLarge = 200000;
+    constexpr size_t kSmall = 100, kLarge = 600000;
     const size_t all = small * apart + large * kLarge;
     const std::shared_ptr<std::byte> to = device.allocate(all), from = device.allocate_pinned(all);
     std::memset(from.get(), 7, all);
@@ -56,39 +56,65 @@ void say_pinned_copies(size_t small, size_t large, size_t apart) {
       uploads.push_back({to.get() + at, from.get() + at, i < large ? kLarge : kSmall});
       at += i < large ? kLarge : apart;
     }
-    const long before = fake_calls("copy"), launches = fake_calls("launch");
+    const long before = fake_calls("copy"), batches = fake_calls("batch"),
+               launches = fake_calls("launch");
     device.upload(uploads);
-    std::fprintf(stderr, "%ld copies, %ld launches", fake_calls("copy") - before,
-                 fake_calls("launch") - launches);
+    std::fprintf(stderr, "%ld copies in %ld batches, %ld launches", fake_calls("copy") - before,
+                 fake_calls("batch") - batches, fake_calls("launch") - launches);
     if (std::memcmp(to.get(), from.get(), large * kLarge) != 0) std::fputs(", other bytes", stderr);
     std::fputs(" in all", stderr);
   });
 }
 
-TEST(PinnedRingDeathTest, SmallPiecesOfPinnedMemoryAreReadByOneKernel) {
+TEST(UploadDeathTest, SmallPiecesOfPinnedMemoryAreReadByOneKernel) {
   EXPECT_EXIT(say_pinned_copies(50, 2, 112), ::testing::ExitedWithCode(0),
-              "^3 copies, 1 launches in all")
-      << "the two large ones and the kernel's table";
+              "^2 copies in 1 batches, 1 launches in all")
+      << "the kernel reads its table over the bus, too";
   EXPECT_EXIT(say_pinned_copies(3, 2, 112), ::testing::ExitedWithCode(0),
-              "^5 copies, 0 launches in all")
+              "^5 copies in 1 batches, 0 launches in all")
       << "too few for a kernel";
   EXPECT_EXIT(say_pinned_copies(8, 2, 100), ::testing::ExitedWithCode(0),
-              "^10 copies, 0 launches in all")
+              "^10 copies in 1 batches, 0 launches in all")
       << "six of them do not begin at a vector";
 }
 
+// A copy that the driver refuses leaves others behind it under way: memory that they go to is only
+// used again behind the work stream.
+TEST(UploadDeathTest, TheWorkStreamWaitsForCopiesWhateverFails) {
+  const auto say_orders = [](bool is_refused) {
+    speak_with_fake_driver([&] {
+      CudaDevice& device = cuda_device("cuda:0");
+      constexpr size_t kLarge = 600000;
+      const auto to = device.allocate(is_refused ? kLarge : 2 * kLarge);
+      const auto from = device.allocate_pinned(2 * kLarge);
+      const std::vector<backends::BlockCopy> uploads = {
+          {to.get(), from.get(), kLarge}, {to.get() + kLarge / 2, from.get(), kLarge}};
+      const long before = fake_calls("order");
+      try {
+        device.upload(uploads);
+        std::fputs("copied, ", stderr);
+      } catch (const Error&) {
+        std::fputs("refused, ", stderr);
+      }
+      std::fprintf(stderr, "%ld orders in all", fake_calls("order") - before);
+    });
+  };
+  EXPECT_EXIT(say_orders(false), ::testing::ExitedWithCode(0), "^copied, 2 orders in all");
+  EXPECT_EXIT(say_orders(true), ::testing::ExitedWithCode(0), "^refused, 2 orders in all");
+}
+
 // Behind the third, the pinned buffer has a gap.
-TEST(PinnedRingDeathTest, NeighboursOfOneBlockAreOneCopy) {
+TEST(UploadDeathTest, NeighboursOfOneBlockAreOneCopy) {
   EXPECT_EXIT(say_copies({64, 128, 100, 64}, true), ::testing::ExitedWithCode(0),
               "^2 copies in all");
 }
 
-TEST(PinnedRingDeathTest, LongPiecesAreCopiedWithTheirNeighbours) {
+TEST(UploadDeathTest, LongPiecesAreCopiedWithTheirNeighbours) {
   EXPECT_EXIT(say_copies({64, 192 << 10, 64}, true), ::testing::ExitedWithCode(0),
               "^1 copies in all");
 }
 
-TEST(PinnedRingDeathTest, BlocksThatAreNeighboursByChanceAreNot) {
+TEST(UploadDeathTest, BlocksThatAreNeighboursByChanceAreNot) {
   EXPECT_EXIT(say_copies({512, 1024, 512}, false), ::testing::ExitedWithCode(0),
               "^3 copies in all");
 }

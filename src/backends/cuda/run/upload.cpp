@@ -1,0 +1,63 @@
+#include "backends/cuda/run/upload.h"
+
+#include <vector>
+
+#include "backends/cuda/run/copy_blocks.h"
+#include "backends/cuda/run/pinned_pieces.h"
+#include "base/log.h"
+#include "regraft/error.h"
+
+namespace regraft::cuda {
+namespace {
+
+// In any order.
+void copy_batch(std::span<const backends::BlockCopy> blocks, CUstream stream) {
+  std::vector<CUdeviceptr> to, from;
+  std::vector<size_t> bytes;
+  for (const backends::BlockCopy& block : blocks) {
+    to.push_back(as_pointer(block.to));
+    from.push_back(as_pointer(block.from));
+    bytes.push_back(block.bytes);
+  }
+  CopyAttributes attributes{.source_order = kCopyInStreamOrder};
+  size_t first = 0;
+  check(driver().cuMemcpyBatchAsync(to.data(), from.data(), bytes.data(), to.size(), &attributes,
+                                    &first, 1, stream),
+        "copy memory");
+}
+
+}  // namespace
+
+CudaUpload::CudaUpload(CudaDevice& device) : device_(device) {}
+
+CudaUpload::~CudaUpload() {
+  if (join_ == nullptr) return;
+  try {
+    join_->record(device_.copy_stream());
+    join_->order(device_.work_stream());
+  } catch (const Error& error) {
+    // The device is lost: who waits for it next fails.
+    base::log(LogLevel::Info, error.what());
+  }
+}
+
+// Large pieces first: the bus is busy while the host asks where the others lie. Pageable memory
+// keeps its order, in which neighbours are one copy.
+void CudaUpload::add(std::span<const backends::BlockCopy> blocks) {
+  std::vector<backends::BlockCopy> large, rest;
+  for (const backends::BlockCopy& block : blocks)
+    (block.bytes > kSmallUpload && is_pinned(block.from) ? large : rest).push_back(block);
+  if (!large.empty()) {
+    if (fork_ == nullptr) fork_ = device_.make_event();
+    if (join_ == nullptr) join_ = device_.make_event();
+    // Where they go, work of the past may be going on.
+    fork_->record(device_.work_stream());
+    fork_->order(device_.copy_stream());
+    copy_batch(large, as_stream(device_.copy_stream()));
+  }
+  const Uploads uploads = sort_uploads(std::move(rest));
+  if (!uploads.read.empty()) read_blocks(device_, uploads.read);
+  device_.upload_in_copies(uploads.copied);
+}
+
+}  // namespace regraft::cuda
