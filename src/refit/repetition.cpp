@@ -49,12 +49,18 @@ bool Transaction::try_repeat(const std::shared_ptr<const engine::Bank>& previous
   }
   const Staged::Repetition* known =
       staged_->find_repetition(places(*target_), options_.non_finite == NonFinite::Report);
+  if (known != nullptr && known->staging_bytes > 0) {
+    staging_ = core_.pool()->take(known->staging_bytes);
+    if (staging_->data != known->staging) known = nullptr;
+  }
   auto evaluation =
       known == nullptr ? nullptr : core_.weight_program().again(known->repeat, *core_.pool());
   if (evaluation == nullptr) {
+    staging_ = nullptr;
     target_ = nullptr;
     return false;
   }
+  if (!known->uploads.empty()) core_.device().upload(known->uploads);
   non_finite_.assign(given_.size(), 0);
   bank_ = std::make_shared<engine::Bank>();
   bank_->slots.reserve(target_->slots.size());
@@ -64,6 +70,7 @@ bool Transaction::try_repeat(const std::shared_ptr<const engine::Bank>& previous
     in_place_ = std::move(evaluation);
   } else {
     run_on_device(*evaluation);
+    finish_evaluation();
   }
   return true;
 }
@@ -75,14 +82,26 @@ void Transaction::fill_repeated_bank() noexcept {
   target_ = nullptr;
 }
 
-// Who comes again with these tensors has what they are converted to elsewhere.
+// Whether the uploads, to staging memory and to the new weights, bring all that the evaluation read
+// and that did not lie on the device. In place, the new weights are those in use.
+bool Transaction::are_uploads_all() const {
+  for (size_t p = 0; p < converted_.size(); ++p) {
+    const std::shared_ptr<engine::Block>& block = converted_[p];
+    if (block == nullptr) continue;
+    if (!given_[p] || !staged_->brought[p] || options_.in_place) return false;
+    const std::vector<int32_t>& copies = core_.copies_of(p);
+    const bool is_constant = copies.size() == 1 && bank_->slots[copies[0]] == block;
+    if (!is_constant && bank_->parameters[p].block != block) return false;
+  }
+  return true;
+}
+
 void Transaction::remember_repetition(const engine::WeightProgram::Evaluation& evaluation) {
   const auto repeat = evaluation.repeat();
-  const bool is_converted = std::any_of(converted_.begin(), converted_.end(),
-                                        [](const auto& block) { return block != nullptr; });
-  if (!may_repeat() || repeat == nullptr || is_converted || staged_.use_count() == 1) return;
+  if (!may_repeat() || repeat == nullptr || staged_.use_count() == 1 || !are_uploads_all()) return;
   const bool counts = options_.non_finite == NonFinite::Report;
-  staged_->remember({places(*bank_), counts, repeat, report_.bytes_out});
+  staged_->remember({places(*bank_), counts, repeat, report_.bytes_out, std::move(uploads_),
+                     staging_ ? staging_->data : nullptr, staging_ ? staging_->bytes : 0});
 }
 
 }  // namespace regraft::refit

@@ -77,11 +77,16 @@ class Stager {
       if (fits) read(p);
     }
     staged_.readable.resize(names_.size());
+    staged_.brought.resize(names_.size());
     for (size_t p = 0; p < names_.size(); ++p) {
       const std::optional<SourceTensor>& tensor = staged_.tensors[p];
-      if (!tensor || !tensor->terms.empty() || !is_readable(core_, p, tensor->view)) continue;
-      staged_.readable[p] = core_.parameter_spec(p);
-      staged_.readable[p].data = tensor->view.data;
+      if (!tensor || !tensor->terms.empty()) continue;
+      if (is_readable(core_, p, tensor->view)) {
+        staged_.readable[p] = core_.parameter_spec(p);
+        staged_.readable[p].data = tensor->view.data;
+      } else {
+        staged_.brought[p] = is_brought(p, tensor->view);
+      }
     }
     return std::move(staged_);
   }
@@ -188,6 +193,11 @@ class Stager {
     }
     if (fits) std::erase_if(tensor.terms, [](const LoraTerm& term) { return !is_active(term); });
     return fits;
+  }
+
+  bool is_brought(size_t p, const TensorView& view) const {
+    return !core_.device().is_host() && view.count() > 0 && view.is_contiguous() &&
+           view.dtype == core_.parameter_spec(p).dtype && !core_.device().holds(view.data);
   }
 
   static uint64_t bytes_of(const SourceTensor& tensor) {

@@ -23,6 +23,9 @@ struct Staged {
   // By parameter: the tensor in the declared dtype, if it is given and kernels can read it where it
   // lies; null data otherwise.
   std::vector<TensorView> readable;
+  // By parameter: whether it is given in host memory, and its bytes there are those that kernels of
+  // a device want.
+  std::vector<bool> brought;
 
   // What a refit from these tensors reads and writes.
   struct Scope {
@@ -49,6 +52,10 @@ struct Staged {
     bool counts = false;  // Elements that are not finite.
     std::shared_ptr<engine::WeightProgram::Repeat> repeat;
     uint64_t bytes_out = 0;
+    // Of what was brought: to memory of the weights after it, and to the pool's at `staging`.
+    std::vector<base::BlockCopy> uploads;
+    const std::byte* staging = nullptr;
+    size_t staging_bytes = 0;
   };
   // Null: none. Neither is thread-safe.
   const Repetition* find_repetition(const std::vector<const void*>& places, bool counts) const;

@@ -182,6 +182,7 @@ void Transaction::convert_sources() {
   values_.resize(given_.size());
   own_values_.resize(given_.size());
   converted_.resize(given_.size());
+  place_staging();
   const auto upload = core_.device().begin_upload();
   // Large ones first: they are on their way while the host looks at the others.
   constexpr size_t kLarge = size_t{1} << 20;
@@ -196,7 +197,51 @@ void Transaction::convert_sources() {
       }
     }
     if (!uploads.empty()) upload->add(uploads);
+    uploads_.insert(uploads_.end(), uploads.begin(), uploads.end());
   }
+}
+
+// Whether the evaluation alone needs what is brought of the parameter.
+bool Transaction::is_staged(size_t p) const {
+  const size_t copies = core_.copies_of(p).size();
+  const bool is_constant = copies == 1 && !options_.in_place;
+  const bool is_kept = copies == 0 && (core_.options().retain != Retain::None ||
+                                       core_.plan().parameters[p].optional);
+  return given_[p] && staged_->brought[p] && !is_constant && !is_kept;
+}
+
+// Parts of a model would each want a piece of its own size, which the pool then keeps.
+void Transaction::place_staging() {
+  constexpr size_t kAlignment = 256;
+  for (size_t p = 0; p < given_.size(); ++p) {
+    if (!given_[p] && !core_.plan().parameters[p].optional) return;
+  }
+  std::vector<size_t> offsets(given_.size(), SIZE_MAX);
+  size_t bytes = 0;
+  for (size_t p = 0; p < given_.size(); ++p) {
+    if (!is_staged(p)) continue;
+    offsets[p] = bytes;
+    bytes += (core_.parameter_spec(p).bytes() + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  const size_t limit = core_.options().memory_limit;
+  if (bytes == 0 || (limit > 0 && bytes > limit)) return;
+  staging_ = core_.pool()->take(bytes);
+  for (size_t p = 0; p < given_.size(); ++p) {
+    if (offsets[p] != SIZE_MAX) own_values_[p].data = staging_->data + offsets[p];
+  }
+}
+
+// Its own in the generation before, if that is nobody's any more.
+std::shared_ptr<engine::Block> Transaction::take_memory_for(size_t p) {
+  const size_t bytes = core_.parameter_spec(p).bytes();
+  const std::vector<int32_t>& copies = core_.copies_of(p);
+  if (!options_.in_place && copies.size() == 1 && !own_slots_.empty() && own_slots_[copies[0]] &&
+      own_slots_[copies[0]]->bytes == bytes) {
+    return std::move(own_slots_[copies[0]]);
+  }
+  if (!own_parameters_.empty() && own_parameters_[p] && own_parameters_[p]->bytes == bytes)
+    return std::move(own_parameters_[p]);
+  return core_.pool()->take(bytes);
 }
 
 void Transaction::convert_source(size_t p, std::vector<base::BlockCopy>& uploads) {
@@ -204,9 +249,16 @@ void Transaction::convert_source(size_t p, std::vector<base::BlockCopy>& uploads
   const SourceTensor& tensor = *staged_->tensors[p];
   const TensorView& view = tensor.view;
   TensorView& value = own_values_[p];
+  const void* const staged = value.data;
   value = core_.parameter_spec(p);
+  value.data = staged;
   values_[p] = &value;
-  converted_[p] = core_.pool()->take(value.bytes());
+  if (staged != nullptr) {
+    std::byte* const to = staging_->writable + (value.as<std::byte>() - staging_->data);
+    uploads.push_back({to, view.as<std::byte>(), value.bytes()});
+    return;
+  }
+  converted_[p] = take_memory_for(p);
   value.data = converted_[p]->data;
   if (view.count() == 0) return;
   const MutableTensorView to(converted_[p]->writable, value.dtype, value.dims);
@@ -242,8 +294,8 @@ void Transaction::place_slots() {
     }
     const int32_t p = slots[s].copy_of;
     const bool adopts = core_.options().adopt || options_.adopt;
-    if (p >= 0 && adopts && !options_.in_place && !converted_[p] && staged_->tensors[p]->stable &&
-        is_aligned(values_[p]->data, kConstantAlignment)) {
+    if (p >= 0 && adopts && !options_.in_place && staged_->readable[p].data != nullptr &&
+        staged_->tensors[p]->stable && is_aligned(values_[p]->data, kConstantAlignment)) {
       bank_->slots[s] = engine::BlockPool::borrow(values_[p]->data, slots[s].packing.bytes,
                                                   staged_->tensors[p]->owner);
       job_.present[s] = bank_->slots[s]->data;
@@ -279,21 +331,21 @@ std::shared_ptr<const engine::Bank> Transaction::take_previous() {
 
 // Blocks that nobody else has go to the same slots and parameters again.
 void Transaction::take_over(const engine::Bank& previous) {
-  // What is brought to the device comes from the pool.
-  const auto is_brought = [&](int32_t p) {
-    return p >= 0 && given_[p] && staged_->readable[p].data == nullptr;
+  // What is converted to the device comes from the pool.
+  const auto is_converted = [&](int32_t p) {
+    return p >= 0 && given_[p] && staged_->readable[p].data == nullptr && !staged_->brought[p];
   };
   own_slots_.resize(slots_.size());
   for (size_t s = 0; s < slots_.size(); ++s) {
     const std::shared_ptr<engine::Block>& block = previous.slots[s];
-    if (slots_[s] && is_own(block) && !is_brought(core_.slots().slots[s].copy_of)) {
+    if (slots_[s] && is_own(block) && !is_converted(core_.slots().slots[s].copy_of)) {
       own_slots_[s] = block;
     }
   }
   own_parameters_.resize(given_.size());
   for (size_t p = 0; p < given_.size(); ++p) {
     const std::shared_ptr<engine::Block>& block = previous.parameters[p].block;
-    if (given_[p] && is_own(block) && !is_brought(static_cast<int32_t>(p))) {
+    if (given_[p] && is_own(block) && !is_converted(static_cast<int32_t>(p))) {
       own_parameters_[p] = block;
     }
   }
@@ -345,6 +397,8 @@ void Transaction::finish_evaluation() {
   values_.clear();
   own_values_.clear();
   converted_.clear();
+  staging_ = nullptr;
+  uploads_.clear();
   kept_.clear();
   own_slots_.clear();
   own_parameters_.clear();

@@ -67,6 +67,7 @@ class Transaction {
   void fill_repeated_bank() noexcept;
   bool is_written_alone(const engine::Bank& bank) const;
   std::vector<const void*> places(const engine::Bank& target) const;
+  bool are_uploads_all() const;
   void remember_repetition(const engine::WeightProgram::Evaluation& evaluation);
   void run_on_device(engine::WeightProgram::Evaluation& evaluation);
   void finish_evaluation();
@@ -75,6 +76,9 @@ class Transaction {
   void evaluate_on_device();
   void convert_sources();
   void convert_source(size_t parameter, std::vector<base::BlockCopy>& uploads);
+  bool is_staged(size_t parameter) const;
+  void place_staging();
+  std::shared_ptr<engine::Block> take_memory_for(size_t parameter);
   const std::byte* bytes_on_host(const TensorView& view, const TensorView& like);
   void place_slots();
   enum class Keeping : uint8_t { Nowhere, InSlot, InFile, OnHost, InBlock };
@@ -104,7 +108,11 @@ class Transaction {
   std::vector<const TensorView*> values_;
   std::vector<TensorView> own_values_;
   std::vector<std::shared_ptr<engine::Block>>
-      converted_;  // Its memory where it is not the source's.
+      converted_;  // Its memory where it is neither the source's nor in staging_.
+  // Of a refit with new values of all parameters: what is brought to the device and needed no
+  // longer than the evaluation.
+  std::shared_ptr<engine::Block> staging_;
+  std::vector<base::BlockCopy> uploads_;  // All that was brought, the large ones first.
   std::vector<std::shared_ptr<engine::Block>> retained_;  // Copies to be made.
   // By slot and parameter: memory to compute or keep it in.
   std::vector<std::shared_ptr<engine::Block>> own_slots_, own_parameters_;

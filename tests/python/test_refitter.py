@@ -22,6 +22,20 @@ def _pair(device: str) -> tuple[nn.Module, regraft.Engine]:
     return model, regraft.compile(model, (_inputs(device),), backend=device)
 
 
+def _places(device: str) -> list[str]:
+    """Where values may come from."""
+    return [device] if device == "cpu" else [device, "cpu", "pinned"]
+
+
+def _placed(state: dict[str, torch.Tensor], place: str) -> dict[str, torch.Tensor]:
+    """Copies there; what is one tensor stays one."""
+    copies = {
+        tensor.data_ptr(): tensor.cpu().pin_memory() if place == "pinned" else tensor.to(place)
+        for tensor in state.values()
+    }
+    return {name: copies[tensor.data_ptr()] for name, tensor in state.items()}
+
+
 @pytest.mark.parametrize("in_place", [False, True])
 def test_calls_follow_the_values(device: str, in_place: bool) -> None:
     model, engine = _pair(device)
@@ -56,9 +70,14 @@ def test_a_single_element_counts(device: str) -> None:
 def test_refits_of_all_kinds_in_any_order(device: str, retain: str, seed: int) -> None:
     """What one refit may repeat is decided by all that came between."""
     choose, x = random.Random(seed), _inputs(device)
-    live = SmallNet(0).eval().to(device)
-    engine = regraft.compile(live, (x,), backend=device, retain=retain)
-    refitters = {False: engine.refitter(live), True: engine.refitter(live, in_place=True)}
+    first = SmallNet(0).eval().to(device)
+    engine = regraft.compile(first, (x,), backend=device, retain=retain)
+    live = {place: _placed(SmallNet(0).state_dict(), place) for place in _places(device)}
+    refitters = {
+        (place, in_place): engine.refitter(tensors, in_place=in_place)
+        for place, tensors in live.items()
+        for in_place in (False, True)
+    }
     answers: dict[int, torch.Tensor] = {}
 
     def answer(number: int) -> torch.Tensor:
@@ -72,9 +91,9 @@ def test_refits_of_all_kinds_in_any_order(device: str, retain: str, seed: int) -
 
     present, previous = 0, None
     forks: list[tuple[regraft.Engine, int]] = []
-    kinds = ["repeat"] * 8 + ["state", "host", "rollback", "fork", "end of forks", "dry run"]
+    kinds = ["repeat"] * 10 + ["state", "host", "rollback", "fork", "end of forks", "dry run"]
     kinds += ["nothing", "nothing known", "trim"]
-    for _ in range(60):
+    for _ in range(60 * len(live)):
         kind, number, in_place = choose.choice(kinds), choose.randrange(4), choose.random() < 0.5
         in_place = in_place and not forks
         if kind == "rollback":
@@ -92,14 +111,16 @@ def test_refits_of_all_kinds_in_any_order(device: str, retain: str, seed: int) -
             engine.trim()
             previous = None
         elif kind.startswith("nothing"):
-            given = {"elsewhere": live.conv.weight} if kind == "nothing known" else {}
+            given = {"elsewhere": first.conv.weight} if kind == "nothing known" else {}
             for _ in range(choose.randrange(1, 5)):
                 engine.refit(given, partial=True, allow_unexpected=True, in_place=in_place)
             previous = None if in_place else present
         else:
             if kind == "repeat":
-                live.load_state_dict(state(number))
-                refitters[in_place]()
+                place = choose.choice(list(live))
+                for name, value in state(number).items():
+                    live[place][name].copy_(value)
+                refitters[place, in_place]()
             elif kind == "state":
                 engine.refit(state(number), in_place=in_place)
             else:
@@ -128,14 +149,23 @@ class Wide(nn.Module):
 
 @pytest.mark.parametrize("retain", ["auto", "host", "none"])
 @pytest.mark.parametrize("in_place", [False, True])
-def test_what_is_kept_follows_the_values(device: str, in_place: bool, retain: str) -> None:
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_what_is_kept_follows_the_values(
+    device: str, in_place: bool, retain: str, number: int
+) -> None:
+    if number >= len(_places(device)):
+        pytest.skip("the host has one kind of memory")
     live, x = Wide().eval().to(device), torch.rand(2, 1024).to(device)
     engine = regraft.compile(live, (x,), backend=device, retain=retain)
-    refit = engine.refitter(live, in_place=in_place)
+    given = live.state_dict()
+    if number > 0:
+        given = _placed(given, _places(device)[number])
+    refit = engine.refitter(given, in_place=in_place)
     for step in range(12):
         with torch.no_grad():
-            for parameter in live.parameters():
+            for name, parameter in live.named_parameters():
                 parameter.add_(0.25 + step)
+                given[name].copy_(parameter)
         refit()
         if retain == "none":
             fresh = regraft.compile(live, (x,), backend=device)

@@ -155,5 +155,141 @@ TEST(RefitterDeathTest, OfNothingChangesNothing) {
   }
 }
 
+// The tensors of `host` in pinned memory, or pageable; `stable`: as those of a mapped file.
+std::shared_ptr<const WeightSource> on_host(const WeightSource& host, bool pinned,
+                                            std::vector<std::shared_ptr<std::byte>>& kept,
+                                            bool stable = false) {
+  std::vector<std::pair<std::string, SourceTensor>> tensors;
+  for (const std::string& name : host.names()) {
+    const TensorView view = host.read(name).view;
+    kept.push_back(pinned ? cuda_device("cuda:0").allocate_pinned(view.bytes())
+                          : backends::host_device().allocate(view.bytes()));
+    std::memcpy(kept.back().get(), view.data, view.bytes());
+    tensors.emplace_back(
+        name, SourceTensor{TensorView(kept.back().get(), view.dtype, view.dims), nullptr, stable});
+  }
+  return make_source(std::move(tensors));
+}
+
+// Two constants that are parameters as they are, one of them beside a kernel's work, and one that
+// is calculated of two.
+constexpr const char* kCopies =
+    "parameters { @a: f32[300000] @b: f32[64] @c: f32[64] @d: f32[64] } graph(%x: f32[300000],"
+    " %y: f32[64]) { %p = mul(%x, @a) %q = add(%y, @b) %cd = mul(@c, @d) %r = mul(%q, %cd)"
+    " %s = sub(%r, @b) return %p, %s }";
+
+// What the sixth call makes, where memory of the host is what values come from.
+void say_calls_from_host(Retain retain, bool in_place, bool pinned) {
+  testing::Weights32 all;
+  all.fill("a", {300000}, 1).fill("b", {64}, 2).fill("c", {64}, 3).fill("d", {64}, 4);
+  say_of(kCopies, all.source(), retain, [&](Engine& engine) {
+    std::vector<std::shared_ptr<std::byte>> kept;
+    RefitOptions options;
+    options.in_place = in_place;
+    Refitter refitter(engine, on_host(*all.source(), pinned, kept), options);
+    for (int i = 0; i < 5; ++i)
+      refitter.run();
+    const auto before = calls();
+    refitter.run();
+    const auto after = calls();
+    std::fprintf(stderr, "memory %ld; launch %ld; graph %ld", after[0] - before[0],
+                 after[3] - before[3], after[4] - before[4]);
+  });
+}
+
+TEST(RefitterDeathTest, BringsValuesFromTheHostToTheSameMemory) {
+  for (const bool pinned : {false, true}) {
+    for (const Retain retain : {Retain::None, Retain::Auto}) {
+      EXPECT_EXIT(say_calls_from_host(retain, false, pinned), ::testing::ExitedWithCode(0),
+                  "memory 0; launch 0; graph 1$")
+          << pinned;
+    }
+    EXPECT_EXIT(say_calls_from_host(Retain::None, true, pinned), ::testing::ExitedWithCode(0),
+                "memory 0; launch 0; graph 1$")
+        << pinned;
+  }
+}
+
+using Filled = std::vector<std::pair<std::string, std::vector<std::byte>>>;
+
+// Fills all tensors, and gives back their bytes.
+Filled fill(const WeightSource& source, const std::vector<std::shared_ptr<std::byte>>& memory,
+            int value) {
+  Filled filled;
+  for (const std::string& name : source.names()) {
+    const size_t i = filled.size(), bytes = source.read(name).view.bytes();
+    filled.emplace_back(name, std::vector<std::byte>(bytes, static_cast<std::byte>(value + i)));
+    std::memcpy(memory[i].get(), filled[i].second.data(), bytes);
+  }
+  return filled;
+}
+
+// Of constants that are parameters as they are, and of parameters that are kept.
+void say_what_differs(const Engine& engine, const Filled& want, bool is_kept, const char* what,
+                      int round) {
+  const auto constants = engine.constants();
+  for (const auto& [name, bytes] : want) {
+    const auto constant = std::find_if(constants.begin(), constants.end(),
+                                       [&](const auto& known) { return known.spec.name == name; });
+    if (constant == constants.end() && !is_kept) continue;
+    const SourceTensor kept = constant == constants.end() ? engine.parameter(name) : SourceTensor();
+    const void* const have = constant == constants.end() ? kept.view.data : constant->data;
+    if (std::memcmp(have, bytes.data(), bytes.size()) != 0)
+      std::fprintf(stderr, "%s %s in round %d; ", name.c_str(), what, round);
+  }
+}
+
+// Whose values are wrong after some calls, after going back from them, and in forks that have taken
+// spare memory in between.
+void say_whether_values_follow(Retain retain, bool pinned, bool stable) {
+  testing::Weights32 all;
+  all.fill("a", {300000}, 1).fill("b", {64}, 2).fill("c", {64}, 3).fill("d", {64}, 4);
+  say_of(kCopies, all.source(), retain, [&](Engine& engine) {
+    std::vector<std::shared_ptr<std::byte>> memory, of_forks;
+    const auto source = on_host(*all.source(), pinned, memory, stable);
+    const auto elsewhere = on_host(*all.source(), false, of_forks);
+    // What is in a file changes there.
+    const bool keeps = retain != Retain::None && !stable;
+    Refitter refitter(engine, source, {});
+    std::vector<std::pair<Engine, Filled>> forks;
+    Filled before;
+    for (int round = 0; round < 16; ++round) {
+      if (round >= 8 && round % 2 == 0) {
+        forks.emplace_back(engine.fork(), fill(*elsewhere, of_forks, 100 + round));
+        // The second time, it lets go of the weights that it was made with, and the third time it
+        // comes back to the memory that it took first.
+        for (int again = 0; again < 3; ++again)
+          forks.back().first.refit(*elsewhere);
+      }
+      const Filled now = fill(*source, memory, round + 1);
+      refitter.run();
+      say_what_differs(engine, now, keeps, "after", round);
+      for (const auto& [fork, its] : forks)
+        say_what_differs(fork, its, retain != Retain::None, "of a fork", round);
+      if (round > 0) {
+        engine.rollback();
+        say_what_differs(engine, before, keeps, "gone back to", round);
+        engine.rollback();
+        say_what_differs(engine, now, keeps, "come back to", round);
+      }
+      before = now;
+      if (round == 13) forks.clear();
+    }
+    std::fputs("done", stderr);
+  });
+}
+
+TEST(RefitterDeathTest, ValuesFromTheHostFollowAndGoBack) {
+  for (const Retain retain : {Retain::None, Retain::Auto, Retain::Host}) {
+    for (const bool pinned : {false, true}) {
+      for (const bool stable : {false, true}) {
+        EXPECT_EXIT(say_whether_values_follow(retain, pinned, stable), ::testing::ExitedWithCode(0),
+                    "^done")
+            << static_cast<int>(retain) << pinned << stable;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace regraft::cuda

@@ -6,9 +6,9 @@
 
 namespace regraft::cuda {
 
-// So small that beginning a copy takes a good part of its time: some 2 us, in which the bus brings a
-// fifth of this.
-inline constexpr size_t kSmallUpload = size_t{512} << 10;
+// So small that beginning a copy takes longer than the copy: it takes some 2 us to begin, in which
+// the bus brings about as much.
+inline constexpr size_t kSmallUpload = size_t{128} << 10;
 
 struct Uploads {
   // Of pinned memory, by the addresses at which the current device reads it: one kernel brings them
