@@ -60,12 +60,15 @@ class Laps {
 };
 
 // Copies from host memory, which must stay as it is until the work stream has been synchronised.
-// What is enqueued to the work stream once this object is gone finds them done. Not thread-safe.
+// Not thread-safe.
 class Upload {
  public:
+  // What was begun and not finished is waited for by the work stream, too.
   virtual ~Upload() = default;
-  // Enqueues copies that wait for what the stream has now.
+  // Enqueues copies that wait for what the work stream has now.
   virtual void add(std::span<const BlockCopy> blocks) = 0;
+  // The last call: what is enqueued to the work stream from now on finds them done.
+  virtual void finish() = 0;
 };
 
 // The memory that the kernels of a backend work on, and the order of work on it. Every byte that a
@@ -98,9 +101,13 @@ class Device {
   virtual void clear(void* to, size_t bytes, Stream stream) = 0;
   // Copies elements of any strides and dtypes, both of this device, converting in one rounding.
   virtual void convert(const TensorView& from, const MutableTensorView& to, Stream stream) = 0;
-  // The rest are enqueued to the work stream.
   virtual std::unique_ptr<Upload> begin_upload() = 0;
-  void upload(std::span<const BlockCopy> blocks) { begin_upload()->add(blocks); }
+  void upload(std::span<const BlockCopy> blocks) {
+    const auto upload = begin_upload();
+    upload->add(blocks);
+    upload->finish();
+  }
+  // The rest are enqueued to the work stream.
   // Many copies within the device.
   virtual void copy_blocks(std::span<const BlockCopy> blocks) = 0;
   // Adds the numbers of NaN and infinite elements of row-major tensors to counters, both of this

@@ -61,6 +61,7 @@ std::shared_ptr<std::byte> allocate(backends::Device& device, size_t bytes, size
 }
 
 void BlockPool::wait() {
+  const std::lock_guard waiting(waiting_mutex_);
   std::vector<std::shared_ptr<backends::Event>> awaited;
   {
     const std::lock_guard lock(mutex_);
@@ -70,8 +71,17 @@ void BlockPool::wait() {
     event->wait();
 }
 
+std::shared_ptr<std::byte> BlockPool::allocate_or_trim(size_t bytes) {
+  try {
+    return allocate(device_, bytes, limit_);
+  } catch (const Error& error) {
+    if (device_.is_host() || error.code() != ErrorCode::OutOfMemory || spare_bytes() == 0) throw;
+  }
+  trim();
+  return allocate(device_, bytes, limit_);
+}
+
 std::shared_ptr<Block> BlockPool::take(size_t bytes) {
-  wait();
   std::shared_ptr<std::byte> memory;
   {
     const std::lock_guard lock(mutex_);
@@ -82,7 +92,9 @@ std::shared_ptr<Block> BlockPool::take(size_t bytes) {
       spare_ -= bytes;
     }
   }
-  if (!memory) memory = allocate(device_, bytes, limit_);
+  // It may have come back just now.
+  wait();
+  if (!memory) memory = allocate_or_trim(bytes);
   // The pool lives as long as any block of it.
   auto block = std::make_unique<Block>();
   block->data = block->writable = memory.get();

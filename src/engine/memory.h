@@ -43,12 +43,13 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
       : device_(device), limit_(limit), keep_spare_(keep_spare) {}
 
   // A block of exactly `bytes`, recycled if one of that size is free. Its contents are undefined.
+  // Spare memory of a device goes back where there would be none else.
   std::shared_ptr<Block> take(size_t bytes);
   // A block over memory of somebody else.
   static std::shared_ptr<Block> borrow(const void* data, size_t bytes,
                                        std::shared_ptr<const void> owner);
   // Work that was enqueued may still read blocks that come back, or go to another of their owners:
-  // the next take() or wait() waits for it.
+  // take() and wait() return when none is left.
   void wait_before_reuse(std::vector<std::shared_ptr<backends::Event>> events);
   void wait();
   size_t spare_bytes() const;
@@ -56,11 +57,13 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
   void trim();
 
  private:
+  std::shared_ptr<std::byte> allocate_or_trim(size_t bytes);
   void give_back(size_t bytes, std::shared_ptr<std::byte> memory) noexcept;
 
   backends::Device& device_;
   const size_t limit_;
   const bool keep_spare_;
+  std::mutex waiting_mutex_;  // Who finds nothing to wait for must not pass who still waits.
   mutable std::mutex mutex_;
   std::map<size_t, std::vector<std::shared_ptr<std::byte>>> free_;
   std::vector<std::shared_ptr<backends::Event>> awaited_;

@@ -47,6 +47,8 @@ bool Transaction::try_repeat(const std::shared_ptr<const engine::Bank>& previous
     target_ = nullptr;
     return false;
   }
+  // Runs of forks that let go of it just now.
+  core_.pool()->wait();
   const Staged::Repetition* known =
       staged_->find_repetition(places(*target_), options_.non_finite == NonFinite::Report);
   if (known != nullptr && known->staging_bytes > 0) {
@@ -60,7 +62,10 @@ bool Transaction::try_repeat(const std::shared_ptr<const engine::Bank>& previous
     target_ = nullptr;
     return false;
   }
-  if (!known->uploads.empty()) core_.device().upload(known->uploads);
+  if (!known->uploads.empty()) {
+    uploading_.begin();
+    core_.device().upload(known->uploads);
+  }
   non_finite_.assign(given_.size(), 0);
   bank_ = std::make_shared<engine::Bank>();
   bank_->slots.reserve(target_->slots.size());
@@ -87,10 +92,10 @@ void Transaction::fill_repeated_bank() noexcept {
 bool Transaction::are_uploads_all() const {
   for (size_t p = 0; p < converted_.size(); ++p) {
     const std::shared_ptr<engine::Block>& block = converted_[p];
-    if (block == nullptr) continue;
+    if (block == nullptr || block->bytes == 0) continue;
     if (!given_[p] || !staged_->brought[p] || options_.in_place) return false;
-    const std::vector<int32_t>& copies = core_.copies_of(p);
-    const bool is_constant = copies.size() == 1 && bank_->slots[copies[0]] == block;
+    const int32_t s = constant_of(p);
+    const bool is_constant = s >= 0 && bank_->slots[s] == block;
     if (!is_constant && bank_->parameters[p].block != block) return false;
   }
   return true;

@@ -16,13 +16,10 @@ Transaction::Keeping Transaction::keeping_of(size_t p) const {
   // On a device, what a file brought is kept where the file is mapped, and what the device has
   // where its kernels can read it.
   const SourceTensor& tensor = *staged_->tensors[p];
-  const TensorView& view = tensor.view;
   const bool on_host = core_.device().is_host();
-  const bool is_mapped = !on_host && view.is_contiguous() && view.data != nullptr &&
-                         !core_.device().holds(view.data) &&
-                         view.dtype == core_.parameter_spec(p).dtype;
+  const bool is_readable = staged_->readable[p].data != nullptr;
   const bool in_file = tensor.stable && tensor.terms.empty() &&
-                       (on_host ? !converted_[p] : is_mapped || is_readable(core_, p, view));
+                       (on_host ? !converted_[p] : staged_->brought[p] || is_readable);
   if (in_file && policy == Retain::Auto) return Keeping::InFile;
   return policy == Retain::Host && !on_host ? Keeping::OnHost : Keeping::InBlock;
 }

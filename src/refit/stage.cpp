@@ -296,7 +296,7 @@ const Staged::Repetition* Staged::find_repetition(const std::vector<const void*>
 }
 
 void Staged::remember(Repetition repetition) const {
-  // Scratch may lie elsewhere than the last time.
+  // Scratch and staging memory may lie elsewhere than the last time.
   std::erase_if(repetitions_, [&](const Repetition& known) {
     return known.counts == repetition.counts && known.places == repetition.places;
   });

@@ -34,6 +34,16 @@ Tensor merged_on_host(backends::Device& device, const TensorView& spec,
 
 }  // namespace
 
+Uploading::~Uploading() {
+  if (!is_armed_ || device_.is_host()) return;
+  try {
+    const backends::UseDevice use(device_);
+    device_.synchronise(device_.work_stream());
+  } catch (const Error&) {
+    // Whoever leaves says what went wrong.
+  }
+}
+
 Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightSource& source,
                          const RefitOptions& options, Purpose purpose)
     : variant_(std::move(variant)),
@@ -41,7 +51,8 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightS
       options_(options),
       purpose_(purpose),
       base_(variant_->publisher().base()),
-      merges_(core_.device(), *core_.pool()) {
+      merges_(core_.device(), *core_.pool()),
+      uploading_(core_.device()) {
   run(&source);
 }
 
@@ -53,7 +64,8 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant,
       purpose_(Purpose::Refit),
       base_(variant_->publisher().base()),
       staged_(std::move(staged)),
-      merges_(core_.device(), *core_.pool()) {
+      merges_(core_.device(), *core_.pool()),
+      uploading_(core_.device()) {
   run(nullptr);
 }
 
@@ -176,13 +188,14 @@ void Transaction::check_in_place(Problems& problems) {
   }
 }
 
-// Sources that kernels cannot read as they are: strided, of another dtype, misaligned, or with
-// adapters to be added.
+// Sources that kernels cannot read as they are: on the host, strided, of another dtype, misaligned,
+// or with adapters to be added.
 void Transaction::convert_sources() {
   values_.resize(given_.size());
   own_values_.resize(given_.size());
   converted_.resize(given_.size());
   place_staging();
+  uploading_.begin();
   const auto upload = core_.device().begin_upload();
   // Large ones first: they are on their way while the host looks at the others.
   constexpr size_t kLarge = size_t{1} << 20;
@@ -199,15 +212,22 @@ void Transaction::convert_sources() {
     if (!uploads.empty()) upload->add(uploads);
     uploads_.insert(uploads_.end(), uploads.begin(), uploads.end());
   }
+  upload->finish();
+}
+
+// The slot that is the parameter as it is, and that memory which it was brought to can become; -1:
+// none, or several.
+int32_t Transaction::constant_of(size_t p) const {
+  const std::vector<int32_t>& copies = core_.copies_of(p);
+  const bool is_one = copies.size() == 1 && !options_.in_place && !core_.device().is_host();
+  return is_one ? copies[0] : -1;
 }
 
 // Whether the evaluation alone needs what is brought of the parameter.
 bool Transaction::is_staged(size_t p) const {
-  const size_t copies = core_.copies_of(p).size();
-  const bool is_constant = copies == 1 && !options_.in_place;
-  const bool is_kept = copies == 0 && (core_.options().retain != Retain::None ||
-                                       core_.plan().parameters[p].optional);
-  return given_[p] && staged_->brought[p] && !is_constant && !is_kept;
+  const bool is_kept = core_.copies_of(p).empty() && (core_.options().retain != Retain::None ||
+                                                      core_.plan().parameters[p].optional);
+  return given_[p] && staged_->brought[p] && constant_of(p) < 0 && !is_kept;
 }
 
 // Parts of a model would each want a piece of its own size, which the pool then keeps.
@@ -226,19 +246,18 @@ void Transaction::place_staging() {
   const size_t limit = core_.options().memory_limit;
   if (bytes == 0 || (limit > 0 && bytes > limit)) return;
   staging_ = core_.pool()->take(bytes);
+  staged_at_.resize(given_.size());
   for (size_t p = 0; p < given_.size(); ++p) {
-    if (offsets[p] != SIZE_MAX) own_values_[p].data = staging_->data + offsets[p];
+    if (offsets[p] != SIZE_MAX) staged_at_[p] = staging_->writable + offsets[p];
   }
 }
 
 // Its own in the generation before, if that is nobody's any more.
 std::shared_ptr<engine::Block> Transaction::take_memory_for(size_t p) {
   const size_t bytes = core_.parameter_spec(p).bytes();
-  const std::vector<int32_t>& copies = core_.copies_of(p);
-  if (!options_.in_place && copies.size() == 1 && !own_slots_.empty() && own_slots_[copies[0]] &&
-      own_slots_[copies[0]]->bytes == bytes) {
-    return std::move(own_slots_[copies[0]]);
-  }
+  const int32_t s = constant_of(p);
+  if (s >= 0 && !own_slots_.empty() && own_slots_[s] && own_slots_[s]->bytes == bytes)
+    return std::move(own_slots_[s]);
   if (!own_parameters_.empty() && own_parameters_[p] && own_parameters_[p]->bytes == bytes)
     return std::move(own_parameters_[p]);
   return core_.pool()->take(bytes);
@@ -249,13 +268,11 @@ void Transaction::convert_source(size_t p, std::vector<base::BlockCopy>& uploads
   const SourceTensor& tensor = *staged_->tensors[p];
   const TensorView& view = tensor.view;
   TensorView& value = own_values_[p];
-  const void* const staged = value.data;
   value = core_.parameter_spec(p);
-  value.data = staged;
   values_[p] = &value;
-  if (staged != nullptr) {
-    std::byte* const to = staging_->writable + (value.as<std::byte>() - staging_->data);
-    uploads.push_back({to, view.as<std::byte>(), value.bytes()});
+  if (staging_ != nullptr && staged_at_[p] != nullptr) {
+    value.data = staged_at_[p];
+    uploads.push_back({staged_at_[p], view.as<std::byte>(), value.bytes()});
     return;
   }
   converted_[p] = take_memory_for(p);
@@ -268,7 +285,7 @@ void Transaction::convert_source(size_t p, std::vector<base::BlockCopy>& uploads
   }
   if (device.is_host()) {
     copy(view, to);
-  } else if (device.holds(view.data)) {
+  } else if (!staged_->brought[p] && device.holds(view.data)) {
     device.convert(view, to, device.work_stream());
   } else {
     uploads.push_back({converted_[p]->writable, bytes_on_host(view, to), to.bytes()});
@@ -301,9 +318,7 @@ void Transaction::place_slots() {
       job_.present[s] = bank_->slots[s]->data;
       continue;
     }
-    // What was brought to the device for this constant alone is the constant.
-    if (p >= 0 && !core_.device().is_host() && converted_[p] && !options_.in_place &&
-        core_.copies_of(static_cast<size_t>(p)).size() == 1) {
+    if (p >= 0 && converted_[p] && constant_of(static_cast<size_t>(p)) >= 0) {
       bank_->slots[s] = converted_[p];
       job_.present[s] = bank_->slots[s]->data;
       report_.bytes_out += slots[s].packing.bytes;
@@ -331,7 +346,7 @@ std::shared_ptr<const engine::Bank> Transaction::take_previous() {
 
 // Blocks that nobody else has go to the same slots and parameters again.
 void Transaction::take_over(const engine::Bank& previous) {
-  // What is converted to the device comes from the pool.
+  // What is converted on the device comes from the pool: its source may be memory of the engine.
   const auto is_converted = [&](int32_t p) {
     return p >= 0 && given_[p] && staged_->readable[p].data == nullptr && !staged_->brought[p];
   };
@@ -349,6 +364,8 @@ void Transaction::take_over(const engine::Bank& previous) {
       own_parameters_[p] = block;
     }
   }
+  // Runs of forks that let go of them just now.
+  core_.pool()->wait();
 }
 
 void Transaction::evaluate() {
@@ -397,7 +414,9 @@ void Transaction::finish_evaluation() {
   values_.clear();
   own_values_.clear();
   converted_.clear();
+  uploading_.end();
   staging_ = nullptr;
+  staged_at_.clear();
   uploads_.clear();
   kept_.clear();
   own_slots_.clear();

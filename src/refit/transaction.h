@@ -22,6 +22,22 @@ inline bool is_own(const std::shared_ptr<engine::Block>& block) {
   return block != nullptr && block.use_count() == 1 && block->writable != nullptr;
 }
 
+// While it is armed, the device may read memory of the host: who leaves waits for it.
+class Uploading {
+ public:
+  explicit Uploading(backends::Device& device) : device_(device) {}
+  ~Uploading();
+  Uploading(const Uploading&) = delete;
+  Uploading& operator=(const Uploading&) = delete;
+  void begin() { is_armed_ = true; }
+  // The work stream has been synchronised.
+  void end() { is_armed_ = false; }
+
+ private:
+  backends::Device& device_;
+  bool is_armed_ = false;
+};
+
 // One change of weights: stage -> check -> evaluate -> publish. The constructor does all but the
 // last into memory that nobody sees; when it throws, or the transaction is destroyed before
 // publish(), nothing has changed but that the generation before may have lost its memory. Where a
@@ -76,6 +92,7 @@ class Transaction {
   void evaluate_on_device();
   void convert_sources();
   void convert_source(size_t parameter, std::vector<base::BlockCopy>& uploads);
+  int32_t constant_of(size_t parameter) const;
   bool is_staged(size_t parameter) const;
   void place_staging();
   std::shared_ptr<engine::Block> take_memory_for(size_t parameter);
@@ -112,6 +129,7 @@ class Transaction {
   // Of a refit with new values of all parameters: what is brought to the device and needed no
   // longer than the evaluation.
   std::shared_ptr<engine::Block> staging_;
+  std::vector<std::byte*> staged_at_;     // By parameter; null: elsewhere.
   std::vector<base::BlockCopy> uploads_;  // All that was brought, the large ones first.
   std::vector<std::shared_ptr<engine::Block>> retained_;  // Copies to be made.
   // By slot and parameter: memory to compute or keep it in.
@@ -127,6 +145,7 @@ class Transaction {
   std::shared_ptr<engine::Bank> bank_;  // The new generation; in place: the values to copy.
   RefitReport report_;
   bool published_ = false;
+  Uploading uploading_;  // Goes first.
 };
 
 }  // namespace regraft::refit

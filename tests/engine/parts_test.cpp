@@ -1,6 +1,10 @@
 // Arenas, recycled memory, bindings and weight programs, each alone.
+#include <atomic>
+#include <chrono>
 #include <cstring>
+#include <future>
 #include <random>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -79,6 +83,41 @@ TEST(Memory, TrimAndNoSpare) {
   auto frugal = std::make_shared<BlockPool>(0, false);
   frugal->take(1000);
   EXPECT_EQ(frugal->spare_bytes(), 0u);
+}
+
+// A point that is reached when the test says so.
+class Gate final : public backends::Event {
+ public:
+  void record(backends::Stream) override {}
+  void order(backends::Stream) const override {}
+  void wait() const override {
+    ++waiting;
+    reached_.wait();
+  }
+  void open() { open_.set_value(); }
+  mutable std::atomic<int> waiting = 0;
+
+ private:
+  std::promise<void> open_;
+  std::shared_future<void> reached_ = open_.get_future().share();
+};
+
+// What may still be read is handed out to nobody, however many ask.
+TEST(Memory, EveryTakerWaitsForWhatIsRead) {
+  const auto pool = std::make_shared<BlockPool>(0, true);
+  const auto gate = std::make_shared<Gate>();
+  pool->take(1000);
+  pool->wait_before_reuse({gate});
+  std::vector<std::future<std::shared_ptr<Block>>> takers;
+  for (int i = 0; i < 3; ++i)
+    takers.push_back(std::async(std::launch::async, [&] { return pool->take(1000); }));
+  while (gate->waiting == 0)
+    std::this_thread::yield();
+  for (auto& taker : takers)
+    EXPECT_EQ(taker.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
+  gate->open();
+  for (auto& taker : takers)
+    EXPECT_NE(taker.get(), nullptr);
 }
 
 TEST(Memory, LimitsAreErrors) {

@@ -213,3 +213,34 @@ def test_runs_of_forks_that_are_gone_are_waited_for(in_place: bool) -> None:
         torch.cuda.synchronize()
         assert support.same_bits(have, want)
         want = engine(x).clone()
+
+
+class Huge(nn.Module):
+    """So much to do that each block of a refit's kernel does several pieces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(24_000, 8_000, device="cuda") - 0.5)
+        self.scale = nn.Parameter(torch.rand(24_000, 1, device="cuda") + 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.weight * self.scale)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_place", [False, True])
+def test_blocks_of_many_pieces(in_place: bool) -> None:
+    model, x = Huge().eval(), torch.rand(4, 8_000, device="cuda")
+    engine = regraft.compile(model, (x,), backend="cuda", precision="bf16", retain="none")
+    refit = engine.refitter(model, in_place=in_place)
+    with torch.no_grad():
+        for step in range(4):
+            model.weight.add_(0.25 * step)
+            assert not refit().non_finite
+            rounded = (model.weight * model.scale).bfloat16()
+            want = nn.functional.linear(x.bfloat16(), rounded).float()
+            assert support.relative_error(engine(x).float().cpu(), want.cpu()) <= 1e-2
+        for row, column in ((0, 0), (11_111, 7_000), (23_999, 7_999)):
+            model.weight[row, column] = float("nan")
+        assert refit().non_finite == [("weight", 3)]
+        assert engine(x).isnan().any(0).nonzero().flatten().tolist() == [0, 11_111, 23_999]

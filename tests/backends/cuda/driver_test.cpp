@@ -71,6 +71,16 @@ TEST(DriverDeathTest, MemoryThatIsNotThereIsCounted) {
          });
 }
 
+TEST(DriverDeathTest, SpareMemoryGoesBackWhereNoneIsLeft) {
+  expect("free=100000", "out_of_memory: .cuda. cuda:0: cannot allocate 60000 bytes; 30000 of", [] {
+    const auto pool = std::make_shared<engine::BlockPool>(0, true, cuda_device("cuda:0"));
+    pool->take(50000);
+    const auto most = pool->take(70000);
+    if (pool->spare_bytes() != 0) throw Error("test", ErrorCode::Internal, "kept");
+    pool->take(60000);
+  });
+}
+
 TEST(DriverDeathTest, MemoryOfAnotherDeviceIsRefused) {
   expect("ordinal=1 devices=2", "mismatch: .cuda. want memory of cuda:0, have some of cuda:1", [] {
     const auto memory = cuda_device("cuda:0").allocate(1000);
@@ -101,13 +111,13 @@ TEST(DriverDeathTest, AnEngineOutlivesFullMemory) {
            }
            run(3);
            run(5);
-           // Every allocation of a refit in turn.
+           // Every allocation of a refit in turn, and those behind it.
            static int left;
            int failures = 0;
            for (int n = 0; n < 100; ++n) {
              left = n;
              engine::set_allocation_hook([](size_t) {
-               if (left-- == 0) throw Error("engine", ErrorCode::OutOfMemory, "injected");
+               if (left-- <= 0) throw Error("engine", ErrorCode::OutOfMemory, "injected");
              });
              try {
                engine.refit(*weights.source());

@@ -47,6 +47,13 @@ inline long fake_calls(const char* kind) {
   return count == nullptr ? -1 : count(kind);
 }
 
+// How often the fake driver was told to let `stream` wait for `other`.
+inline long fake_orders(void* stream, void* other) {
+  using Count = long (*)(void*, void*);
+  const auto count = reinterpret_cast<Count>(dlsym(RTLD_DEFAULT, "fakeCudaOrders"));
+  return count == nullptr ? -1 : count(stream, other);
+}
+
 inline Engine engine_of(std::string_view text, std::shared_ptr<const WeightSource> weights,
                         const EngineOptions& options = {}) {
   const auto graph = ir::parse(text);

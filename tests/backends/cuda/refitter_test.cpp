@@ -291,5 +291,45 @@ TEST(RefitterDeathTest, ValuesFromTheHostFollowAndGoBack) {
   }
 }
 
+// Copies fail in a refit that repeats the last ones, or memory is short for those that do not.
+void say_what_failures_leave(bool pinned, const char* failing) {
+  testing::Weights32 all;
+  all.fill("a", {300000}, 1).fill("b", {64}, 2).fill("c", {64}, 3).fill("d", {64}, 4);
+  say_of(kCopies, all.source(), Retain::None, [&](Engine& engine) {
+    std::vector<std::shared_ptr<std::byte>> memory;
+    const auto source = on_host(*all.source(), pinned, memory);
+    Refitter refitter(engine, source, {});
+    Filled now;
+    for (int round = 0; round < 12; ++round) {
+      const Filled next = fill(*source, memory, round + 1);
+      if (round % 4 == 3) {
+        setenv("FAKE_CUDA", failing, 1);
+        engine.trim();
+        try {
+          refitter.run();
+          std::fputs("went through; ", stderr);
+        } catch (const Error&) {
+          say_what_differs(engine, now, false, "after a failure", round);
+        }
+        setenv("FAKE_CUDA", "", 1);
+      } else {
+        refitter.run();
+        now = next;
+        say_what_differs(engine, now, false, "after", round);
+      }
+    }
+    std::fputs("done", stderr);
+  });
+}
+
+TEST(RefitterDeathTest, FailuresOnTheWayLeaveTheWeights) {
+  for (const bool pinned : {false, true}) {
+    for (const char* failing : {"refuse=1", "free=1000"}) {
+      EXPECT_EXIT(say_what_failures_leave(pinned, failing), ::testing::ExitedWithCode(0), "^done")
+          << pinned << failing;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace regraft::cuda

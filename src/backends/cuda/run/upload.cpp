@@ -31,14 +31,19 @@ void copy_batch(std::span<const backends::BlockCopy> blocks, CUstream stream) {
 CudaUpload::CudaUpload(CudaDevice& device) : device_(device) {}
 
 CudaUpload::~CudaUpload() {
-  if (join_ == nullptr) return;
   try {
-    join_->record(device_.copy_stream());
-    join_->order(device_.work_stream());
+    finish();
   } catch (const Error& error) {
-    // The device is lost: who waits for it next fails.
+    // Whoever left before finish() says what went wrong.
     base::log(LogLevel::Info, error.what());
   }
+}
+
+void CudaUpload::finish() {
+  if (join_ == nullptr) return;
+  join_->record(device_.copy_stream());
+  join_->order(device_.work_stream());
+  join_ = nullptr;
 }
 
 // Large pieces first: the bus is busy while the host asks where the others lie. Pageable memory

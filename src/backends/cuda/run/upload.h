@@ -13,15 +13,15 @@ namespace regraft::cuda {
 class CudaUpload final : public backends::Upload {
  public:
   explicit CudaUpload(CudaDevice& device);
-  // The work stream waits for the copies, whatever has gone wrong.
   ~CudaUpload() override;
   CudaUpload(const CudaUpload&) = delete;
   CudaUpload& operator=(const CudaUpload&) = delete;
   void add(std::span<const backends::BlockCopy> blocks) override;
+  void finish() override;
 
  private:
   CudaDevice& device_;
-  // Where the copy stream leaves the work stream and where it comes back; null: it is not used.
+  // Where the copy stream leaves the work stream and where it comes back; null: it has not left.
   std::shared_ptr<backends::Event> fork_, join_;
 };
 

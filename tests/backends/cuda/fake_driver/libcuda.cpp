@@ -1,5 +1,6 @@
 // A driver for tests on machines without one: memory is the host's, kernels do nothing. What it
-// says of itself is in FAKE_CUDA, "version=12080 devices=0 init=999 major=7 free=1000". It counts
+// says of itself is in FAKE_CUDA, "version=12080 devices=0 init=999 major=7 free=1000 refuse=1" (it
+// refuses copies). It counts
 // what it is asked to do.
 #include <algorithm>
 #include <atomic>
@@ -74,7 +75,7 @@ size_t total_bytes() { return static_cast<size_t>(setting("free", 1L << 30)); }
 CUresult allocate(CUdeviceptr* data, size_t bytes) {
   Memory& all = memory();
   const std::lock_guard lock(all.mutex);
-  if (bytes > total_bytes() - all.used) return kOutOfMemory;
+  if (all.used > total_bytes() || bytes > total_bytes() - all.used) return kOutOfMemory;
   const size_t rounded = (bytes + 511) / 512 * 512;
   if (rounded > all.end - all.next) return kOutOfMemory;
   *data = all.next;
@@ -121,6 +122,14 @@ CUresult make(Handle* handle) {
   return 0;
 }
 
+// One that differs from all others.
+template <typename Handle>
+CUresult make_new(Handle* handle) {
+  static std::atomic<uintptr_t> last = 0;
+  *handle = reinterpret_cast<Handle>(++last);
+  return 0;
+}
+
 CUresult device_attribute(int* value, int attribute) {
   *value = attribute == kComputeCapabilityMajor   ? static_cast<int>(setting("major", 9))
            : attribute == kComputeCapabilityMinor ? 0
@@ -145,11 +154,27 @@ void count(const char* kind) {
   ++calls()[kind];
 }
 
+// Which streams wait for which, by events.
+struct Orders {
+  std::map<CUevent, CUstream> recorded;
+  std::map<std::pair<CUstream, CUstream>, long> counts;
+};
+Orders& orders() {
+  static auto& made = *new Orders;
+  return made;
+}
+
 }  // namespace
 
 #pragma GCC visibility push(default)
 extern "C" {
-// How often it was asked for "memory", "copy", "batch", "clear", "launch", "graph" and "wait".
+// How often `stream` was made to wait for `other`.
+long fakeCudaOrders(void* stream, void* other) {
+  const std::lock_guard lock(memory().mutex);
+  return orders().counts[{static_cast<CUstream>(other), static_cast<CUstream>(stream)}];
+}
+// How often it was asked for "memory", "copy", "batch", "clear", "launch", "graph", "order" and
+// "wait".
 long fakeCudaCalls(const char* kind) {
   const std::lock_guard lock(memory().mutex);
   return calls()[kind];
@@ -204,6 +229,7 @@ CUresult cuMemFreeHost(void* data) {
 }
 CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
   count("copy");
+  if (setting("refuse", 0) != 0) return kInvalid;
   {
     const std::lock_guard lock(memory().mutex);
     if (!memory().is_one_piece(to, bytes) || !memory().is_one_piece(from, bytes)) return kInvalid;
@@ -228,7 +254,7 @@ CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUst
 CUresult cuPointerGetAttribute(void* value, int attribute, CUdeviceptr data) {
   return attribute_of(value, attribute, data);
 }
-CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned, int) { return make(stream); }
+CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned, int) { return make_new(stream); }
 CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {
   *least = *greatest = 0;
   return 0;
@@ -238,8 +264,10 @@ CUresult cuStreamSynchronize(CUstream) {
   count("wait");
   return 0;
 }
-CUresult cuStreamWaitEvent(CUstream, CUevent, unsigned) {
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
   count("order");
+  const std::lock_guard lock(memory().mutex);
+  ++orders().counts[{orders().recorded[event], stream}];
   return 0;
 }
 // One at a time.
@@ -250,9 +278,13 @@ CUresult cuStreamEndCapture(CUstream, CUgraph* graph) {
   return is_capturing.exchange(false) ? make(graph) : kInvalid;
 }
 CUresult cuStreamIsCapturing(CUstream, int* status) { return give(status, 0); }
-CUresult cuEventCreate(CUevent* event, unsigned) { return make(event); }
+CUresult cuEventCreate(CUevent* event, unsigned) { return make_new(event); }
 CUresult cuEventDestroy_v2(CUevent) { return 0; }
-CUresult cuEventRecord(CUevent, CUstream) { return 0; }
+CUresult cuEventRecord(CUevent event, CUstream stream) {
+  const std::lock_guard lock(memory().mutex);
+  orders().recorded[event] = stream;
+  return 0;
+}
 CUresult cuEventRecordWithFlags(CUevent, CUstream, unsigned) { return 0; }
 CUresult cuEventSynchronize(CUevent) { return 0; }
 CUresult cuEventElapsedTime(float* ms, CUevent, CUevent) { return give(ms, 1.F); }

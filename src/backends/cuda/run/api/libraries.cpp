@@ -95,20 +95,21 @@ Driver load_driver() {
                "no NVIDIA driver: libcuda.so.1 was not found on this machine");
   }
   Driver table;
+  constexpr int kOldest = 13000;
+  int version = 0;
+  find(library, kName, "cuDriverGetVersion", table.cuDriverGetVersion);
+  table.cuDriverGetVersion(&version);
+  if (version < kOldest) {
+    base::fail("cuda", ErrorCode::Unsupported, "the NVIDIA driver is too old: want one for CUDA ",
+               kOldest / 1000, ", have one for CUDA ", version / 1000, ".", version % 1000 / 10);
+  }
 #define REGRAFT_CUDA_FUNCTION(name, symbol, parameters) find(library, kName, symbol, table.name);
   REGRAFT_CUDA_DRIVER(REGRAFT_CUDA_FUNCTION)
 #undef REGRAFT_CUDA_FUNCTION
-  constexpr int kOldest = 13000;
-  int version = 0;
-  table.cuDriverGetVersion(&version);
   if (const CUresult result = table.cuInit(0); result != 0) {
     const char* text = "unknown error";
     table.cuGetErrorString(result, &text);
     base::fail("cuda", ErrorCode::Unsupported, "the NVIDIA driver cannot be used: ", text);
-  }
-  if (version < kOldest) {
-    base::fail("cuda", ErrorCode::Unsupported, "the NVIDIA driver is too old: want one for CUDA ",
-               kOldest / 1000, ", have one for CUDA ", version / 1000, ".", version % 1000 / 10);
   }
   int count = 0;
   table.cuDeviceGetCount(&count);
