@@ -225,9 +225,9 @@ int32_t Transaction::constant_of(size_t p) const {
 
 // Whether the evaluation alone needs what is brought of the parameter.
 bool Transaction::is_staged(size_t p) const {
-  const bool is_kept = core_.copies_of(p).empty() && (core_.options().retain != Retain::None ||
-                                                      core_.plan().parameters[p].optional);
-  return given_[p] && staged_->brought[p] && constant_of(p) < 0 && !is_kept;
+  if (!given_[p] || !staged_->brought[p] || constant_of(p) >= 0) return false;
+  // In place, what is kept goes where it was kept, once everything is computed.
+  return options_.in_place || !core_.copies_of(p).empty() || keeping_of(p) != Keeping::InBlock;
 }
 
 // Parts of a model would each want a piece of its own size, which the pool then keeps.
