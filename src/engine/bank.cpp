@@ -12,14 +12,19 @@ std::shared_ptr<const Block> Bank::shape_values(
     if (id == binding) return values;
   }
   shapes_.emplace_back(binding, compute());
-  while (shapes_.size() > std::max<size_t>(capacity, 1))
+  if (shapes_.size() > std::max<size_t>(capacity, 1)) {
+    let_go();
     shapes_.pop_front();
+  }
   return shapes_.back().second;
 }
 
-Bank::~Bank() {
-  // Before the blocks go.
-  if (pool_) pool_->wait_before_reuse(std::move(uses_));
+Bank::~Bank() { let_go(); }
+
+// Before blocks go that enqueued work may read.
+void Bank::let_go() const {
+  const std::lock_guard lock(uses_mutex_);
+  if (pool_) pool_->wait_before_reuse(uses_);
 }
 
 void Bank::note_use(const std::shared_ptr<backends::Event>& event,

@@ -56,6 +56,8 @@ class Bank {
   void inherit_shape_values(const Bank& from);
 
  private:
+  void let_go() const;
+
   mutable std::mutex mutex_;
   mutable std::deque<std::pair<uint64_t, std::shared_ptr<const Block>>> shapes_;
   mutable std::mutex uses_mutex_;

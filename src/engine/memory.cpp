@@ -75,7 +75,9 @@ std::shared_ptr<std::byte> BlockPool::allocate_or_trim(size_t bytes) {
   try {
     return allocate(device_, bytes, limit_);
   } catch (const Error& error) {
-    if (device_.is_host() || error.code() != ErrorCode::OutOfMemory || spare_bytes() == 0) throw;
+    const bool is_refused = bytes > (limit_ == 0 ? device_.memory_bytes() : limit_);
+    const bool is_full = error.code() == ErrorCode::OutOfMemory && !is_refused;
+    if (device_.is_host() || !is_full || spare_bytes() == 0) throw;
   }
   trim();
   return allocate(device_, bytes, limit_);
@@ -145,8 +147,9 @@ size_t BlockPool::spare_bytes() const {
 }
 
 void BlockPool::trim() {
+  decltype(free_) freed;
   const std::lock_guard lock(mutex_);
-  free_.clear();
+  freed.swap(free_);
   spare_ = 0;
 }
 

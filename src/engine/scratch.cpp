@@ -143,6 +143,7 @@ void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inpu
     reserve(core, binding);
     if (arena_) bases_[kArena] = arena_.get();
     place_slots(core, binding, bank, first_slot, shapes);
+    if (core.device().is_recording(stream)) recorded_shapes_ = shapes;
     device_run_->run(binding, bank, inputs, outputs, bases_, workspace_.get(), runner);
     return;
   }

@@ -58,6 +58,7 @@ class Scratch {
   size_t arena_bytes_ = 0, workspace_bytes_ = 0, strided_bytes_ = 0;
   std::vector<Copy> strided_;  // By input.
   std::vector<std::byte*> bases_;
+  std::shared_ptr<const Block> recorded_shapes_;  // Of a run that the caller recorded.
   std::unique_ptr<DeviceRun> device_run_;
 };
 

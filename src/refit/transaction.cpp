@@ -94,6 +94,12 @@ void Transaction::run(const WeightSource* source) {
   const Staged::Scope& scope = staged_->scope_of(core_, base_ != nullptr);
   given_ = scope.given;
   slots_ = scope.slots;
+  if (purpose_ != Purpose::Build && core_.is_recorded() && core_.shape_steps_read(slots_)) {
+    problems.add(
+        ErrorCode::State, "engine '", core_.image().name,
+        "': a run of it was recorded by the caller, in which what depends on shapes and on "
+        "constants that change now stays as it was");
+  }
   check(scope.reads, problems);
   problems.raise();
   report_.check_ms = watch.lap();

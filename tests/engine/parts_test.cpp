@@ -111,8 +111,10 @@ TEST(Memory, EveryTakerWaitsForWhatIsRead) {
   std::vector<std::future<std::shared_ptr<Block>>> takers;
   for (int i = 0; i < 3; ++i)
     takers.push_back(std::async(std::launch::async, [&] { return pool->take(1000); }));
-  while (gate->waiting == 0)
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (gate->waiting == 0 && std::chrono::steady_clock::now() < end)
     std::this_thread::yield();
+  EXPECT_EQ(gate->waiting, 1);
   for (auto& taker : takers)
     EXPECT_EQ(taker.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
   gate->open();

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import regraft
 import support
@@ -299,6 +300,50 @@ def test_a_recorded_graph_follows_refits_in_place() -> None:
     fresh = _engine(name)
     fresh.refit(_state(name, 1))
     assert _same(_run(fresh, inputs), tuple(x.clone() for x in outputs))
+
+
+class _Positions(nn.Module):
+    """What is added depends on the length and on parameters alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.table = nn.Parameter(torch.rand(32, 4, generator=generator))
+        self.scale = nn.Parameter(torch.rand(4, generator=generator))
+        self.weight = nn.Parameter(torch.rand(4, 4, generator=generator))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x + (self.table[: x.shape[1]] * self.scale).exp()) @ self.weight
+
+
+def test_recorded_graphs_keep_what_depends_on_shapes() -> None:
+    model, x = _Positions().eval().cuda(), torch.rand(2, 5, 4).cuda()
+    length = torch.export.Dim("length", min=2, max=32)
+    program = torch.export.export(model, (x,), dynamic_shapes={"x": {1: length}})
+    engine = regraft.compile(program, backend="cuda")
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            engine(x)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = engine(x)
+    with pytest.raises(regraft.StateError, match="recorded"):
+        engine.refit({"scale": torch.rand(4).cuda()}, partial=True, in_place=True)
+    # Others take the place of its shapes, and memory comes and goes.
+    for size in range(2, 30):
+        engine(torch.rand(2, size, 4).cuda())
+    with torch.no_grad():
+        model.weight.mul_(2)
+    engine.refit({"weight": model.weight}, partial=True, in_place=True)
+    for size in range(2, 30):
+        engine(torch.rand(2, size, 4).cuda())
+    graph.replay()
+    fresh = regraft.compile(program, backend="cuda")
+    fresh.refit(model)
+    assert support.same_bits(out, fresh(x))
 
 
 def test_files_rollback_and_forks(tmp_path: Path) -> None:
