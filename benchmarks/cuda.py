@@ -116,6 +116,9 @@ def main() -> None:
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("no NVIDIA GPU here")
+    sizes = {size for name in args.models for size in cases.batches(name)}
+    if args.batch and not sizes.issuperset(args.batch):
+        parser.error(f"--batch: want some of {sorted(sizes)}, have {args.batch}")
     of = args.precision
     parts: dict[str, tuple[Callable[..., Row], list[tuple[Any, ...]]]] = {
         "inference": (

@@ -17,9 +17,8 @@ Transaction::Keeping Transaction::keeping_of(size_t p) const {
   // where its kernels can read it.
   const SourceTensor& tensor = *staged_->tensors[p];
   const bool on_host = core_.device().is_host();
-  const bool is_readable = staged_->readable[p].data != nullptr;
-  const bool in_file = tensor.stable && tensor.terms.empty() &&
-                       (on_host ? !converted_[p] : staged_->brought[p] || is_readable);
+  const bool is_as_it_is = staged_->readable[p].data != nullptr || staged_->brought[p];
+  const bool in_file = tensor.stable && tensor.terms.empty() && is_as_it_is;
   if (in_file && policy == Retain::Auto) return Keeping::InFile;
   return policy == Retain::Host && !on_host ? Keeping::OnHost : Keeping::InBlock;
 }

@@ -75,6 +75,15 @@ TEST(DriverDeathTest, SpareMemoryGoesBackWhereNoneIsLeft) {
   expect("free=100000", "out_of_memory: .cuda. cuda:0: cannot allocate 60000 bytes; 30000 of", [] {
     const auto pool = std::make_shared<engine::BlockPool>(0, true, cuda_device("cuda:0"));
     pool->take(50000);
+    const auto limited = std::make_shared<engine::BlockPool>(40000, true, cuda_device("cuda:0"));
+    limited->take(20000);
+    try {
+      limited->take(50000);
+    } catch (const Error&) {
+      // No memory of any size would make it fit.
+      if (limited->spare_bytes() != 20000) throw Error("test", ErrorCode::Internal, "given back");
+    }
+    limited->trim();
     const auto most = pool->take(70000);
     if (pool->spare_bytes() != 0) throw Error("test", ErrorCode::Internal, "kept");
     pool->take(60000);

@@ -240,16 +240,22 @@ void say_what_differs(const Engine& engine, const Filled& want, bool is_kept, co
 
 // Whose values are wrong after some calls, after going back from them, and in forks that have taken
 // spare memory in between.
-void say_whether_values_follow(Retain retain, bool pinned, bool stable) {
+// `partial`: without one of the constants.
+void say_whether_values_follow(Retain retain, bool pinned, bool stable, bool partial) {
   testing::Weights32 all;
   all.fill("a", {300000}, 1).fill("b", {64}, 2).fill("c", {64}, 3).fill("d", {64}, 4);
   say_of(kCopies, all.source(), retain, [&](Engine& engine) {
     std::vector<std::shared_ptr<std::byte>> memory, of_forks;
-    const auto source = on_host(*all.source(), pinned, memory, stable);
+    testing::Weights32 some;
+    for (const char* name : {"a", "c", "d"})
+      some.set(name, Tensor::copy_of(all.at(name).view()));
+    const auto source = on_host(partial ? *some.source() : *all.source(), pinned, memory, stable);
     const auto elsewhere = on_host(*all.source(), false, of_forks);
     // What is in a file changes there.
     const bool keeps = retain != Retain::None && !stable;
-    Refitter refitter(engine, source, {});
+    RefitOptions options;
+    options.partial = partial;
+    Refitter refitter(engine, source, options);
     std::vector<std::pair<Engine, Filled>> forks;
     Filled before;
     for (int round = 0; round < 16; ++round) {
@@ -282,9 +288,11 @@ TEST(RefitterDeathTest, ValuesFromTheHostFollowAndGoBack) {
   for (const Retain retain : {Retain::None, Retain::Auto, Retain::Host}) {
     for (const bool pinned : {false, true}) {
       for (const bool stable : {false, true}) {
-        EXPECT_EXIT(say_whether_values_follow(retain, pinned, stable), ::testing::ExitedWithCode(0),
-                    "^done")
-            << static_cast<int>(retain) << pinned << stable;
+        for (const bool partial : {false, true}) {
+          EXPECT_EXIT(say_whether_values_follow(retain, pinned, stable, partial),
+                      ::testing::ExitedWithCode(0), "^done")
+              << static_cast<int>(retain) << pinned << stable << partial;
+        }
       }
     }
   }
