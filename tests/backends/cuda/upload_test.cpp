@@ -78,6 +78,30 @@ TEST(UploadDeathTest, SmallPiecesOfPinnedMemoryAreReadByOneKernel) {
       << "six of them do not begin at a vector";
 }
 
+// The largest piece goes by itself, before the others are looked at; here it is not pinned.
+TEST(UploadDeathTest, LargePinnedPiecesBesideLargerPageableOnesAreABatch) {
+  const auto say_copies_beside_pageable = [] {
+    speak_with_fake_driver([] {
+      CudaDevice& device = cuda_device("cuda:0");
+      constexpr size_t kLarge = 600000;
+      const auto to = device.allocate(4 * kLarge), from = device.allocate_pinned(2 * kLarge);
+      std::memset(from.get(), 7, 2 * kLarge);
+      const std::vector<std::byte> pageable(2 * kLarge, std::byte{9});
+      const std::vector<backends::BlockCopy> uploads = {
+          {to.get(), from.get(), kLarge},
+          {to.get() + kLarge, pageable.data(), 2 * kLarge},
+          {to.get() + 3 * kLarge, from.get() + kLarge, kLarge}};
+      device.upload(uploads);
+      std::fprintf(stderr, "%ld batches", fake_calls("batch"));
+      for (const backends::BlockCopy& upload : uploads) {
+        if (std::memcmp(upload.to, upload.from, upload.bytes) != 0)
+          std::fputs(", other bytes", stderr);
+      }
+    });
+  };
+  EXPECT_EXIT(say_copies_beside_pageable(), ::testing::ExitedWithCode(0), "^1 batches$");
+}
+
 // A copy that the driver refuses leaves others behind it under way: memory that they go to is only
 // used again behind the work stream.
 TEST(UploadDeathTest, TheWorkStreamWaitsForCopiesWhateverFails) {

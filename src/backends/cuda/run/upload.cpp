@@ -1,5 +1,6 @@
 #include "backends/cuda/run/upload.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "backends/cuda/run/copy_blocks.h"
@@ -26,6 +27,10 @@ void copy_batch(std::span<const backends::BlockCopy> blocks, CUstream stream) {
         "copy memory");
 }
 
+bool is_large(const backends::BlockCopy& block) {
+  return block.bytes > kSmallUpload && is_pinned(block.from);
+}
+
 }  // namespace
 
 CudaUpload::CudaUpload(CudaDevice& device) : device_(device) {}
@@ -46,18 +51,32 @@ void CudaUpload::finish() {
   join_ = nullptr;
 }
 
-// Large pieces first: the bus is busy while the host asks where the others lie. Pageable memory
-// keeps its order, in which neighbours are one copy.
+// Where copies go, work of the past may be going on.
+void CudaUpload::begin_copies() {
+  if (fork_ == nullptr) fork_ = device_.make_event();
+  if (join_ == nullptr) join_ = device_.make_event();
+  fork_->record(device_.work_stream());
+  fork_->order(device_.copy_stream());
+}
+
+// The bus is busy with the largest piece while the host asks where the others lie, and with all
+// large ones while it does the rest. Pageable memory keeps its order, in which neighbours are one
+// copy.
 void CudaUpload::add(std::span<const backends::BlockCopy> blocks) {
+  if (blocks.empty()) return;
+  const auto largest = std::ranges::max_element(blocks, {}, &backends::BlockCopy::bytes);
+  const bool is_begun = is_large(*largest);
+  if (is_begun) {
+    begin_copies();
+    device_.copy(largest->to, largest->from, largest->bytes, device_.copy_stream());
+  }
   std::vector<backends::BlockCopy> large, rest;
-  for (const backends::BlockCopy& block : blocks)
-    (block.bytes > kSmallUpload && is_pinned(block.from) ? large : rest).push_back(block);
+  for (auto block = blocks.begin(); block != blocks.end(); ++block) {
+    if (is_begun && block == largest) continue;
+    (is_large(*block) ? large : rest).push_back(*block);
+  }
   if (!large.empty()) {
-    if (fork_ == nullptr) fork_ = device_.make_event();
-    if (join_ == nullptr) join_ = device_.make_event();
-    // Where they go, work of the past may be going on.
-    fork_->record(device_.work_stream());
-    fork_->order(device_.copy_stream());
+    if (!is_begun) begin_copies();
     copy_batch(large, as_stream(device_.copy_stream()));
   }
   const Uploads uploads = sort_uploads(std::move(rest));

@@ -20,6 +20,8 @@ class CudaUpload final : public backends::Upload {
   void finish() override;
 
  private:
+  void begin_copies();
+
   CudaDevice& device_;
   // Where the copy stream leaves the work stream and where it comes back; null: it has not left.
   std::shared_ptr<backends::Event> fork_, join_;
