@@ -89,15 +89,20 @@ if(TARGET test_backends_cuda)
     "${Python_SITELIB}/nvidia/cu13/include" "${Python_SITELIB}/nvidia/cudnn/include")
 endif()
 
-# A driver for tests of what a driver may lack.
+# Drivers for tests of what a driver may lack: one of today, and one of CUDA 12 without newer
+# functions.
 if(TARGET test_backends_cuda)
-  add_library(regraft_fake_driver MODULE "${tests_root}/backends/cuda/fake_driver/libcuda.cpp")
-  target_include_directories(regraft_fake_driver PRIVATE "${CMAKE_SOURCE_DIR}/src")
-  set(fake_driver "${CMAKE_BINARY_DIR}/tests/fake_driver")
-  set_target_properties(regraft_fake_driver PROPERTIES
-    PREFIX "" OUTPUT_NAME libcuda SUFFIX ".so.1" LIBRARY_OUTPUT_DIRECTORY "${fake_driver}")
-  target_compile_definitions(test_backends_cuda PRIVATE REGRAFT_FAKE_DRIVER="${fake_driver}")
-  add_dependencies(test_backends_cuda regraft_fake_driver)
+  foreach(kind IN ITEMS fake old)
+    set(folder "${CMAKE_BINARY_DIR}/tests/${kind}_driver")
+    add_library(regraft_${kind}_driver MODULE "${tests_root}/backends/cuda/fake_driver/libcuda.cpp")
+    target_include_directories(regraft_${kind}_driver PRIVATE "${CMAKE_SOURCE_DIR}/src")
+    set_target_properties(regraft_${kind}_driver PROPERTIES
+      PREFIX "" OUTPUT_NAME libcuda SUFFIX ".so.1" LIBRARY_OUTPUT_DIRECTORY "${folder}")
+    string(TOUPPER "REGRAFT_${kind}_DRIVER" macro)
+    target_compile_definitions(test_backends_cuda PRIVATE ${macro}="${folder}")
+    add_dependencies(test_backends_cuda regraft_${kind}_driver)
+  endforeach()
+  target_compile_definitions(regraft_old_driver PRIVATE REGRAFT_WITHOUT_CUDA_13)
 endif()
 
 # Its tests run the command line.

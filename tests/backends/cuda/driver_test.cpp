@@ -18,8 +18,9 @@ namespace regraft::cuda {
 namespace {
 
 // In a child: the message of what `body` throws goes to standard error.
-void say(const std::string& driver, bool with_libraries, const std::function<void()>& body) {
-  use_fake_driver(driver, with_libraries);
+void say(const std::string& driver, bool with_libraries, const std::function<void()>& body,
+         const char* folder = REGRAFT_FAKE_DRIVER) {
+  use_fake_driver(driver, with_libraries, folder);
   try {
     body();
     std::fputs("nothing was thrown\n", stderr);
@@ -47,6 +48,18 @@ TEST(DriverDeathTest, IsLookedAtBeforeItIsUsed) {
          "unsupported: .cuda. cuda:0 .Fake GPU.: want compute capability 8.0 or more, have 7.0");
   expect("devices=2", "invalid_argument: .cuda. no device 'cuda:2'; want cuda:0..cuda:1",
          [] { cuda_device("cuda:2"); });
+}
+
+// Which is asked first: such a driver lacks functions, too.
+TEST(DriverDeathTest, IsToldByItsVersionWhereItLacksFunctions) {
+  const auto say_of_old = [](const std::string& driver) {
+    say(driver, true, [] { cuda_device("cuda:0"); }, REGRAFT_OLD_DRIVER);
+  };
+  EXPECT_EXIT(say_of_old("version=12080"), ::testing::ExitedWithCode(0),
+              "^unsupported: .cuda. the NVIDIA driver is too old: want one for CUDA 13, have one "
+              "for CUDA 12.8");
+  EXPECT_EXIT(say_of_old(""), ::testing::ExitedWithCode(0),
+              "^unsupported: .cuda. libcuda.so.1 is too old: it has no cuMemcpyBatchAsync_v2");
 }
 
 TEST(DriverDeathTest, LibrariesAreNamedWhenTheyAreMissing) {

@@ -19,9 +19,10 @@ namespace regraft::cuda {
 
 // From now on this process finds the driver of fake_driver/, which says `settings` of itself, and
 // the libraries of PyTorch's wheels behind it. For children of death tests.
-inline void use_fake_driver(const std::string& settings = "", bool with_wheels = true) {
+inline void use_fake_driver(const std::string& settings = "", bool with_wheels = true,
+                            const char* driver = REGRAFT_FAKE_DRIVER) {
   const char* const wheels = std::getenv("REGRAFT_CUDA_PATH");
-  std::string path = REGRAFT_FAKE_DRIVER;
+  std::string path = driver;
   if (with_wheels && wheels != nullptr) path += std::string(":") + wheels;
   setenv("FAKE_CUDA", settings.c_str(), 1);
   setenv("REGRAFT_CUDA_PATH", path.c_str(), 1);

@@ -1,7 +1,6 @@
 // A driver for tests on machines without one: memory is the host's, kernels do nothing. What it
 // says of itself is in FAKE_CUDA, "version=12080 devices=0 init=999 major=7 free=1000 refuse=1" (it
-// refuses copies). It counts
-// what it is asked to do.
+// refuses copies). It counts what it is asked to do.
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -237,6 +236,7 @@ CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream)
   std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
   return 0;
 }
+#ifndef REGRAFT_WITHOUT_CUDA_13
 CUresult cuMemcpyBatchAsync_v2(CUdeviceptr* to, CUdeviceptr* from, size_t* bytes, size_t count,
                                CopyAttributes*, size_t*, size_t, CUstream stream) {
   ::count("batch");
@@ -246,6 +246,7 @@ CUresult cuMemcpyBatchAsync_v2(CUdeviceptr* to, CUdeviceptr* from, size_t* bytes
   }
   return 0;
 }
+#endif
 CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {
   count("clear");
   std::memset(reinterpret_cast<void*>(to), value, bytes);
