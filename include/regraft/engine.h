@@ -152,7 +152,10 @@ class Engine {
   std::vector<Tensor> run(const Weights& weights, const std::vector<TensorView>& inputs) const;
   // Into memory of the caller: row-major, of the dims that output_dims() gives, apart from inputs.
   // On a device, operands may lie there or on the host. Work is enqueued to `stream` (a CUstream);
-  // where all operands lie on the device, the call does not wait for it.
+  // where all operands lie on the device, the call does not wait for it. A stream may be captured
+  // (cuStreamBeginCapture): after a run with inputs of the same sizes, with all operands on the
+  // device and the weights in use, else Error{State}. The graph reads the constants where they lie:
+  // the engine has to outlive it, and from then on takes refits in place only.
   void run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs,
            void* stream = nullptr) const;
   void run(const Weights& weights, std::span<const TensorView> inputs,
@@ -167,8 +170,8 @@ class Engine {
   // The same up to the last step.
   PreparedRefit prepare_refit(const WeightSource& source, const RefitOptions& options = {});
   // Back to the weights before the last refit, or forth again; returns the generation now in use.
-  // Throws Error{State} when they are gone: after an in-place refit, trim(), or a rollback target
-  // whose memory a later refit took.
+  // Throws Error{State} when they are gone (after an in-place refit, trim(), or a rollback target
+  // whose memory a later refit took), and when a run was captured by the caller.
   uint64_t rollback();
   // The weights now in use. Throws Error{State} when there are none.
   Weights weights() const;

@@ -242,7 +242,8 @@ class Engine:
         """Back to the weights before the last refit; returns the generation now in use.
 
         Raises:
-            StateError: They are gone (in-place refit, ``trim()``, memory taken by a later refit).
+            StateError: They are gone (in-place refit, ``trim()``, memory taken by a later refit), or
+                a call was recorded by ``torch.cuda.graph``.
         """
         with self.lora_slot.lock:
             generation = self._core.rollback()

@@ -100,24 +100,39 @@ void Binding::run(std::byte* const* bases, std::byte* workspace, backends::Strea
   }
 }
 
+std::shared_ptr<BindingCache::Entry> BindingCache::use(const SymbolValues& values) {
+  const auto found = std::find_if(entries_.begin(), entries_.end(),
+                                  [&](const auto& entry) { return entry->values == values; });
+  if (found == entries_.end()) return nullptr;
+  entries_.splice(entries_.begin(), entries_, found);
+  return entries_.front();
+}
+
 std::shared_ptr<const Binding> BindingCache::get(const SymbolValues& values) {
   std::shared_ptr<Entry> entry;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const auto& candidate) {
-      return candidate->values == values;
-    });
-    if (found != entries_.end()) {
-      entries_.splice(entries_.begin(), entries_, found);
-    } else {
-      entries_.push_front(std::make_shared<Entry>());
-      entries_.front()->values = values;
+    entry = use(values);
+    if (!entry) {
+      entry = std::make_shared<Entry>();
+      entry->values = values;
+      entries_.push_front(entry);
       if (entries_.size() > capacity_) entries_.pop_back();
     }
-    entry = entries_.front();
   }
   const std::lock_guard preparing(entry->preparing);
   if (!entry->binding) entry->binding = std::make_shared<Binding>(plan_, slots_, values, device_);
+  return entry->binding;
+}
+
+std::shared_ptr<const Binding> BindingCache::find(const SymbolValues& values) {
+  std::shared_ptr<Entry> entry;
+  {
+    const std::lock_guard lock(mutex_);
+    entry = use(values);
+  }
+  if (!entry) return nullptr;
+  const std::lock_guard preparing(entry->preparing);
   return entry->binding;
 }
 

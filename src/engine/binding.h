@@ -81,6 +81,8 @@ class BindingCache {
       : plan_(plan), slots_(slots), device_(device), capacity_(capacity < 1 ? 1 : capacity) {}
 
   std::shared_ptr<const Binding> get(const SymbolValues& values);
+  // Null where there is none yet.
+  std::shared_ptr<const Binding> find(const SymbolValues& values);
   size_t size() const;
 
  private:
@@ -89,6 +91,8 @@ class BindingCache {
     std::mutex preparing;
     std::shared_ptr<const Binding> binding;
   };
+  // With mutex_: an entry, now the last used; null: none.
+  std::shared_ptr<Entry> use(const SymbolValues& values);
   const plan::Plan& plan_;
   const SlotTable& slots_;
   backends::Device& device_;

@@ -37,16 +37,28 @@ std::byte* DeviceRun::stage(size_t operand, size_t bytes) {
   staged_.resize(std::max(staged_.size(), operand + 1));
   Staged& staged = staged_[operand];
   if (staged.bytes < bytes) {
-    if (is_recording_) {
-      base::fail("engine", ErrorCode::State,
-                 "a run that is being recorded needs new memory: run once before recording, with "
-                 "operands of this device");
-    }
     staged.memory = allocate(device_, bytes, core_.options().memory_limit);
     staged_bytes_ += bytes - staged.bytes;
     staged.bytes = bytes;
   }
   return staged.memory.get();
+}
+
+// A recording that is launched later would read and write memory of the host without waiting.
+void DeviceRun::check_recordable(std::span<const TensorView> inputs,
+                                 std::span<const MutableTensorView> outputs) const {
+  std::vector<std::string> problems;
+  const auto check = [&](const char* what, const auto& ports, size_t i, const auto& view) {
+    if (view.count() == 0 || device_.holds(view.data)) return;
+    problems.push_back(base::cat(what, " '", ports[i].name, "' lies on the host"));
+  };
+  for (size_t i = 0; i < inputs.size(); ++i)
+    check("input", core_.plan().inputs, i, inputs[i]);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    check("output", core_.plan().outputs, i, outputs[i]);
+  if (problems.empty()) return;
+  base::fail("engine", ErrorCode::State, "a run is being recorded: want all operands on ",
+             device_.name(), "; ", base::join(problems, "; "));
 }
 
 // Where kernels find input `i`.
@@ -163,6 +175,7 @@ void DeviceRun::run(const Binding& binding, const Bank& bank, std::span<const Te
                     std::span<const MutableTensorView> outputs, std::vector<std::byte*>& bases,
                     std::byte* workspace, const Runner* runner) {
   waits_ = false;
+  if (is_recording_) check_recordable(inputs, outputs);
   size_t next = kFirst;
   for (size_t i = 0; i < inputs.size(); ++i, ++next) {
     if (inputs[i].count() > 0) bases[next] = place_input(i, inputs[i]);

@@ -47,6 +47,8 @@ class DeviceRun {
     std::unique_ptr<backends::Recording> recording;
     int launches = 0;
   };
+  void check_recordable(std::span<const TensorView> inputs,
+                        std::span<const MutableTensorView> outputs) const;
   std::byte* stage(size_t operand, size_t bytes);
   std::byte* place_input(size_t i, const TensorView& view);
   void launch(const Binding& binding, const std::vector<std::byte*>& bases, std::byte* workspace);

@@ -1,6 +1,7 @@
 #include "regraft/engine.h"
 
 #include <limits>
+#include <utility>
 
 #include "base/fail.h"
 #include "engine/guard.h"
@@ -11,13 +12,14 @@
 namespace regraft {
 namespace {
 
-// A scratch on loan from the core's pool.
+// A scratch on loan from the core's pool. A recorded run keeps it: whoever launches the recording
+// uses it again.
 class Loan {
  public:
+  Loan(engine::Core& core, std::unique_ptr<engine::Scratch> scratch, bool is_recorded)
+      : core_(core), scratch_(std::move(scratch)), is_recorded_(is_recorded) {}
   explicit Loan(engine::Core& core, void* stream = nullptr)
-      : core_(core),
-        scratch_(core.take_scratch()),
-        is_recorded_(core.device().is_recording(stream)) {}
+      : Loan(core, core.take_scratch(), core.device().is_recording(stream)) {}
   ~Loan() {
     is_recorded_ ? core_.keep_recorded(std::move(scratch_)) : core_.give_back(std::move(scratch_));
   }
@@ -32,9 +34,16 @@ class Loan {
   bool is_recorded_;
 };
 
-const engine::Bank& bank_of(const Weights& weights, const engine::Core& core) {
+// A recording reads weights for as long as it lives: those in use, which stay where they are.
+const engine::Bank& bank_of(const Weights& weights, const engine::Core& core,
+                            void* stream = nullptr) {
   if (weights.pin() == nullptr || &weights.pin()->variant->core() != &core) {
     base::fail("engine", ErrorCode::InvalidArgument, "these weights belong to another engine");
+  }
+  const uint64_t in_use = weights.pin()->variant->publisher().generation();
+  if (weights.generation() != in_use && core.device().is_recording(stream)) {
+    base::fail("engine", ErrorCode::State, "a run is being recorded with weights of generation ",
+               weights.generation(), ": want those in use, of generation ", in_use);
   }
   return *weights.pin()->reader.bank();
 }
@@ -60,9 +69,22 @@ void run_into(engine::Core& core, const engine::Bank& bank, engine::Scratch& scr
               std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs,
               void* stream) {
   engine::typed_errors("engine", [&] {
-    scratch.bind(core, inputs);
+    scratch.bind(core, inputs, core.device().is_recording(stream));
     scratch.run(core, bank, inputs, outputs, stream);
   });
+}
+
+// The session goes on with other memory than that of a recorded run.
+void run_session(engine::Core& core, const engine::Bank& bank,
+                 std::unique_ptr<engine::Scratch>& scratch, std::span<const TensorView> inputs,
+                 std::span<const MutableTensorView> outputs, void* stream) {
+  if (!core.device().is_recording(stream)) {
+    run_into(core, bank, *scratch, inputs, outputs, stream);
+    return;
+  }
+  auto other = core.take_scratch();
+  const Loan recorded(core, std::exchange(scratch, std::move(other)), true);
+  run_into(core, bank, *recorded, inputs, outputs, stream);
 }
 
 }  // namespace
@@ -97,13 +119,13 @@ Session::~Session() {
 void Session::run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs,
                   void* stream) {
   const engine::Reader reader(*variant_);
-  run_into(variant_->core(), *reader.bank(), *scratch_, inputs, outputs, stream);
+  run_session(variant_->core(), *reader.bank(), scratch_, inputs, outputs, stream);
 }
 
 void Session::run(const Weights& weights, std::span<const TensorView> inputs,
                   std::span<const MutableTensorView> outputs, void* stream) {
-  const engine::Bank& bank = bank_of(weights, variant_->core());
-  run_into(variant_->core(), bank, *scratch_, inputs, outputs, stream);
+  const engine::Bank& bank = bank_of(weights, variant_->core(), stream);
+  run_session(variant_->core(), bank, scratch_, inputs, outputs, stream);
 }
 
 std::vector<Tensor> Engine::run(const std::vector<TensorView>& inputs) const {
@@ -125,7 +147,7 @@ void Engine::run(std::span<const TensorView> inputs, std::span<const MutableTens
 
 void Engine::run(const Weights& weights, std::span<const TensorView> inputs,
                  std::span<const MutableTensorView> outputs, void* stream) const {
-  const engine::Bank& bank = bank_of(weights, variant_->core());
+  const engine::Bank& bank = bank_of(weights, variant_->core(), stream);
   const Loan scratch(variant_->core(), stream);
   run_into(variant_->core(), bank, *scratch, inputs, outputs, stream);
 }
@@ -162,6 +184,11 @@ PreparedRefit Engine::prepare_refit(const WeightSource& source, const RefitOptio
 
 uint64_t Engine::rollback() {
   const std::lock_guard lock(variant_->refit_mutex());
+  if (variant_->core().is_recorded()) {
+    base::fail("engine", ErrorCode::State, "a run of engine '", name(),
+               "' was recorded by the caller, who reads its constants where they lie: they cannot "
+               "be rolled back");
+  }
   if (!variant_->publisher().roll_back()) {
     base::fail("engine", ErrorCode::State,
                "no weights to roll back to: there was no refit yet, or it was in place, or their "

@@ -69,7 +69,7 @@ void check_outputs(const plan::Plan& plan, const Binding& binding,
 
 }  // namespace
 
-const Binding& Scratch::bind(Core& core, std::span<const TensorView> inputs) {
+const Binding& Scratch::bind(Core& core, std::span<const TensorView> inputs, bool is_recorded) {
   check_dtypes(core.plan(), inputs);
   const auto known = std::find_if(recent_.begin(), recent_.end(),
                                   [&](const auto& candidate) { return fits(*candidate, inputs); });
@@ -80,7 +80,13 @@ const Binding& Scratch::bind(Core& core, std::span<const TensorView> inputs) {
   std::vector<Dims> dims;
   for (const TensorView& input : inputs)
     dims.push_back(input.dims);
-  auto binding = core.bindings().get(plan::solve_symbols(core.plan(), dims));
+  const SymbolValues values = plan::solve_symbols(core.plan(), dims);
+  auto binding = is_recorded ? core.bindings().find(values) : core.bindings().get(values);
+  if (!binding) {
+    base::fail("engine", ErrorCode::State,
+               "a run that is being recorded has inputs of other sizes than those before: run once "
+               "with these before recording");
+  }
   recent_.insert(recent_.begin(), std::move(binding));
   if (recent_.size() > std::max<size_t>(core.options().max_bindings, 1)) recent_.pop_back();
   return *recent_.front();

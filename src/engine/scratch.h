@@ -29,8 +29,9 @@ class Scratch {
   Scratch& operator=(const Scratch&) = delete;
 
   // The binding for inputs of these specs. Throws Error{"engine", Mismatch} naming every input
-  // whose dtype, rank or sizes do not fit.
-  const Binding& bind(Core& core, std::span<const TensorView> inputs);
+  // whose dtype, rank or sizes do not fit. For a run that the caller records, Error{"engine",
+  // State} where none is prepared: that takes more than enqueuing.
+  const Binding& bind(Core& core, std::span<const TensorView> inputs, bool is_recorded = false);
   // Runs the binding of the last bind() on inputs of the same dims. Throws Error{"engine",
   // Mismatch} naming every output that does not fit.
   void run(Core& core, const Bank& bank, std::span<const TensorView> inputs,

@@ -73,6 +73,9 @@ std::shared_ptr<const engine::Bank> Transaction::evaluate_in_place() {
 void Transaction::check_is_open() const {
   if (published_) base::fail("refit", ErrorCode::State, "this refit was published before");
   if (options_.dry_run) base::fail("refit", ErrorCode::State, "a dry run has nothing to publish");
+  Problems problems("refit");
+  check_recorded(problems);
+  problems.raise();
 }
 
 void Transaction::fail_superseded() {

@@ -74,11 +74,6 @@ void Transaction::run(const WeightSource* source) {
     base::fail("refit", ErrorCode::State, "engine '", core_.image().name,
                "' was saved with immutable weights: it cannot be refitted");
   }
-  if (purpose_ != Purpose::Build && core_.is_recorded() && !options_.in_place) {
-    base::fail("refit", ErrorCode::State, "a run of engine '", core_.image().name,
-               "' was recorded by the caller, who reads its constants where they lie: refit with "
-               "in_place = true");
-  }
   Stopwatch watch;
   backends::Device& device = core_.device();
   const backends::UseDevice use(device);
@@ -94,12 +89,7 @@ void Transaction::run(const WeightSource* source) {
   const Staged::Scope& scope = staged_->scope_of(core_, base_ != nullptr);
   given_ = scope.given;
   slots_ = scope.slots;
-  if (purpose_ != Purpose::Build && core_.is_recorded() && core_.shape_steps_read(slots_)) {
-    problems.add(
-        ErrorCode::State, "engine '", core_.image().name,
-        "': a run of it was recorded by the caller, in which what depends on shapes and on "
-        "constants that change now stays as it was");
-  }
+  check_recorded(problems);
   check(scope.reads, problems);
   problems.raise();
   report_.check_ms = watch.lap();
@@ -107,6 +97,21 @@ void Transaction::run(const WeightSource* source) {
   prepare_runs(true);
   report_.evaluate_ms = watch.lap();
   if (in_place_ == nullptr) finish_report();
+}
+
+// Who recorded a run launches it again and again.
+void Transaction::check_recorded(Problems& problems) const {
+  if (purpose_ == Purpose::Build || !core_.is_recorded()) return;
+  if (!options_.in_place) {
+    problems.add(ErrorCode::State, "a run of engine '", core_.image().name,
+                 "' was recorded by the caller, who reads its constants where they lie: refit with "
+                 "in_place = true");
+  } else if (core_.shape_steps_read(slots_)) {
+    problems.add(
+        ErrorCode::State, "engine '", core_.image().name,
+        "': a run of it was recorded by the caller, in which what depends on shapes and on "
+        "constants that change now stays as it was");
+  }
 }
 
 // A source that is the one of the last refit is not looked at again.

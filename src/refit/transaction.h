@@ -69,6 +69,7 @@ class Transaction {
   [[noreturn]] void fail_timed_out() const;
   void want_own_memory() const;
   void stage_source(const WeightSource& source, Problems& problems);
+  void check_recorded(Problems& problems) const;
   void check(const std::vector<bool>& reads, Problems& problems);
   void check_guards(Problems& problems);
   TensorView indices_of(const TensorView& view, Tensor& copy);

@@ -302,6 +302,34 @@ def test_a_recorded_graph_follows_refits_in_place() -> None:
     assert _same(_run(fresh, inputs), tuple(x.clone() for x in outputs))
 
 
+def test_a_recording_has_any_number_of_calls() -> None:
+    name = "tiny_resnet18"
+    engine, inputs = _engine(name), _inputs(name)
+    other = tuple(2 * x for x in inputs)
+    for _ in range(3):
+        wanted = [_run(engine, inputs), _run(engine, other)]
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = [support.flat(engine(*x)) for x in (inputs, other)]
+    graph.replay()
+    for want, have in zip(wanted, found, strict=True):
+        assert _same(want, tuple(x.clone() for x in have))
+    # Refused without harm to what was recorded.
+    with pytest.raises(regraft.StateError, match="rolled back"):
+        engine.rollback()
+    with (
+        pytest.raises(regraft.StateError, match="lies on the host"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
+    ):
+        engine(*(x.cpu() for x in inputs))
+    engine.refit(_state(name, 1), in_place=True)
+    graph.replay()
+    fresh = _engine(name)
+    fresh.refit(_state(name, 1))
+    for x, have in zip((inputs, other), found, strict=True):
+        assert _same(_run(fresh, x), tuple(y.clone() for y in have))
+
+
 class _Positions(nn.Module):
     """What is added depends on the length and on parameters alone."""
 

@@ -39,6 +39,7 @@ TEST(Api, Driver) {
        {kEventDisableTiming, CU_EVENT_DISABLE_TIMING},
        {kEventRecordExternal, CU_EVENT_RECORD_EXTERNAL},
        {kCaptureThreadLocal, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL},
+       {kCaptureRelaxed, CU_STREAM_CAPTURE_MODE_RELAXED},
        {kCaptureActive, CU_STREAM_CAPTURE_STATUS_ACTIVE},
        {kCopyInStreamOrder, CU_MEMCPY_SRC_ACCESS_ORDER_STREAM},
        {kPointerDeviceAddress, CU_POINTER_ATTRIBUTE_DEVICE_POINTER},

@@ -21,6 +21,29 @@
 namespace regraft::cuda {
 namespace {
 
+// While alive, this thread records for the device itself: such a recording has all of its memory.
+class RecordingHere {
+ public:
+  RecordingHere() { is_alive = true; }
+  ~RecordingHere() { is_alive = false; }
+  RecordingHere(const RecordingHere&) = delete;
+  RecordingHere& operator=(const RecordingHere&) = delete;
+  static inline thread_local bool is_alive = false;
+};
+
+// The driver refuses to allocate and free while a stream is captured, which may be one of the
+// caller's: https://docs.nvidia.com/cuda/cuda-driver-api, cuThreadExchangeStreamCaptureMode.
+class AllowMemory {
+ public:
+  AllowMemory() { driver().cuThreadExchangeStreamCaptureMode(&mode_); }
+  ~AllowMemory() { driver().cuThreadExchangeStreamCaptureMode(&mode_); }
+  AllowMemory(const AllowMemory&) = delete;
+  AllowMemory& operator=(const AllowMemory&) = delete;
+
+ private:
+  int mode_ = kCaptureRelaxed;
+};
+
 class CudaEvent final : public backends::Event {
  public:
   explicit CudaEvent(const CudaDevice& device) : device_(device) {
@@ -198,7 +221,10 @@ void CudaDevice::leave() const noexcept {
 }
 
 std::shared_ptr<std::byte> CudaDevice::allocate(size_t bytes) {
+  if (RecordingHere::is_alive)
+    base::fail("cuda", ErrorCode::Internal, name_, ": a recording wants ", bytes, " new bytes");
   const backends::UseDevice use(*this);
+  const AllowMemory allow;
   CUdeviceptr data = 0;
   const CUresult result = driver().cuMemAlloc(&data, std::max<size_t>(bytes, 256));
   if (result != 0) {
@@ -209,7 +235,10 @@ std::shared_ptr<std::byte> CudaDevice::allocate(size_t bytes) {
   }
   return {reinterpret_cast<std::byte*>(data), [this](std::byte* memory) {
             enter();
-            driver().cuMemFree(as_pointer(memory));
+            {
+              const AllowMemory allow;
+              driver().cuMemFree(as_pointer(memory));
+            }
             leave();
           }};
 }
@@ -357,6 +386,7 @@ std::unique_ptr<backends::Recording> CudaDevice::record_side_by_side(
   const auto fork = forks ? make_event() : nullptr, join = forks ? make_event() : nullptr;
   check(driver().cuStreamBeginCapture(record_stream_, kCaptureThreadLocal), "capture a stream");
   CUgraph graph = nullptr;
+  const RecordingHere here;
   try {
     if (forks) {
       fork->record(record_stream_);

@@ -1,6 +1,6 @@
 // A driver for tests on machines without one: memory is the host's, kernels do nothing. What it
-// says of itself is in FAKE_CUDA, "version=12080 devices=0 init=999 major=7 free=1000 refuse=1" (it
-// refuses copies). It counts what it is asked to do.
+// says of itself is in FAKE_CUDA, "version=12080 devices=0 init=999 major=7 free=1000 refuse=1
+// capturing=1" (it refuses copies, and all streams are captured). It counts what it is asked to do.
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include <sys/mman.h>
 
@@ -113,6 +114,11 @@ CUresult attribute_of(void* value, int attribute, CUdeviceptr data) {
 }
 
 std::atomic<bool> is_capturing = false;
+thread_local int capture_mode = 0;  // Of all streams.
+
+bool refuses_memory() {
+  return (is_capturing || setting("capturing", 0) != 0) && capture_mode != kCaptureRelaxed;
+}
 
 template <typename Handle>
 CUresult make(Handle* handle) {
@@ -208,9 +214,10 @@ CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
 }
 CUresult cuMemAlloc_v2(CUdeviceptr* data, size_t bytes) {
   count("memory");
+  if (refuses_memory()) return kInvalid;
   return allocate(data, bytes);
 }
-CUresult cuMemFree_v2(CUdeviceptr data) { return release(data); }
+CUresult cuMemFree_v2(CUdeviceptr data) { return refuses_memory() ? kInvalid : release(data); }
 CUresult cuMemHostAlloc(void** data, size_t bytes, unsigned) {
   count("memory");
   Memory& all = memory();
@@ -278,7 +285,13 @@ CUresult cuStreamBeginCapture_v2(CUstream, int) {
 CUresult cuStreamEndCapture(CUstream, CUgraph* graph) {
   return is_capturing.exchange(false) ? make(graph) : kInvalid;
 }
-CUresult cuStreamIsCapturing(CUstream, int* status) { return give(status, 0); }
+CUresult cuStreamIsCapturing(CUstream, int* status) {
+  return give(status, static_cast<int>(setting("capturing", 0)));
+}
+CUresult cuThreadExchangeStreamCaptureMode(int* mode) {
+  std::swap(*mode, capture_mode);
+  return 0;
+}
 CUresult cuEventCreate(CUevent* event, unsigned) { return make_new(event); }
 CUresult cuEventDestroy_v2(CUevent) { return 0; }
 CUresult cuEventRecord(CUevent event, CUstream stream) {

@@ -35,6 +35,7 @@ inline constexpr unsigned kStreamNonBlocking = 1;    // CU_STREAM_NON_BLOCKING
 inline constexpr unsigned kEventDisableTiming = 2;   // CU_EVENT_DISABLE_TIMING
 inline constexpr unsigned kEventRecordExternal = 1;  // CU_EVENT_RECORD_EXTERNAL
 inline constexpr int kCaptureThreadLocal = 1;        // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+inline constexpr int kCaptureRelaxed = 2;            // CU_STREAM_CAPTURE_MODE_RELAXED
 inline constexpr int kCopyInStreamOrder = 1;         // CU_MEMCPY_SRC_ACCESS_ORDER_STREAM
 // CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY
 inline constexpr unsigned long long kGraphUsesNodePriority = 8;
@@ -101,6 +102,7 @@ struct CopyAttributes {
   X(cuStreamBeginCapture, "cuStreamBeginCapture_v2", (CUstream stream, int mode))                 \
   X(cuStreamEndCapture, "cuStreamEndCapture", (CUstream stream, CUgraph * graph))                 \
   X(cuStreamIsCapturing, "cuStreamIsCapturing", (CUstream stream, int* status))                   \
+  X(cuThreadExchangeStreamCaptureMode, "cuThreadExchangeStreamCaptureMode", (int* mode))          \
   X(cuEventCreate, "cuEventCreate", (CUevent * event, unsigned flags))                            \
   X(cuEventDestroy, "cuEventDestroy_v2", (CUevent event))                                         \
   X(cuEventRecord, "cuEventRecord", (CUevent event, CUstream stream))                             \
