@@ -170,8 +170,9 @@ class Engine {
   // The same up to the last step.
   PreparedRefit prepare_refit(const WeightSource& source, const RefitOptions& options = {});
   // Back to the weights before the last refit, or forth again; returns the generation now in use.
-  // Throws Error{State} when they are gone (after an in-place refit, trim(), or a rollback target
-  // whose memory a later refit took), and when a run was captured by the caller.
+  // Throws Error{State} when they are gone (their memory is the first that a refit takes, also one
+  // that failed or was prepared and discarded; trim() frees it), and when a run was captured by the
+  // caller.
   uint64_t rollback();
   // The weights now in use. Throws Error{State} when there are none.
   Weights weights() const;

@@ -24,12 +24,17 @@ namespace {
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // A pipe would wait for somebody who writes to it.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail_io(path, "open");
   struct stat status{};
-  if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
-    if (S_ISDIR(status.st_mode)) errno = EISDIR;
+  const int error = ::fstat(descriptor, &status) != 0 ? errno
+                    : S_ISDIR(status.st_mode)         ? EISDIR
+                                                      : 0;
+  if (error != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor);
+    if (error == 0) fail("file", ErrorCode::Io, path, ": cannot map: Not a regular file");
+    errno = error;
     fail_io(path, "map");
   }
   std::shared_ptr<MappedFile> file(new MappedFile);

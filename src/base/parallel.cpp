@@ -20,10 +20,13 @@
 namespace regraft::base {
 namespace {
 
+// Far more than that, and the system has no stacks for them.
+constexpr int kMostThreads = 4096;
+
 int default_thread_count() {
   if (const char* text = std::getenv("OMP_NUM_THREADS")) {
     const int value = std::atoi(text);
-    if (value >= 1) return value;
+    if (value >= 1) return std::min(value, kMostThreads);
   }
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
@@ -40,8 +43,9 @@ std::atomic<int>& thread_setting() {
 int thread_count() { return thread_setting().load(std::memory_order_relaxed); }
 
 void set_thread_count(int threads) {
-  if (threads < 1) {
-    fail("base", ErrorCode::InvalidArgument, "thread count: want >= 1, have ", threads);
+  if (threads < 1 || threads > kMostThreads) {
+    fail("base", ErrorCode::InvalidArgument, "thread count: want 1..", kMostThreads, ", have ",
+         threads);
   }
   thread_setting() = threads;
 }

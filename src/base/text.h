@@ -1,5 +1,6 @@
 #pragma once
 
+#include <locale>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -12,6 +13,7 @@ namespace regraft::base {
 template <typename... Args>
 std::string cat(const Args&... args) {
   std::ostringstream out;
+  out.imbue(std::locale::classic());  // Not the application's, which may group digits.
   (out << ... << args);
   return out.str();
 }

@@ -1,5 +1,5 @@
 #include "backends/run_backend.h"
-#include "engine/guard.h"
+#include "base/typed_errors.h"
 #include "regraft/engine.h"
 
 namespace regraft {
@@ -29,7 +29,7 @@ void add(backends::Device& device, const TensorView& view, std::byte* to, Copies
 
 void copy_tensors(const WeightSource& source, const std::string& device_name, void* to,
                   void* stream) {
-  engine::typed_errors("engine", [&] {
+  base::typed_errors("engine", [&] {
     const std::string backend = device_name.substr(0, device_name.find(':'));
     backends::Device& device = backends::run_backend(backend).device(device_name);
     const backends::UseDevice use(device);

@@ -243,11 +243,6 @@ std::unique_ptr<Scratch> Core::take_scratch() {
   return std::make_unique<Scratch>();
 }
 
-void Core::keep_recorded(std::unique_ptr<Scratch> scratch) {
-  const std::lock_guard lock(scratch_mutex_);
-  recorded_.push_back(std::move(scratch));
-}
-
 bool Core::is_recorded() const {
   const std::lock_guard lock(scratch_mutex_);
   return !recorded_.empty();
@@ -255,10 +250,13 @@ bool Core::is_recorded() const {
 
 void Core::give_back(std::unique_ptr<Scratch> scratch) noexcept {
   const std::lock_guard lock(scratch_mutex_);
+  auto& list = scratch->is_recorded() ? recorded_ : scratch_;
   try {
-    scratch_.push_back(std::move(scratch));
+    list.emplace_back();
+    list.back() = std::move(scratch);
   } catch (const std::bad_alloc&) {
-    // The list could not grow: the scratch is freed instead.
+    // The list could not grow: the scratch is freed instead, or never, if a recording uses it.
+    if (scratch->is_recorded()) (void)scratch.release();
   }
 }
 

@@ -55,13 +55,11 @@ class Core {
   // Slots that hold the parameter's bytes unchanged.
   const std::vector<int32_t>& copies_of(size_t parameter) const { return copies_[parameter]; }
 
-  // Keeps the memory that a recording of the caller's reads and writes, until the core goes. Refits
-  // must then keep the addresses of the constants.
-  void keep_recorded(std::unique_ptr<Scratch> scratch);
-  bool is_recorded() const;
-
   std::unique_ptr<Scratch> take_scratch();
+  // One that a recording of the caller's uses is kept until the core goes.
   void give_back(std::unique_ptr<Scratch> scratch) noexcept;
+  // Whether there is such a one. Refits must then keep the addresses of the constants.
+  bool is_recorded() const;
   void trim_scratch();
   // On a device, before `to` takes the place of `from`: idle scratches record for its addresses
   // what they repeat.

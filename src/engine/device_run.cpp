@@ -176,6 +176,7 @@ void DeviceRun::run(const Binding& binding, const Bank& bank, std::span<const Te
                     std::byte* workspace, const Runner* runner) {
   waits_ = false;
   if (is_recording_) check_recordable(inputs, outputs);
+  is_recorded_ = is_recorded_ || is_recording_;
   size_t next = kFirst;
   for (size_t i = 0; i < inputs.size(); ++i, ++next) {
     if (inputs[i].count() > 0) bases[next] = place_input(i, inputs[i]);

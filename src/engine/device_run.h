@@ -34,6 +34,8 @@ class DeviceRun {
                std::span<std::byte* const> to, std::byte* workspace);
   bool has_recorded(const Binding& binding) const;
   size_t bytes() const { return staged_bytes_; }
+  // Whether a recording of the caller's has a run.
+  bool is_recorded() const { return is_recorded_; }
 
  private:
   struct Staged {
@@ -61,7 +63,7 @@ class DeviceRun {
   Core& core_;
   backends::Device& device_;
   backends::Stream stream_ = nullptr;
-  bool is_recording_ = false;  // By the caller.
+  bool is_recording_ = false, is_recorded_ = false;  // By the caller.
   std::shared_ptr<backends::Event> last_;
   bool has_run_ = false;
   bool waits_ = false;          // An operand of the run lies on the host.

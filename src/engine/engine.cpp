@@ -4,54 +4,30 @@
 #include <utility>
 
 #include "base/fail.h"
-#include "engine/guard.h"
+#include "base/typed_errors.h"
 #include "engine/image.h"
+#include "engine/loan.h"
 #include "engine/variant.h"
 #include "refit/transaction.h"
 
 namespace regraft {
 namespace {
 
-// A scratch on loan from the core's pool. A recorded run keeps it: whoever launches the recording
-// uses it again.
-class Loan {
- public:
-  Loan(engine::Core& core, std::unique_ptr<engine::Scratch> scratch, bool is_recorded)
-      : core_(core), scratch_(std::move(scratch)), is_recorded_(is_recorded) {}
-  explicit Loan(engine::Core& core, void* stream = nullptr)
-      : Loan(core, core.take_scratch(), core.device().is_recording(stream)) {}
-  ~Loan() {
-    is_recorded_ ? core_.keep_recorded(std::move(scratch_)) : core_.give_back(std::move(scratch_));
-  }
-  Loan(const Loan&) = delete;
-  Loan& operator=(const Loan&) = delete;
-  engine::Scratch& operator*() const { return *scratch_; }
-  engine::Scratch* operator->() const { return scratch_.get(); }
-
- private:
-  engine::Core& core_;
-  std::unique_ptr<engine::Scratch> scratch_;
-  bool is_recorded_;
-};
-
 // A recording reads weights for as long as it lives: those in use, which stay where they are.
-const engine::Bank& bank_of(const Weights& weights, const engine::Core& core,
-                            void* stream = nullptr) {
-  if (weights.pin() == nullptr || &weights.pin()->variant->core() != &core) {
-    base::fail("engine", ErrorCode::InvalidArgument, "these weights belong to another engine");
-  }
+const engine::Bank& bank_for_run(const Weights& weights, const engine::Core& core, void* stream) {
+  const engine::Bank& bank = engine::bank_of(weights, core);
   const uint64_t in_use = weights.pin()->variant->publisher().generation();
   if (weights.generation() != in_use && core.device().is_recording(stream)) {
     base::fail("engine", ErrorCode::State, "a run is being recorded with weights of generation ",
                weights.generation(), ": want those in use, of generation ", in_use);
   }
-  return *weights.pin()->reader.bank();
+  return bank;
 }
 
 std::vector<Tensor> run_allocating(engine::Core& core, const engine::Bank& bank,
                                    const std::vector<TensorView>& inputs) {
-  return engine::typed_errors("engine", [&] {
-    const Loan scratch(core);
+  return base::typed_errors("engine", [&] {
+    const engine::Loan scratch(core);
     const engine::Binding& binding = scratch->bind(core, inputs);
     std::vector<Tensor> outputs;
     std::vector<MutableTensorView> views;
@@ -68,23 +44,20 @@ std::vector<Tensor> run_allocating(engine::Core& core, const engine::Bank& bank,
 void run_into(engine::Core& core, const engine::Bank& bank, engine::Scratch& scratch,
               std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs,
               void* stream) {
-  engine::typed_errors("engine", [&] {
+  base::typed_errors("engine", [&] {
     scratch.bind(core, inputs, core.device().is_recording(stream));
     scratch.run(core, bank, inputs, outputs, stream);
   });
 }
 
-// The session goes on with other memory than that of a recorded run.
+// Where the run was recorded, the session goes on with other memory.
 void run_session(engine::Core& core, const engine::Bank& bank,
                  std::unique_ptr<engine::Scratch>& scratch, std::span<const TensorView> inputs,
                  std::span<const MutableTensorView> outputs, void* stream) {
-  if (!core.device().is_recording(stream)) {
-    run_into(core, bank, *scratch, inputs, outputs, stream);
-    return;
-  }
+  run_into(core, bank, *scratch, inputs, outputs, stream);
+  if (!scratch->is_recorded()) return;
   auto other = core.take_scratch();
-  const Loan recorded(core, std::exchange(scratch, std::move(other)), true);
-  run_into(core, bank, *recorded, inputs, outputs, stream);
+  core.give_back(std::exchange(scratch, std::move(other)));
 }
 
 }  // namespace
@@ -92,7 +65,7 @@ void run_session(engine::Core& core, const engine::Bank& bank,
 namespace engine {
 
 Engine create(Image image, const EngineOptions& options) {
-  return typed_errors("engine", [&] {
+  return base::typed_errors("engine", [&] {
     const std::shared_ptr<const WeightSource> weights = image.stripped ? nullptr : image.weights;
     auto variant = std::make_shared<Variant>(std::make_shared<Core>(std::move(image), options));
     if (weights) {
@@ -124,7 +97,7 @@ void Session::run(std::span<const TensorView> inputs, std::span<const MutableTen
 
 void Session::run(const Weights& weights, std::span<const TensorView> inputs,
                   std::span<const MutableTensorView> outputs, void* stream) {
-  const engine::Bank& bank = bank_of(weights, variant_->core(), stream);
+  const engine::Bank& bank = bank_for_run(weights, variant_->core(), stream);
   run_session(variant_->core(), bank, scratch_, inputs, outputs, stream);
 }
 
@@ -135,20 +108,20 @@ std::vector<Tensor> Engine::run(const std::vector<TensorView>& inputs) const {
 
 std::vector<Tensor> Engine::run(const Weights& weights,
                                 const std::vector<TensorView>& inputs) const {
-  return run_allocating(variant_->core(), bank_of(weights, variant_->core()), inputs);
+  return run_allocating(variant_->core(), engine::bank_of(weights, variant_->core()), inputs);
 }
 
 void Engine::run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs,
                  void* stream) const {
   const engine::Reader reader(*variant_);
-  const Loan scratch(variant_->core(), stream);
+  const engine::Loan scratch(variant_->core());
   run_into(variant_->core(), *reader.bank(), *scratch, inputs, outputs, stream);
 }
 
 void Engine::run(const Weights& weights, std::span<const TensorView> inputs,
                  std::span<const MutableTensorView> outputs, void* stream) const {
-  const engine::Bank& bank = bank_of(weights, variant_->core(), stream);
-  const Loan scratch(variant_->core(), stream);
+  const engine::Bank& bank = bank_for_run(weights, variant_->core(), stream);
+  const engine::Loan scratch(variant_->core());
   run_into(variant_->core(), bank, *scratch, inputs, outputs, stream);
 }
 
@@ -166,7 +139,7 @@ Session Engine::session() const { return {variant_, variant_->core().take_scratc
 
 RefitReport Engine::refit(const WeightSource& source, const RefitOptions& options) {
   const std::lock_guard lock(variant_->refit_mutex());
-  return engine::typed_errors("refit", [&] {
+  return base::typed_errors("refit", [&] {
     refit::Transaction transaction(variant_, source, options, refit::Purpose::Refit);
     if (options.dry_run) return transaction.report();
     transaction.publish();
@@ -176,7 +149,7 @@ RefitReport Engine::refit(const WeightSource& source, const RefitOptions& option
 
 PreparedRefit Engine::prepare_refit(const WeightSource& source, const RefitOptions& options) {
   const std::lock_guard lock(variant_->refit_mutex());
-  return engine::typed_errors("refit", [&] {
+  return base::typed_errors("refit", [&] {
     return PreparedRefit(
         std::make_unique<refit::Transaction>(variant_, source, options, refit::Purpose::Prepare));
   });
@@ -203,11 +176,13 @@ uint64_t Engine::generation() const { return variant_->publisher().generation();
 
 Engine Engine::fork() const {
   const std::lock_guard lock(variant_->refit_mutex());
-  std::shared_ptr<const engine::Bank> shared;
-  variant_->publisher().look([&](const engine::Bank* bank, const engine::Bank*) {
-    if (bank != nullptr) shared = bank->copy();
+  return base::typed_errors("engine", [&] {
+    std::shared_ptr<const engine::Bank> shared;
+    variant_->publisher().look([&](const engine::Bank* bank, const engine::Bank*) {
+      if (bank != nullptr) shared = bank->copy();
+    });
+    return Engine(std::make_shared<engine::Variant>(variant_->shared_core(), std::move(shared)));
   });
-  return Engine(std::make_shared<engine::Variant>(variant_->shared_core(), std::move(shared)));
 }
 
 void Engine::forget_previous() {

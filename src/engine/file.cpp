@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "base/mapped_file.h"
+#include "base/typed_errors.h"
 #include "engine/immutable.h"
 #include "engine/variant.h"
 #include "engine_file/engine_file.h"
@@ -59,7 +60,7 @@ void save_stripped(const Write& write, engine::Image image, engine::Variant& var
   write(image, values);
 }
 
-void save(engine::Variant& variant, const SaveOptions& options, const Write& write) {
+void write_form(engine::Variant& variant, const SaveOptions& options, const Write& write) {
   const engine::Core& core = variant.core();
   engine::Image image = core.image();
   image.stripped = false;
@@ -103,7 +104,8 @@ std::vector<std::pair<std::string, Tensor>> Engine::constant_values() const {
 }
 
 Engine Engine::load(const std::string& path, const EngineOptions& options) {
-  return engine::create(engine_file::read(path), options);
+  return base::typed_errors("engine",
+                            [&] { return engine::create(engine_file::read(path), options); });
 }
 
 Engine Engine::load_part(const std::string& path, uint64_t offset, uint64_t bytes,
@@ -114,28 +116,36 @@ Engine Engine::load_part(const std::string& path, uint64_t offset, uint64_t byte
     base::fail("engine_file", ErrorCode::Corrupt, path, ": an engine at ", offset, " of ", bytes,
                " bytes lies outside of the file or is not aligned");
   }
-  return engine::create(engine_file::parse(all.subspan(offset, bytes), file, path), options);
+  return base::typed_errors("engine", [&] {
+    return engine::create(engine_file::parse(all.subspan(offset, bytes), file, path), options);
+  });
 }
 
 Engine Engine::deserialize(std::span<const std::byte> bytes, const EngineOptions& options) {
-  const auto memory = engine::allocate(bytes.size(), options.memory_limit);
-  std::copy(bytes.begin(), bytes.end(), memory.get());
-  return engine::create(
-      engine_file::parse({memory.get(), bytes.size()}, memory, "engine in memory"), options);
+  return base::typed_errors("engine", [&] {
+    const auto memory = engine::allocate(bytes.size(), options.memory_limit);
+    std::copy(bytes.begin(), bytes.end(), memory.get());
+    return engine::create(
+        engine_file::parse({memory.get(), bytes.size()}, memory, "engine in memory"), options);
+  });
 }
 
 void Engine::save(const std::string& path, const SaveOptions& options) const {
-  regraft::save(*variant_, options, [&](const engine::Image& image, const auto& values) {
-    engine_file::write(path, image, values);
+  base::typed_errors("engine", [&] {
+    write_form(*variant_, options, [&](const engine::Image& image, const auto& values) {
+      engine_file::write(path, image, values);
+    });
   });
 }
 
 std::vector<std::byte> Engine::serialize(const SaveOptions& options) const {
-  std::vector<std::byte> bytes;
-  regraft::save(*variant_, options, [&](const engine::Image& image, const auto& values) {
-    bytes = engine_file::to_memory(image, values);
+  return base::typed_errors("engine", [&] {
+    std::vector<std::byte> bytes;
+    write_form(*variant_, options, [&](const engine::Image& image, const auto& values) {
+      bytes = engine_file::to_memory(image, values);
+    });
+    return bytes;
   });
-  return bytes;
 }
 
 }  // namespace regraft

@@ -1,5 +1,5 @@
 #include "base/fail.h"
-#include "engine/guard.h"
+#include "base/typed_errors.h"
 #include "engine/variant.h"
 #include "regraft/engine.h"
 
@@ -42,7 +42,7 @@ class Holder {
 std::vector<SourceTensor> Engine::held_parameters(std::span<const std::string> names) const {
   // In-place refits write to constants, which parameters may be.
   const std::lock_guard lock(variant_->refit_mutex());
-  return engine::typed_errors("engine", [&] {
+  return base::typed_errors("engine", [&] {
     engine::Core& core = variant_->core();
     const backends::UseDevice use(core.device());
     const engine::Reader reader(*variant_);

@@ -100,8 +100,9 @@ std::vector<ConstantInfo> Engine::constants() const {
 }
 
 std::vector<ConstantInfo> Engine::constants(const Weights& weights) const {
-  return constants_of(variant_->core(),
-                      weights.pin() != nullptr ? weights.pin()->reader.bank().get() : nullptr);
+  return constants_of(variant_->core(), weights.pin() == nullptr
+                                            ? nullptr
+                                            : &engine::bank_of(weights, variant_->core()));
 }
 
 SourceTensor Engine::parameter(std::string_view name) const {

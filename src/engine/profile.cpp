@@ -6,7 +6,8 @@
 #include <random>
 
 #include "base/fail.h"
-#include "engine/guard.h"
+#include "base/typed_errors.h"
+#include "engine/loan.h"
 #include "engine/roofline.h"
 #include "engine/variant.h"
 #include "tensor/copy.h"
@@ -19,20 +20,6 @@ double median(std::vector<double> values) {
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
 }
-
-// A scratch on loan from the core's pool.
-class Loan {
- public:
-  explicit Loan(engine::Core& core) : core_(core), scratch_(core.take_scratch()) {}
-  ~Loan() { core_.give_back(std::move(scratch_)); }
-  Loan(const Loan&) = delete;
-  Loan& operator=(const Loan&) = delete;
-  engine::Scratch* operator->() const { return scratch_.get(); }
-
- private:
-  engine::Core& core_;
-  std::unique_ptr<engine::Scratch> scratch_;
-};
 
 struct Times {
   double run = 0;
@@ -122,10 +109,10 @@ Profile profile(const Engine& engine, const std::vector<TensorView>& inputs, int
   if (runs < 1) {
     base::fail("engine", ErrorCode::InvalidArgument, "profile: want at least 1 run, have ", runs);
   }
-  return engine::typed_errors("engine", [&] {
+  return base::typed_errors("engine", [&] {
     engine::Core& core = engine.variant()->core();
     const engine::Reader reader(*engine.variant());
-    const Loan scratch(core);
+    const engine::Loan scratch(core);
     const engine::Binding& binding = scratch->bind(core, inputs);
     std::vector<Tensor> outputs;
     std::vector<MutableTensorView> views;

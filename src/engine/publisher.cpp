@@ -1,9 +1,19 @@
 #include "engine/publisher.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
 namespace regraft::engine {
+
+namespace {
+
+std::chrono::duration<double> duration_of(double seconds) {
+  constexpr double kForever = 1e9;  // Clocks count nanoseconds, and have no room for much more.
+  return std::chrono::duration<double>(std::min(seconds, kForever));
+}
+
+}  // namespace
 
 // Keeps new readers out while alive.
 struct Publisher::Waiting {
@@ -54,8 +64,7 @@ bool Publisher::wait_for_nobody(double seconds) {
   std::unique_lock lock(mutex_);
   ++waiting_writers_;
   const Waiting waiting{*this};  // Goes before the lock does.
-  return nobody_reads_.wait_for(lock, std::chrono::duration<double>(seconds),
-                                [&] { return readers_ == 0; });
+  return nobody_reads_.wait_for(lock, duration_of(seconds), [&] { return readers_ == 0; });
 }
 
 Publisher::InPlace Publisher::publish_in_place(
@@ -64,8 +73,7 @@ Publisher::InPlace Publisher::publish_in_place(
   std::unique_lock lock(mutex_);
   ++waiting_writers_;
   const Waiting waiting{*this};  // Goes before the lock does.
-  if (!nobody_reads_.wait_for(lock, std::chrono::duration<double>(seconds),
-                              [&] { return readers_ == 0; })) {
+  if (!nobody_reads_.wait_for(lock, duration_of(seconds), [&] { return readers_ == 0; })) {
     return InPlace::TimedOut;
   }
   if (current_ != base) return InPlace::Superseded;

@@ -30,9 +30,8 @@ class Publisher {
   // Makes `bank` the one in use if `base` still is; the old one becomes previous().
   bool try_publish(const std::shared_ptr<const Bank>& base, std::shared_ptr<const Bank> bank);
   // Waits until nobody reads, then calls `write` while nobody can enter and makes its result the
-  // bank in use; there is no previous bank then. Returns false, with nothing changed, when `base`
-  // is not in use any more or the readers did not leave within `seconds`. What `write` throws
-  // changes nothing either.
+  // bank in use. Nothing changes when `base` is not in use any more or the readers did not leave
+  // within `seconds`. What `write` throws leaves the bank in use; there is no previous one then.
   enum class InPlace { Done, Superseded, TimedOut };
   InPlace publish_in_place(const std::shared_ptr<const Bank>& base, double seconds,
                            const std::function<std::shared_ptr<const Bank>()>& write);

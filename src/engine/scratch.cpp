@@ -169,6 +169,8 @@ void Scratch::run(Core& core, const Bank& bank, std::span<const TensorView> inpu
   binding.run(bases_.data(), workspace_.get());
 }
 
+bool Scratch::is_recorded() const { return device_run_ && device_run_->is_recorded(); }
+
 std::vector<std::byte*> Scratch::constants(Core& core, const Binding& binding, const Bank& bank) {
   std::shared_ptr<const Block> shapes;
   const size_t slots = bank.slots.size();

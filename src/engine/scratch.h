@@ -41,6 +41,8 @@ class Scratch {
   // `to`.
   void prepare(Core& core, const Bank& from, const Bank& to);
   size_t bytes() const;
+  // A recording of the caller's uses the memory, from the run on that was recorded.
+  bool is_recorded() const;
 
  private:
   struct Copy {

@@ -84,6 +84,13 @@ MemoryReport Variant::memory() const {
   return report;
 }
 
+const Bank& bank_of(const Weights& weights, const Core& core) {
+  if (weights.pin() == nullptr || &weights.pin()->variant->core() != &core) {
+    base::fail("engine", ErrorCode::InvalidArgument, "these weights belong to another engine");
+  }
+  return *weights.pin()->reader.bank();
+}
+
 // Lets go of the bank first: a write in place behind the last leave() must not find its blocks
 // still held.
 Reader::~Reader() {

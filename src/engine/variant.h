@@ -9,6 +9,10 @@
 #include "engine/publisher.h"
 #include "engine/scratch.h"
 
+namespace regraft {
+class Weights;
+}
+
 namespace regraft::refit {
 struct Staged;
 }
@@ -70,5 +74,9 @@ struct Pin {
   std::shared_ptr<Variant> variant;
   Reader reader;
 };
+
+// Throws Error{"engine", InvalidArgument} when the weights are none, or not of this core's engine
+// or its forks.
+const Bank& bank_of(const Weights& weights, const Core& core);
 
 }  // namespace regraft::engine

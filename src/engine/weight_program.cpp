@@ -58,7 +58,7 @@ WeightProgram::WeightProgram(const plan::Plan& plan, const std::vector<Slot>& sl
   split_units(plan);
   for (Unit& unit : units_)
     place_temporaries(plan, unit);
-  find_dependencies(plan, slots);
+  find_dependencies();
   if (device_.is_host()) return;
   find_stages();
   make_group(plan);
@@ -223,24 +223,30 @@ void WeightProgram::place_temporaries(const plan::Plan& plan, Unit& unit) {
   }
 }
 
-void WeightProgram::find_dependencies(const plan::Plan& plan, const std::vector<Slot>& slots) {
-  std::vector<std::set<int32_t>> of_temporary(plan.storages.size()), of_slot(slots.size());
-  for (const Op& op : ops_) {
-    std::set<int32_t> all;
-    for (const WeightAddress& address : op.inputs) {
-      if (address.kind == WeightAddress::Parameter) all.insert(address.index);
-      if (address.kind == WeightAddress::Temporary)
-        all.merge(std::set(of_temporary[address.index]));
-      if (address.kind == WeightAddress::Slot) all.merge(std::set(of_slot[address.index]));
+void WeightProgram::find_dependencies() {
+  depends_.resize(slot_count_);
+  std::vector<bool> slots(slot_count_, false);
+  for (const Unit& unit : units_) {
+    std::set<int32_t> written;
+    for (const int32_t i : unit.ops) {
+      for (const WeightAddress& address : ops_[i].outputs) {
+        if (address.kind == WeightAddress::Slot) written.insert(address.index);
+      }
     }
-    for (const WeightAddress& address : op.outputs) {
-      auto& target = address.kind == WeightAddress::Slot ? of_slot[address.index]
-                                                         : of_temporary[address.index];
-      target.insert(all.begin(), all.end());
+    for (const int32_t s : written) {
+      slots[s] = true;
+      const auto needed = needed_ops(unit, slots, [](int32_t) { return false; });
+      slots[s] = false;
+      std::set<int32_t> parameters;
+      for (size_t i = 0; i < unit.ops.size(); ++i) {
+        if (!needed[i]) continue;
+        for (const WeightAddress& address : ops_[unit.ops[i]].inputs) {
+          if (address.kind == WeightAddress::Parameter) parameters.insert(address.index);
+        }
+      }
+      depends_[s].assign(parameters.begin(), parameters.end());
     }
   }
-  for (const std::set<int32_t>& set : of_slot)
-    depends_.emplace_back(set.begin(), set.end());
 }
 
 // An op comes after those that wrote what it reads, and after those that read or wrote what it

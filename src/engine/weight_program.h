@@ -98,7 +98,7 @@ class WeightProgram {
   void add_ops(const plan::Plan& plan, const std::vector<Slot>& slots);
   void split_units(const plan::Plan& plan);
   void place_temporaries(const plan::Plan& plan, Unit& unit);
-  void find_dependencies(const plan::Plan& plan, const std::vector<Slot>& slots);
+  void find_dependencies();
   void find_stages();
   void make_group(const plan::Plan& plan);
   std::vector<bool> needed_ops(const Unit& unit, const std::vector<bool>& slots,

@@ -103,7 +103,7 @@ std::shared_ptr<FileSource> make_file_source(const Manifest& manifest,
     const SectionRange& section = manifest.sections[p];
     const TensorType& type = plan.buffers[plan.parameters[p].buffer].type;
     TensorView view(nullptr, type.dtype, eval(type.dims, {}));
-    if (manifest.form == Form::Stripped && section.bytes == 0) continue;
+    if (manifest.form == Form::Stripped && section.bytes == 0 && view.bytes() != 0) continue;
     if (section.bytes != view.bytes() || section.offset > data.size() ||
         section.bytes > data.size() - section.offset || section.offset % kSectionAlignment != 0) {
       corrupt(description, "the section of '", plan.parameters[p].name,

@@ -28,9 +28,15 @@ std::optional<int64_t> try_solve(const SymInt& size, const std::string& symbol, 
     if (!value) return std::nullopt;
     at[trial] = *value;
   }
-  const int64_t slope = at[1] - at[0];
-  if (slope == 0 || at[2] - at[1] != slope || (want - at[0]) % slope != 0) return std::nullopt;
-  return (want - at[0]) / slope;
+  int64_t slope, next_slope, rise;
+  if (__builtin_sub_overflow(at[1], at[0], &slope) ||
+      __builtin_sub_overflow(at[2], at[1], &next_slope) ||
+      __builtin_sub_overflow(want, at[0], &rise)) {
+    return std::nullopt;
+  }
+  if (slope == 0 || next_slope != slope) return std::nullopt;
+  if (slope == -1) return rise == INT64_MIN ? std::nullopt : std::optional(-rise);
+  return rise % slope == 0 ? std::optional(rise / slope) : std::nullopt;
 }
 
 std::string range_text(const Symbol& symbol) {

@@ -1,6 +1,6 @@
 #include <mutex>
 
-#include "engine/guard.h"
+#include "base/typed_errors.h"
 #include "refit/transaction.h"
 #include "regraft/engine.h"
 
@@ -13,7 +13,7 @@ Refitter::Refitter(const Engine& engine, std::shared_ptr<const WeightSource> sou
     base::fail("refit", ErrorCode::InvalidArgument, "a Refitter has no dry runs: use refit()");
   }
   const std::lock_guard lock(variant_->refit_mutex());
-  engine::typed_errors("refit", [&] {
+  base::typed_errors("refit", [&] {
     const engine::Core& core = variant_->core();
     if (variant_->publisher().base() == nullptr) {
       base::fail("refit", ErrorCode::State, "engine '", core.image().name,
@@ -41,7 +41,7 @@ RefitReport Refitter::run(void* stream) {
   RefitOptions options = options_;
   options.stream = stream;
   const std::lock_guard lock(variant_->refit_mutex());
-  return engine::typed_errors("refit", [&] {
+  return base::typed_errors("refit", [&] {
     refit::Transaction transaction(variant_, staged_, options);
     transaction.publish();
     return transaction.take_report();

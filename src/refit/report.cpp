@@ -1,6 +1,7 @@
 #include <iomanip>
 #include <sstream>
 
+#include "base/typed_errors.h"
 #include "refit/transaction.h"
 #include "regraft/refit.h"
 
@@ -37,10 +38,14 @@ PreparedRefit& PreparedRefit::operator=(PreparedRefit&&) noexcept = default;
 PreparedRefit::~PreparedRefit() = default;
 
 const RefitReport& PreparedRefit::report() const { return transaction_->report(); }
-void PreparedRefit::check() const { transaction_->check_publish(); }
+void PreparedRefit::check() const {
+  base::typed_errors("refit", [&] { transaction_->check_publish(); });
+}
 RefitReport PreparedRefit::publish() {
-  transaction_->publish();
-  return transaction_->report();
+  return base::typed_errors("refit", [&] {
+    transaction_->publish();
+    return transaction_->report();
+  });
 }
 
 }  // namespace regraft

@@ -16,7 +16,7 @@ bool is_aligned(const void* data, size_t alignment) {
   return reinterpret_cast<uintptr_t>(data) % alignment == 0;
 }
 
-// The sum of a tensor and its terms.
+// The sum of a tensor and its terms, in the parameter's dtype.
 Tensor merged_on_host(backends::Device& device, const TensorView& spec,
                       const SourceTensor& tensor) {
   Tensor base(spec.dtype, spec.dims);
@@ -73,6 +73,10 @@ void Transaction::run(const WeightSource* source) {
   if (purpose_ != Purpose::Build && core_.image().immutable) {
     base::fail("refit", ErrorCode::State, "engine '", core_.image().name,
                "' was saved with immutable weights: it cannot be refitted");
+  }
+  if (!(options_.wait_seconds >= 0)) {
+    base::fail("refit", ErrorCode::InvalidArgument, "wait_seconds: want 0 or more, have ",
+               options_.wait_seconds);
   }
   Stopwatch watch;
   backends::Device& device = core_.device();
@@ -174,12 +178,11 @@ void Transaction::check_guards(Problems& problems) {
       }
     }
     if (options_.non_finite == NonFinite::Reject && view.count() > 0) {
-      Tensor copy;
-      if (!tensor.terms.empty()) {
-        copy = merged_on_host(core_.device(), core_.parameter_spec(p), tensor);
-      } else if (!view.is_contiguous() || !core_.device().is_host()) {
-        copy = backends::to_host(core_.device(), view);
-      }
+      // Values are those that the engine gets.
+      const TensorView& spec = core_.parameter_spec(p);
+      const bool is_as_given = tensor.terms.empty() && view.dtype == spec.dtype &&
+                               view.is_contiguous() && core_.device().is_host();
+      const Tensor copy = is_as_given ? Tensor() : merged_on_host(core_.device(), spec, tensor);
       const uint64_t count = count_non_finite(copy ? copy.view() : view);
       if (count > 0) {
         problems.add(ErrorCode::Mismatch, parameter.name, ": ", count, " elements are not finite");

@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "base/mapped_file.h"
+#include "base/typed_errors.h"
 #include "regraft/weight_source.h"
 #include "sources/memory_source.h"
 #include "sources/named_source.h"
@@ -66,14 +67,17 @@ std::shared_ptr<const WeightSource> select_tensors(std::shared_ptr<const WeightS
 }
 
 std::shared_ptr<const WeightSource> open_source(const std::string& path) {
-  const auto file = base::MappedFile::open(path);
-  const sources::Record record{file->bytes(), file};
-  if (sources::ZipArchive::is_zip(record.bytes)) {
-    return sources::make_pt2_source(sources::Pt2Archive::from_memory(record, path));
-  }
-  if (sources::is_safetensors(record.bytes)) return sources::make_safetensors_source(record, path);
-  base::fail("sources", ErrorCode::Unsupported, path, ": ",
-             sources::explain(record.text().substr(0, 8)));
+  return base::typed_errors("sources", [&]() -> std::shared_ptr<const WeightSource> {
+    const auto file = base::MappedFile::open(path);
+    const sources::Record record{file->bytes(), file};
+    if (sources::ZipArchive::is_zip(record.bytes)) {
+      return sources::make_pt2_source(sources::Pt2Archive::from_memory(record, path));
+    }
+    if (sources::is_safetensors(record.bytes))
+      return sources::make_safetensors_source(record, path);
+    base::fail("sources", ErrorCode::Unsupported, path, ": ",
+               sources::explain(record.text().substr(0, 8)));
+  });
 }
 
 }  // namespace regraft

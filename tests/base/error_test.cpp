@@ -1,5 +1,7 @@
 #include "regraft/error.h"
 
+#include <future>
+#include <mutex>
 #include <set>
 #include <thread>
 #include <vector>
@@ -33,8 +35,10 @@ TEST(Error, CodesHaveDistinctNames) {
 }
 
 TEST(Log, GoesToTheCallbackFromAnyThread) {
+  std::mutex mutex;
   std::vector<std::string> lines;
   set_log_callback([&](LogLevel level, std::string_view message) {
+    const std::lock_guard lock(mutex);
     lines.push_back(std::to_string(static_cast<int>(level)) + std::string(message));
   });
   base::log(LogLevel::Warning, "first");
@@ -48,6 +52,28 @@ TEST(Log, GoesToTheCallbackFromAnyThread) {
   base::log(LogLevel::Warning, "silent");
   ASSERT_EQ(lines.size(), 5u);
   EXPECT_EQ(lines[0], "2first");
+}
+
+// A callback may wait for what a thread holds that sets another one, or do so itself.
+TEST(Log, HoldsNoLockWhileItCalls) {
+  std::promise<void> is_called, may_return;
+  set_log_callback([&](LogLevel, std::string_view) {
+    is_called.set_value();
+    may_return.get_future().wait();
+  });
+  std::thread thread([] { base::log(LogLevel::Info, "waits"); });
+  is_called.get_future().wait();
+  int calls = 0;
+  set_log_callback([&](LogLevel, std::string_view) {
+    ++calls;
+    set_log_callback({});
+    base::log(LogLevel::Info, "silent");
+  });
+  base::log(LogLevel::Info, "removes itself");
+  base::log(LogLevel::Info, "silent");
+  EXPECT_EQ(calls, 1);
+  may_return.set_value();
+  thread.join();
 }
 
 TEST(Hash, IsXxh3) {

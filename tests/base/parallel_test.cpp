@@ -137,9 +137,10 @@ TEST(ParallelFor, FlushesDenormalsOnEveryPathAndRestores) {
 }
 #endif
 
-TEST(ThreadCount, RefusesLessThanOne) {
+TEST(ThreadCount, RefusesWhatCannotBe) {
   EXPECT_THROW(set_thread_count(0), Error);
   EXPECT_THROW(set_thread_count(-1), Error);
+  EXPECT_THROW(set_thread_count(100000), Error) << "the system has no stacks for them";
   EXPECT_GE(thread_count(), 1);
 }
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <locale>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -14,6 +15,20 @@ TEST(Text, CatAndJoin) {
   EXPECT_EQ(join({}, ","), "");
   EXPECT_EQ(join({"a"}, ","), "a");
   EXPECT_EQ(join({"a", "", "b"}, ", "), "a, , b");
+}
+
+// Of the application; here, digits are grouped.
+TEST(Text, DoesNotDependOnTheLocale) {
+  struct Grouping : std::numpunct<char> {
+    std::string do_grouping() const override { return "\3"; }
+    char do_thousands_sep() const override { return '.'; }
+    char do_decimal_point() const override { return ','; }
+  };
+  const std::locale before = std::locale::global(std::locale(std::locale(), new Grouping));
+  const std::string number = cat(1234567, " ", 0.5), real = float_text(1234567.5);
+  std::locale::global(before);
+  EXPECT_EQ(number, "1234567 0.5");
+  EXPECT_EQ(real, "1234567.5");
 }
 
 TEST(Nearest, FindsMisspellings) {

@@ -201,6 +201,26 @@ TEST_F(EngineFile, StrippedEnginesBringTheirOptionalParameters) {
   }
 }
 
+// Nothing to store is not the same as not stored.
+TEST_F(EngineFile, StrippedEnginesBringEmptyOptionalParameters) {
+  testing::PlanBuilder b;
+  const int32_t x = b.input("x", DType::F32, {3, 4});
+  const int32_t w = b.constant("w", b.parameter("w", DType::F32, {4}));
+  const int32_t past = b.constant("past", b.parameter("past", DType::F32, {0, 4}));
+  b.plan.parameters.back().optional = true;
+  const int32_t all = b.compute("reference.cat", {past, x}, DType::F32, {3, 4}, {{"dim", 0}});
+  b.output("y", "reference.add", {all, w}, DType::F32, {3, 4});
+  Weights32 weights, checkpoint;
+  weights.fill("w", {4}, 1).set("past", Tensor(DType::F32, {0, 4}));
+  checkpoint.fill("w", {4}, 2);
+  SaveOptions options;
+  options.form = SaveForm::Stripped;
+  testing::make_engine(b.plan, weights.source()).save(path("s.rgf"), options);
+  Engine stripped = Engine::load(path("s.rgf"));
+  stripped.refit(*checkpoint.source());
+  EXPECT_EQ(stripped.generation(), 1u);
+}
+
 TEST_F(EngineFile, ImmutableEnginesAnswerTheSameAndRefuseRefits) {
   const Engine engine = two_layers(1);
   SaveOptions options;

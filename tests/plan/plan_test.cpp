@@ -45,6 +45,15 @@ TEST(SolveSymbols, PlainSizesComeFirst) {
               HasSubstr("'x': want f32[floordiv(n,2)] (n in 1..100), have [4]"));
 }
 
+// Sizes of a hostile file: the differences of trial values and the wanted one pass what fits.
+TEST(SolveSymbols, SlopesThatDoNotFitAreRefused) {
+  PlanBuilder b;
+  const SymInt n = b.symbol("n", 1, 100, 4);
+  b.input("x", DType::U8, {floordiv(n, 3) * INT64_MAX + floordiv(n, 4) * 10 - n - (INT64_MAX - 1)});
+  for (const int64_t size : {0, 1, 2, 3, 100})
+    EXPECT_THAT(error_of(b.plan, {{size}}), HasSubstr("'x': want u8")) << size;
+}
+
 TEST(SolveSymbols, NamesEveryInput) {
   PlanBuilder b;
   const SymInt n = b.symbol("n", 1, 64), k = b.symbol("k", 2, INT64_MAX);

@@ -1,5 +1,6 @@
 // The laws of design.md section 2 on plans written by hand.
 #include <atomic>
+#include <limits>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -165,6 +166,64 @@ TEST(Laws, NonFiniteIsReported) {
   const RefitReport report = engine.refit(*change.source(), options);
   EXPECT_THAT(report.non_finite, ElementsAre(std::pair<std::string, uint64_t>("shift", 2)));
   EXPECT_THAT(to_string(report), HasSubstr("shift: 2 elements are not finite"));
+}
+
+// What counts is what the engine would get.
+TEST(Laws, InfinitiesThatConversionsMakeAreNotFinite) {
+  testing::PlanBuilder b;
+  const int32_t x = b.input("x", DType::F32, {3, 4});
+  const int32_t p = b.parameter("p", DType::F16, {4});
+  const int32_t c =
+      b.compute("reference.cast", {b.constant("c", p)}, DType::F32, {4}, {{"dtype", DType::F32}});
+  b.output("y", "reference.add", {x, c}, DType::F32, {3, 4});
+  Weights32 weights, large;
+  weights.set("p", Tensor(DType::F16, {4}));
+  large.set("p", {4}, {1, 70000, -70000, 65504});
+  Engine engine = testing::make_engine(b.plan, weights.source());
+  RefitOptions options;
+  options.cast = true;
+  options.non_finite = NonFinite::Reject;
+  EXPECT_THAT(error_of(engine, *large.source(), options, ErrorCode::Mismatch),
+              HasSubstr("p: 2 elements are not finite"));
+  options.non_finite = NonFinite::Report;
+  EXPECT_THAT(engine.refit(*large.source(), options).non_finite,
+              ElementsAre(std::pair<std::string, uint64_t>("p", 2)));
+}
+
+TEST(Laws, AnyNumberOfSecondsCanBeWaited) {
+  Engine engine = two_layers(1);
+  RefitOptions options = in_place();
+  for (const double seconds : {std::numeric_limits<double>::quiet_NaN(), -1.0}) {
+    options.wait_seconds = seconds;
+    EXPECT_THAT(error_of(engine, *testing::two_layer_weights(2).source(), options,
+                         ErrorCode::InvalidArgument),
+                HasSubstr("wait_seconds: want 0 or more, have "));
+  }
+  for (const double seconds : {0.0, 1e10, std::numeric_limits<double>::infinity()}) {
+    options.wait_seconds = seconds;
+    EXPECT_NO_THROW(engine.refit(*testing::two_layer_weights(2).source(), options)) << seconds;
+  }
+}
+
+TEST(Laws, WeightsOfOtherEnginesAreRefused) {
+  const Engine engine = two_layers(1), other = two_layers(2);
+  const Weights weights = other.weights(), of_fork = engine.fork().weights();
+  const std::string want = "these weights belong to another engine";
+  Weights32 input;
+  input.fill("x", {3, 4}, 77);
+  const auto refused = [](const auto& body) {
+    try {
+      body();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::InvalidArgument);
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_THAT(refused([&] { engine.run(weights, {input.at("x").view()}); }), HasSubstr(want));
+  EXPECT_THAT(refused([&] { engine.run(Weights(), {input.at("x").view()}); }), HasSubstr(want));
+  EXPECT_THAT(refused([&] { (void)engine.constants(weights); }), HasSubstr(want));
+  EXPECT_EQ(engine.constants(of_fork).size(), engine.constants().size());
 }
 
 TEST(Laws, DryRunChangesNothing) {

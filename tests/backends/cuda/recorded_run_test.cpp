@@ -179,6 +179,26 @@ void say_recordings() {
   });
 }
 
+// What was refused is not recorded.
+void say_failures() {
+  speak_with_fake_driver([] {
+    Engine engine = engine_of(kSoftmax, one("weight"));
+    Run run(engine);
+    run(5);
+    say([&] { record([&] { run(6); }); });
+    say([&] { record([&] { run.by(engine, 40); }); });
+    say([&] { engine.refit(*one("weight")); });
+    say([&] { engine.rollback(); });
+    say([&] { record([&] { run(5); }); });
+    say([&] { engine.rollback(); });
+  });
+}
+
+TEST(RecordedRunDeathTest, NeedsARunThatWasEnqueued) {
+  EXPECT_EXIT(say_failures(), ::testing::ExitedWithCode(0),
+              "^state: [^;]*; mismatch: [^;]*; ok; ok; ok; state: [^;]*; $");
+}
+
 TEST(RecordedRunDeathTest, IsRefusedWhereItIsMoreThanEnqueued) {
   EXPECT_EXIT(say_recordings(), ::testing::ExitedWithCode(0),
               "^ok; state: .engine. a run that is being recorded has inputs of other sizes than "

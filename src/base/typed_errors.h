@@ -5,7 +5,7 @@
 
 #include "base/fail.h"
 
-namespace regraft::engine {
+namespace regraft::base {
 
 // Calls f; what the standard library throws when memory runs out becomes Error{stage, OutOfMemory}.
 template <typename F>
@@ -13,10 +13,10 @@ decltype(auto) typed_errors(std::string_view stage, const F& f) {
   try {
     return f();
   } catch (const std::bad_alloc&) {
-    base::fail(stage, ErrorCode::OutOfMemory, "not enough memory");
+    fail(stage, ErrorCode::OutOfMemory, "not enough memory");
   } catch (const std::length_error&) {
-    base::fail(stage, ErrorCode::OutOfMemory, "a list of that many elements");
+    fail(stage, ErrorCode::OutOfMemory, "a list of that many elements");
   }
 }
 
-}  // namespace regraft::engine
+}  // namespace regraft::base
