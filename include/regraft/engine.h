@@ -23,8 +23,8 @@ struct Pin;
 
 // Which parameters an engine keeps for partial refits and saving.
 enum class Retain {
-  Auto,  // Those of a mapped file stay there; a constant that equals its parameter stands for it;
-         // host copies of the rest.
+  Auto,  // Those of a mapped file stay there (so nobody may write into it: open_source()); a
+         // constant that equals its parameter stands for it; host copies of the rest.
   Host,  // Host copies of all.
   None,  // Nothing: a partial refit must bring every parameter its constants need.
 };
@@ -186,7 +186,8 @@ class Engine {
   void trim();
 
   // Writes the engine with its current weights; a reader sees the old file or the new one. Throws
-  // Error{State} naming the parameters that were not retained, and Error{Io}.
+  // Error{State} naming the parameters that were not retained, Error{NotFound} for a folder that is
+  // not there, and Error{Io}.
   void save(const std::string& path, const SaveOptions& options = {}) const;
 
   // The same bytes in memory.
@@ -206,8 +207,9 @@ class Engine {
   // The logical values of all constants in use, before any packing, by name. Throws Error{State}
   // naming the parameters that were not retained.
   std::vector<std::pair<std::string, Tensor>> constant_values() const;
-  // The value in use of a parameter, by name or alias. Throws Error{NotFound}, and Error{State}
-  // when it was not retained.
+  // The value in use of a parameter, by name or alias. While the result lives, refits in place
+  // wait: held_parameters() gives values that do not hold them up. Throws Error{NotFound}, and
+  // Error{State} when it was not retained.
   SourceTensor parameter(std::string_view name) const;
   // Values in use of parameters, in memory of the engine's device that refits leave as it is: what
   // adapters are added to. Those that are kept there already are not copied. Throws as parameter(),

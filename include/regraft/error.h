@@ -24,7 +24,8 @@ enum class ErrorCode {
 std::string_view name(ErrorCode code);
 
 // The one exception type of the C++ API. `what()` reads "[stage] where: want ..., have ...".
-// Every failed call leaves the objects it was called on as they were.
+// Every failed call leaves the objects it was called on as they were, but for memory that is kept
+// for speed and for Engine::rollback().
 class Error : public std::runtime_error {
  public:
   // stage: the vocabulary word of the part that failed ("program", "refit", "engine_file", ...).

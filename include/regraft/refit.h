@@ -33,8 +33,8 @@ struct RefitOptions {
   bool partial = false;
   // Names that the engine does not know are listed in the report instead of being an error.
   bool allow_unexpected = false;
-  // Converts sources of another dtype to the declared one, in one rounding. Without it another
-  // dtype is an error.
+  // Converts sources of another dtype to the declared one, as PyTorch does: in one rounding, but
+  // from f64 to 16 bits by way of f32. Without it another dtype is an error.
   bool cast = false;
   // Keeps the address of every constant: waits for running calls, then copies. The weights before
   // cannot be rolled back to. Default: fills other memory and flips.
@@ -58,7 +58,7 @@ struct MemoryReport {
   size_t retained = 0;   // Parameters kept for partial refits and saving, beyond the constants.
   size_t mapped = 0;     // Parameters and constants in a mapped file, or that were adopted.
   size_t spare = 0;      // Recycled blocks waiting for the next refit; trim() frees them.
-  size_t sessions = 0;   // Arenas of idle and running sessions.
+  size_t sessions = 0;   // Arenas of idle sessions and of runs that the caller recorded.
 };
 
 struct RefitReport {

@@ -62,8 +62,10 @@ std::shared_ptr<const WeightSource> select_tensors(std::shared_ptr<const WeightS
                                                    const std::vector<std::string>& names);
 
 // Opens a ".safetensors" or ".pt2" file (told apart by content, not by extension) and maps it; the
-// whole header is checked before the call returns. Throws Error{NotFound, Io, Corrupt, Version,
-// Unsupported, OutOfMemory}.
+// whole header is checked before the call returns. Sources and engines may go on reading the
+// mapping (Retain::Auto): replace such a file by renaming another one to its name, as the writers
+// of this library and of safetensors do, never write into it. Throws Error{NotFound, Io, Corrupt,
+// Version, Unsupported, OutOfMemory}.
 std::shared_ptr<const WeightSource> open_source(const std::string& path);
 
 }  // namespace regraft

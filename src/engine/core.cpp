@@ -280,11 +280,13 @@ void Core::prepare_runs(const Bank& from, const Bank& to) {
   }
 }
 
-size_t Core::idle_scratch_bytes() const {
+size_t Core::scratch_bytes() const {
   const std::lock_guard lock(scratch_mutex_);
   size_t bytes = 0;
-  for (const auto& scratch : scratch_)
-    bytes += scratch->bytes();
+  for (const auto* list : {&scratch_, &recorded_}) {
+    for (const auto& scratch : *list)
+      bytes += scratch->bytes();
+  }
   return bytes;
 }
 

@@ -64,7 +64,7 @@ class Core {
   // On a device, before `to` takes the place of `from`: idle scratches record for its addresses
   // what they repeat.
   void prepare_runs(const Bank& from, const Bank& to);
-  size_t idle_scratch_bytes() const;
+  size_t scratch_bytes() const;  // Of those that nobody has on loan.
 
  private:
   void keep_initial_values();

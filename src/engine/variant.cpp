@@ -80,7 +80,7 @@ MemoryReport Variant::memory() const {
     }
   });
   report.spare = core_->pool()->spare_bytes();
-  report.sessions = core_->idle_scratch_bytes();
+  report.sessions = core_->scratch_bytes();
   return report;
 }
 
