@@ -66,8 +66,11 @@ class Verifier {
         fail(where(node), ": ", output->text(), " names another producer");
       }
       defined_.insert(output);
-      for (const SymInt& size : output->dims())
+      for (const SymInt& size : output->dims()) {
+        // How many elements are not zero, say, is known when PyTorch has counted them.
+        if (node.op().is_opaque()) size.collect_symbols(symbols_);
         check_symbols(node, size);
+      }
     }
     for (const auto& [name, value] : node.attributes().entries()) {
       if (const auto* size = std::get_if<SymInt>(&value)) check_symbols(node, *size);

@@ -69,6 +69,17 @@ TEST(Verify, SymbolsAreSizesOfInputs) {
   EXPECT_THAT(problem_of(*graph), HasSubstr("symbol s1 is not in the sizes of any input"));
 }
 
+// PyTorch knows them once it has run the op.
+TEST(Verify, OpaqueOpsMakeSymbols) {
+  const auto graph = parse(R"(
+    graph(%x: f32[s0]) {
+      %a: f32[u0] = "torch.ops.aten.masked_select.default"(%x)
+      %b = neg(%a)
+      return %b
+    })");
+  EXPECT_EQ(problem_of(*graph), "");
+}
+
 TEST(Verify, ParametersHaveConstantSizes) {
   const auto graph = chain();
   graph->set_parameter_type(graph->find_parameter("w"), {DType::F32, {SymInt::symbol("s0")}});

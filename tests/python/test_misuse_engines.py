@@ -145,7 +145,7 @@ def _free(**options: Any) -> Any:
     ("cache", lambda p: _compile(custom_engine_cache={}), InvalidArgumentError, "Cache, have dict"),
     ("explain", lambda p: regraft.explain(3, ()), TypeError, "have int"),
     ("explain option", lambda p: regraft.explain(_exported(), prec=3), TypeError, "option 'prec'"),
-    ("threads", lambda p: regraft.set_thread_count(0), InvalidArgumentError, "want >= 1, have 0"),
+    ("threads", lambda p: regraft.set_thread_count(0), InvalidArgumentError, "want 1..4096, have 0"),
 )
 def test_compile(case: Misuse, paths: Paths) -> None:
     check(case, paths, lambda: None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import partial
 import pytest
 import torch
@@ -131,6 +133,38 @@ def test_data_dependent_ops_numbers_and_constants() -> None:
     assert where.shape == (0, 1)
     with pytest.raises(regraft.MismatchError, match="want True, which is part of the program"):
         module(everything_negative, flag=False)
+
+
+class _Sized(nn.Module):
+    """How large the result is, only its values say."""
+
+    def __init__(self, sized: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.linear, self.sized = nn.Linear(8, 8), sized
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.sized(self.linear(x)) * 2
+
+
+@pytest.mark.parametrize(
+    "sized",
+    [
+        lambda x: x[x > 0],
+        lambda x: x[x.sum(1) > 0].relu(),
+        lambda x: x.nonzero(),
+        lambda x: x.masked_select(x > 0),
+        lambda x: torch.unique(x.round()),
+    ],
+    ids=["elements", "rows", "nonzero", "masked_select", "unique"],
+)
+def test_sizes_that_values_make_run_in_pytorch(sized: Callable[[Tensor], Tensor]) -> None:
+    model, x = _Sized(sized).eval(), torch.randn(4, 8)
+    module = regraft.compile(model, (x,))
+    assert len(module.engines) > 0
+    for scale in (1.0, -3.0, 0.0):
+        partial.close([module(x * scale)], [model(x * scale)])
+    with pytest.raises(regraft.UnsupportedError, match="require_full_compilation"):
+        regraft.compile(model, (x,), require_full_compilation=True)
 
 
 class _Sizes(nn.Module):
