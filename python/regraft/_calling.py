@@ -58,10 +58,7 @@ class CallSpec:
         """
         if len(args) == self._flat and not kwargs and all(type(x) in ORDINARY for x in args):
             return [*args]
-        kwargs = self._in_order(kwargs)
-        leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
-        if spec != self._in_spec:
-            raise MismatchError(f"[engine] inputs: want the structure {self._in_spec}, have {spec}")
+        leaves = self._leaves((args, dict(kwargs)))
         for index in self._tensors:
             if not isinstance(leaves[index], torch.Tensor):
                 raise MismatchError(
@@ -80,12 +77,17 @@ class CallSpec:
                 )
         return [leaves[i] for i in self._taken]
 
-    def _in_order(self, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-        # Keyword order is the caller's business; the tree has the order of the export.
-        names = self._in_spec.children()[1].context
-        if list(kwargs) != names and sorted(kwargs) == sorted(names):
-            return {name: kwargs[name] for name in names}
-        return kwargs
+    def _leaves(self, call: tuple[tuple[Any, ...], dict[str, Any]]) -> list[Any]:
+        leaves, spec = pytree.tree_flatten(call)
+        if spec == self._in_spec:
+            return leaves
+        try:
+            # The order of keys is the caller's business; the tree has that of the export.
+            return self._in_spec.flatten_up_to(call)
+        except ValueError as error:
+            raise MismatchError(
+                f"[engine] inputs: want the structure {self._in_spec}, have {spec}"
+            ) from error
 
     @property
     def has_numbers(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import partial
@@ -273,6 +274,29 @@ def test_inputs_are_checked_at_the_border() -> None:
         module(torch.randn(4, 6, requires_grad=True))
     with torch.no_grad():
         module(torch.randn(4, 6, requires_grad=True))
+
+
+class _Named(nn.Module):
+    def forward(self, pair: dict[str, Tensor], *, more: dict[str, list[Tensor]]) -> Tensor:
+        return pair["a"] - pair["b"] * more["c"][0] / more["d"][0]
+
+
+@pytest.mark.parametrize("options", [{}, {"torch_executed_ops": ["aten.sub"]}])
+def test_keys_of_dicts_come_in_any_order(options: dict[str, list[str]]) -> None:
+    a, b, c, d = torch.rand(4, 2, 3) + 1
+    named = _Named().eval()
+    compiled = regraft.compile(
+        named, ({"a": a, "b": b},), {"more": {"c": [c], "d": [d]}}, **options
+    )
+    want = named({"a": a, "b": b}, more={"c": [c], "d": [d]})
+    for pair in ({"a": a, "b": b}, {"b": b, "a": a}, OrderedDict(b=b, a=a)):
+        for more in ({"c": [c], "d": [d]}, {"d": [d], "c": [c]}):
+            partial.close(compiled(pair, more=more), want)
+    for pair in ({"a": a}, {"a": a, "c": b}, {"b": b, "a": a, "c": c}, [a, b]):
+        with pytest.raises(regraft.MismatchError, match="want the structure"):
+            compiled(pair, more={"d": [d], "c": [c]})
+    with pytest.raises(regraft.MismatchError, match="want the structure"):
+        compiled({"b": b, "a": a}, more={"d": [d], "c": (c,)})
 
 
 @pytest.mark.parametrize("name", ["tiny_resnet18", "tiny_gpt2"])
