@@ -78,12 +78,14 @@ class CallSpec:
         return [leaves[i] for i in self._taken]
 
     def _leaves(self, call: tuple[tuple[Any, ...], dict[str, Any]]) -> list[Any]:
+        leaves: list[Any]
         leaves, spec = pytree.tree_flatten(call)
         if spec == self._in_spec:
             return leaves
         try:
             # The order of keys is the caller's business; the tree has that of the export.
-            return self._in_spec.flatten_up_to(call)
+            leaves = self._in_spec.flatten_up_to(call)
+            return leaves
         except ValueError as error:
             raise MismatchError(
                 f"[engine] inputs: want the structure {self._in_spec}, have {spec}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -417,6 +418,61 @@ def test_stands_in_for_the_module() -> None:
         assert not torch.equal(copied(x), mutable(x))
     with pytest.raises(TypeError, match=r"MutableModule\.save"):
         copied.__reduce__()
+
+
+def test_inside_graphs_of_torch_compile() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval()
+    mutable: Any = MutableModule(net)
+    assert inspect.ismethod(mutable.named_parameters)
+    assert mutable.eval.__self__ is mutable
+    assert inspect.signature(mutable.to) == inspect.signature(net.to)
+    compiled = torch.compile(lambda x: mutable(x) + 1, backend="eager")
+    x = torch.randn(2, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), net(x) + 1)
+        net[0].weight.mul_(2)
+        torch.testing.assert_close(compiled(x), net(x) + 1)
+    assert mutable.compilations == 1
+    torch._dynamo.reset()
+
+
+def test_a_forward_that_is_wrapped() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval()
+    mutable: Any = MutableModule(net)
+    x = torch.randn(2, 4)
+    with torch.no_grad():
+        want = net(x)
+        torch.testing.assert_close(mutable(x), want)
+        assert torch.equal(mutable.forward(x), want)
+        original = mutable.forward
+        mutable.forward = lambda *args, **kwargs: original(*args, **kwargs) * 2
+        torch.testing.assert_close(mutable(x), want * 2)
+        torch.testing.assert_close(net(x), want * 2)
+        net[0].weight.mul_(3)
+        net[0].bias.mul_(3)
+        torch.testing.assert_close(mutable(x), want * 6)
+        assert mutable.compilations == 2
+        del mutable.forward
+        torch.testing.assert_close(mutable(x), want * 3)
+    assert mutable.compilations == 2
+
+
+def test_a_forward_with_hooks_of_accelerate() -> None:
+    hooks = pytest.importorskip("accelerate.hooks", reason="accelerate is not installed")
+
+    class Doubling(hooks.ModelHook):  # type: ignore[misc, name-defined]
+        def post_forward(self, module: nn.Module, output: torch.Tensor) -> torch.Tensor:
+            return output * 2
+
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval()
+    mutable: Any = MutableModule(net)
+    x = torch.randn(2, 4)
+    with torch.no_grad():
+        want = net(x)
+        assert hooks.add_hook_to_module(mutable, Doubling()) is mutable
+        torch.testing.assert_close(mutable(x), want * 2)
+        hooks.remove_hook_from_module(mutable)
+        torch.testing.assert_close(mutable(x), want)
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from types import MethodType
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ class MutableModule:
     next call by the rules of ``docs/torch_compile.md``, without running it and without tolerances:
     changed values are refitted, and only they; another structure, other attributes or shapes are
     compiled, engine cache first. Attributes, methods and items are those of the wrapped module, and
-    ``isinstance`` sees its class.
+    ``isinstance`` sees its class; so is ``forward``, and only calling this object runs engines.
 
     Thread-safety: calls may run concurrently, changes of the module may not run beside them.
 
@@ -63,6 +64,8 @@ class MutableModule:
         )
         object.__setattr__(self, "_regraft", follower)
 
+    # In graphs of torch.compile a call is a break: how engines follow the module is not traced.
+    @torch._disable_dynamo  # type: ignore[untyped-decorator]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the module as it is now.
 
@@ -72,7 +75,12 @@ class MutableModule:
         """
         return self._regraft.run(args, kwargs)
 
-    forward = __call__
+    @property
+    def forward(self) -> Callable[..., Any]:
+        """The wrapped module's own, which runs in PyTorch and is what programs are exported from.
+        Setting it sets that one, and the next call compiles anew; deleting it undoes that."""
+        forward: Callable[..., Any] = self._regraft.module.forward
+        return forward
 
     # ---- steering ----
 
@@ -182,8 +190,8 @@ class MutableModule:
     def __getattr__(self, name: str) -> Any:
         module = object.__getattribute__(self, "_regraft").module
         value = getattr(module, name)
-        if getattr(value, "__self__", None) is module:
-            return _returning_self(self, module, value)
+        if isinstance(value, MethodType) and value.__self__ is module:
+            return _returning_self(self, value)
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -268,12 +276,12 @@ def _same_settings(first: dict[str, Any], second: dict[str, Any]) -> bool:
     return settings_text(make_settings(first)) == settings_text(make_settings(second))
 
 
-def _returning_self(mutable: MutableModule, module: torch.nn.Module, method: Any) -> Any:
+def _returning_self(mutable: MutableModule, method: MethodType) -> MethodType:
     """A method of the module; where it returns the module (``eval()``, ``to()``), this one."""
 
-    @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    @functools.wraps(method.__func__)
+    def call(self: MutableModule, *args: Any, **kwargs: Any) -> Any:
         result = method(*args, **kwargs)
-        return mutable if result is module else result
+        return self if result is method.__self__ else result
 
-    return call
+    return MethodType(call, mutable)
