@@ -242,8 +242,8 @@ class Engine:
         """Back to the weights before the last refit; returns the generation now in use.
 
         Raises:
-            StateError: They are gone (in-place refit, ``trim()``, memory taken by a later refit), or
-                a call was recorded by ``torch.cuda.graph``.
+            StateError: They are gone (in-place refit, ``trim()``, memory taken by a later refit),
+                or a call was recorded by ``torch.cuda.graph``.
         """
         with self.lora_slot.lock:
             generation = self._core.rollback()
@@ -412,7 +412,7 @@ class Engine:
         """Inputs, outputs and symbols with their ranges."""
         return self._core.signature()
 
-    def parameters(self) -> list[_regraft.ParameterInfo]:
+    def parameter_infos(self) -> list[_regraft.ParameterInfo]:
         """Every parameter the engine reads, with its aliases."""
         return self._core.parameters()
 
@@ -476,6 +476,18 @@ class Engine:
         return (
             f"regraft.Engine({self.name!r}, backend={self.backend!r}, inputs=({inputs}), "
             f"generation={self.generation})"
+        )
+
+    def __copy__(self) -> Engine:
+        return self.fork()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Engine:
+        return self.fork()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a regraft.Engine cannot be pickled; use save() and regraft.load, or serialize() and "
+            "Engine.deserialize"
         )
 
 

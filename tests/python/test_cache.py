@@ -222,7 +222,9 @@ def test_names_and_weights_do_not_matter() -> None:
         assert support.same_bits(hit(x, y)["out"], fresh(x, y)["out"])
         assert support.relative_error(hit(x, y)["out"], second(x, y)["out"]) < 1e-5
 
-    assert {p.spec.name for p in hit.parameters()} == {p.spec.name for p in fresh.parameters()}
+    assert {p.spec.name for p in hit.parameter_infos()} == {
+        p.spec.name for p in fresh.parameter_infos()
+    }
     assert repr(hit.signature().inputs) == repr(fresh.signature().inputs)
     text = hit.refit_map() + hit.steps()
     assert not any(name in text for name in ("head", "tail", "norm.", "shift"))
@@ -261,7 +263,7 @@ def test_ties_keep_their_aliases() -> None:
     compile_with(cache, tied(("one", "two")), (x,))
     hit = compile_with(cache, tied(("three", "four")), (x,))
     assert hit.from_cache
-    names = {hit.parameters()[0].spec.name, *hit.parameters()[0].aliases}
+    names = {hit.parameter_infos()[0].spec.name, *hit.parameter_infos()[0].aliases}
     assert names == {"three.weight", "four.weight"}
 
 

@@ -184,7 +184,7 @@ def test_choices_are_shared_by_the_timing_cache(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", LAWS)
 def test_l3_partial_refit_changes_what_depends_on_it(name: str) -> None:
     engine, inputs = _engine(name), _inputs(name)
-    one = next(iter(engine.parameters())).spec.name
+    one = next(iter(engine.parameter_infos())).spec.name
     other = _state(name, 1)
     report = engine.refit({one: other[one]}, partial=True)
     assert 0 < len(report.updated) < len(report.updated) + report.untouched
@@ -201,7 +201,7 @@ def test_non_finite_elements_are_counted_exactly(name: str, precision: str) -> N
     engine, state = _engine(name, precision), _state(name, 1)
     generator = torch.Generator().manual_seed(3)
     want = {}
-    for parameter in engine.parameters():
+    for parameter in engine.parameter_infos():
         tensor = state[parameter.spec.name]
         if not tensor.is_floating_point() or tensor.numel() == 0:
             continue

@@ -128,7 +128,7 @@ def test_l3_one_running_var_touches_one_fold(name: str) -> None:
 def test_l3_tied_weight_by_one_of_its_names() -> None:
     name = "tiny_gpt2"
     engine = _engine(name)
-    tied = [info for info in engine.parameters() if info.aliases]
+    tied = [info for info in engine.parameter_infos() if info.aliases]
     assert tied, "the model has no tied weights"
     alias = tied[0].aliases[0]
     value = torch.randn_like(engine.parameter(alias))

@@ -405,7 +405,7 @@ def test_without_weights(whole: bool, tmp_path: Path) -> None:
     compiled = regraft.compile(partial.small(0) if whole else partial.layers(0), (x,))
     compiled.save(tmp_path / "stripped", strip_weights=True)
     stripped = regraft.load(tmp_path / "stripped")
-    name = compiled.parameters()[0].spec.name
+    name = compiled.parameter_infos()[0].spec.name
     calls = [
         lambda: stripped(x),
         lambda: stripped.save(tmp_path / "again"),

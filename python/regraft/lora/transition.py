@@ -29,7 +29,7 @@ class Target(Protocol):
     def generation(self) -> int: ...
     @property
     def is_immutable(self) -> Any: ...
-    def parameters(self) -> Any: ...
+    def parameter_infos(self) -> Any: ...
     @property
     def weights_device(self) -> torch.device | None:
         """Where adapters are merged; None: on the host."""
@@ -51,7 +51,7 @@ def parameters_of(target: Target) -> dict[str, Parameter]:
 
 def _parameters_of(target: Target) -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
-    for info in target.parameters():
+    for info in target.parameter_infos():
         spec = info.spec
         parameter = Parameter(
             spec.name, spec.dtype, tuple(int(d) for d in spec.dims), tuple(info.aliases)

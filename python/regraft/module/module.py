@@ -16,7 +16,7 @@ from regraft import _regraft
 from regraft._calling import CallSpec
 from regraft._weights import Weights, tensors_from
 from regraft.engine import Engine
-from regraft.errors import NotFoundError, StateError
+from regraft.errors import Error, NotFoundError, StateError
 from regraft.lora.adapter import Merge, values_of
 from regraft.lora.adapters import LoraAdapters
 from regraft.lora.state import Slot, State
@@ -37,6 +37,10 @@ class Module(fx.GraphModule):
 
     Its graph calls `engine_i` and `torch_i` submodules; print it to see them. All of them take
     their weights from one bank: a call reads it once, a refit replaces it in one assignment.
+
+    In a parent module, its weights are part of the parent's ``state_dict``, and the parent's
+    ``load_state_dict`` is a refit of it. None are ``nn.Parameter``: ``parameters()`` is empty, and
+    what it reads is told by ``parameter_infos()``.
 
     Thread-safety: calls, refits and the rest may come from several threads. A call uses the weights
     of one generation from start to end.
@@ -265,10 +269,49 @@ class Module(fx.GraphModule):
                 engine.trim()
 
     def load_state_dict(
-        self, state_dict: Mapping[str, torch.Tensor], strict: bool = True
+        self, state_dict: Mapping[str, torch.Tensor], strict: bool = True, assign: bool = False
     ) -> ModuleRefitReport:
-        """A refit; without ``strict``, of the names that both know."""
+        """A refit; without ``strict``, of the names that both know. Errors as for ``refit``.
+
+        Args:
+            assign: Makes no difference: values are copied.
+        """
         return self.refit(state_dict, partial=not strict, allow_unexpected=not strict)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """The part of a parent's ``load_state_dict``: a refit of the names that both know, all or
+        nothing. The parent raises what is listed here; ``strict`` is its business."""
+        # Runs the hooks; there are no parameters or buffers to copy to.
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, False, missing_keys, unexpected_keys, error_msgs
+        )
+        given = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+        known = {name: value for name, value in given.items() if name in self.table.canonical}
+        found = {self.table.canonical[name] for name in known}
+        present = self.present_optionals()
+        missing = [
+            p.spec.name
+            for p in self.parameter_infos()
+            if p.spec.name not in found and not present.get(p.spec.name)
+        ]
+        if strict:
+            missing_keys += [prefix + name for name in missing]
+            unexpected_keys += [prefix + name for name in given if name not in known]
+        if not known:
+            return
+        try:
+            self.refit(known, partial=bool(missing))
+        except (Error, TypeError) as error:
+            error_msgs.append(f"{prefix.removesuffix('.') or self.name}: {error}")
 
     @property
     def generation(self) -> int:
@@ -301,14 +344,20 @@ class Module(fx.GraphModule):
                 f"[engine] {name}: was not kept: the module has immutable weights"
             ) from error
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Copies of every parameter the module reads, tied names included."""
-        out: dict[str, torch.Tensor] = {}
-        for parameter in self.table.parameters:
-            if parameter.is_read:
-                value = self.parameter(parameter.spec.name)
-                out.update(dict.fromkeys([parameter.spec.name, *parameter.aliases], value))
-        return out
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        """The part of ``state_dict``: copies of every parameter the module reads, tied names
+        included.
+
+        Raises:
+            StateError: A value was not retained, or there is none yet.
+        """
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for parameter in self.parameter_infos():
+            value = self.parameter(parameter.spec.name)
+            for name in (parameter.spec.name, *parameter.aliases):
+                destination[prefix + name] = value
 
     # ---- files ----
 
@@ -385,7 +434,7 @@ class Module(fx.GraphModule):
         """Inputs, outputs and symbols with their ranges."""
         return self._signature
 
-    def parameters(self, recurse: bool = True) -> list[Parameter]:
+    def parameter_infos(self) -> list[Parameter]:
         """Every parameter the module reads, with its aliases and who reads it."""
         return [p for p in self.table.parameters if p.is_read]
 
@@ -442,6 +491,9 @@ class Module(fx.GraphModule):
             f"segments=({', '.join(s.name for s in self.layout.segments)}), "
             f"generation={self.generation})"
         )
+
+    def __copy__(self) -> Module:
+        return self.fork()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Module:
         return self.fork()

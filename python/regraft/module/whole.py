@@ -38,7 +38,7 @@ def whole_module(
         layout=Layout((segment,), inputs, tuple((name, "") for name in results)),
         engines=[engine],
         torch_segments={},
-        table=make_table(core.parameters(), [[p.spec.name for p in engine.parameters()]], []),
+        table=make_table(core.parameters(), [[p.spec.name for p in engine.parameter_infos()]], []),
         cells={},
         call=call,
         signature=make_signature(core, program.range_constraints, optimum),
