@@ -312,6 +312,21 @@ def test_new_sizes_become_free(case: _Case) -> None:
     assert case.builds == 3
 
 
+def test_calls_that_no_engine_takes_are_errors() -> None:
+    mutable = MutableModule(nn.ReLU().eval())
+    for batch in (2, 3):
+        mutable(torch.randn(batch, 4))
+    for _ in range(2):
+        with pytest.raises(regraft.MismatchError, match="want host memory, have meta"):
+            mutable(torch.empty(4, 4, device="meta"))
+    for batch in (4, 5):
+        x = torch.randn(batch, 4)
+        assert torch.equal(mutable(x), x.relu())
+    assert (
+        mutable.compilations == 3
+    )  # For the first sizes, any sizes, and those of the refused call.
+
+
 def test_expected_ranges(case: _Case) -> None:
     batch = Dim("batch", min=2, max=8)
     case.mutable.set_expected_dynamic_shape_range(({0: batch},), {"pair": {"a": [{0: batch}]}})

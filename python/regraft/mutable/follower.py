@@ -25,7 +25,10 @@ from regraft.tracking import WeightTracker
 
 # Settings that leave nothing to follow with.
 _REFUSED = ("immutable_weights", "strip_engine_weights", "dryrun")
-_REFUSED_CALL = object()
+
+
+class _RefusedError(MismatchError):
+    """An engine with free sizes did not take sizes that looked fit."""
 
 
 class Follower:
@@ -85,31 +88,34 @@ class Follower:
 
     def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Runs the module as it is now."""
-        given = kwargs
-        while True:
-            with self._lock:
-                self._follow()
-                scale, kwargs = self._scale_of(given)
-                call = describe(args, kwargs)
-                program = self._program_for(call, args, kwargs, scale)
-                self._refit(program, scale)
-                run = functools.partial(self._answer, program, call, args, kwargs)
-                # Where another call may bring another scale, none runs beside it.
-                answer = run() if self._is_scaled else None
-            answer = run() if answer is None else answer
-            if answer is not _REFUSED_CALL:
-                return answer
+        try:
+            return self._run(args, kwargs, is_fixed=False)
+        except _RefusedError:
+            return self._run(args, kwargs, is_fixed=True)
+
+    def _run(self, args: tuple[Any, ...], given: Mapping[str, Any], *, is_fixed: bool) -> Any:
+        with self._lock:
+            self._follow()
+            scale, kwargs = self._scale_of(given)
+            call = describe(args, kwargs)
+            program = self._program_for(call, args, kwargs, scale, is_fixed)
+            self._refit(program, scale)
+            run = functools.partial(self._answer, program, call, args, kwargs)
+            # Where another call may bring another scale, none runs beside it.
+            if self._is_scaled:
+                return run()
+        return run()
 
     def _answer(
         self, program: Compiled, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         try:
             return program.engine(*args, **kwargs)
-        except MismatchError:
+        except MismatchError as error:
             if program.is_fixed():
                 raise
             program.refused.add(call.shapes)
-            return _REFUSED_CALL
+            raise _RefusedError from error
 
     def _scale_of(self, kwargs: Mapping[str, Any]) -> tuple[float, Mapping[str, Any]]:
         """The scale of adapters that a call brings, and the call without it."""
@@ -289,14 +295,19 @@ class Follower:
     # ---- compiling ----
 
     def _program_for(
-        self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any], scale: float
+        self,
+        call: Call,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        scale: float,
+        is_fixed: bool,
     ) -> Compiled:
         for program in reversed(self._programs):
-            if program.answers(call):
+            if program.answers(call) and (program.is_fixed() or not is_fixed):
                 self._programs.remove(program)
                 self._programs.append(program)
                 return program
-        program = self._compile(call, args, dict(sorted(kwargs.items())), scale)
+        program = self._compile(call, args, dict(sorted(kwargs.items())), scale, is_fixed)
         # What the new one answers too is not needed twice.
         self._programs = [p for p in self._programs if not _covers(program, p)]
         self._programs.append(program)
@@ -304,14 +315,20 @@ class Follower:
         return program
 
     def _compile(
-        self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], scale: float
+        self,
+        call: Call,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        scale: float,
+        is_fixed: bool,
     ) -> Compiled:
         self._want_exportable()
         # Adapters are changes of weights: the base model is what is compiled, so that a module that
         # gets its first adapter, or loses its last one, finds its engine again.
         is_wrapped = self._sees_through and has_adapters(self.module)
         module = base_view(self.module).module if is_wrapped else self.module
-        exported = self._export(module, call, args, kwargs)
+        shapes = None if is_fixed else self._shapes(module, call, args, kwargs)
+        exported = self._export(module, args, kwargs, shapes)
         self._watch_again()
         sizes, ranges = describe_inputs(exported)
         places = places_of(exported, self._watch.slots, self._watch.tensors())
@@ -342,9 +359,8 @@ class Follower:
             )
 
     def _export(
-        self, module: torch.nn.Module, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], shapes: Any
     ) -> ExportedProgram:
-        shapes = self._shapes(module, call, args, kwargs)
         with torch.inference_mode(False), torch.no_grad():
             if shapes is not None:
                 try:

@@ -198,7 +198,12 @@ class SavedFollower(Follower):
         ]
 
     def _compile(
-        self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], scale: float
+        self,
+        call: Call,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        scale: float,
+        is_fixed: bool,
     ) -> Compiled:
         self._want_same_weights()
         known = sorted({f"{p.kind.leaves} of sizes {p.sizes}" for p in self._programs})
