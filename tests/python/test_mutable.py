@@ -327,6 +327,30 @@ def test_calls_that_no_engine_takes_are_errors() -> None:
     )  # For the first sizes, any sizes, and those of the refused call.
 
 
+def test_what_cannot_leave_sizes_free_is_compiled_for_each(
+    case: _Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exports: list[Any] = []
+    compile_, export = follower_module.compile, torch.export.export
+
+    def counted_export(*args: Any, **kwargs: Any) -> Any:
+        exports.append(kwargs["dynamic_shapes"])
+        return export(*args, **kwargs)
+
+    def compile_fixed(program: Any, **settings: Any) -> Any:
+        if program.range_constraints:
+            raise regraft.InvalidArgumentError("[shape] division of 2 by zero")
+        return compile_(program, **settings)
+
+    monkeypatch.setattr(torch.export, "export", counted_export)
+    monkeypatch.setattr(follower_module, "compile", compile_fixed)
+    for batch in (8, 12, 16, 12, 8):
+        case.check(torch.randn(batch, 4))
+        case.net.scale.mul_(1.1)
+    assert [shapes is None for shapes in exports] == [True, False, True, True]
+    assert case.builds == 3
+
+
 def test_expected_ranges(case: _Case) -> None:
     batch = Dim("batch", min=2, max=8)
     case.mutable.set_expected_dynamic_shape_range(({0: batch},), {"pair": {"a": [{0: batch}]}})

@@ -14,7 +14,13 @@ from torch.export import ExportedProgram
 
 from regraft._compile import compile
 from regraft._want import want_type
-from regraft.errors import InvalidArgumentError, MismatchError, NotFoundError, UnsupportedError
+from regraft.errors import (
+    Error,
+    InvalidArgumentError,
+    MismatchError,
+    NotFoundError,
+    UnsupportedError,
+)
 from regraft.lora.base_view import AdapterView, adapter_view, base_view, has_adapters
 from regraft.lora.call_scale import call_scale, without_call_scale
 from regraft.lora.state import State
@@ -78,6 +84,8 @@ class Follower:
         self._lock = threading.RLock()
         self._programs: list[Compiled] = []
         self._free: dict[CallKind, FreeDims] = {}
+        # What has no program with free dims, as the module is.
+        self._static: set[CallKind] = set()
         # Whether a call brought a scale for adapters.
         self._is_scaled = False
         # The adapters, where they were just looked at.
@@ -169,6 +177,7 @@ class Follower:
         with self._lock:
             self.hints = hints
             self._programs.clear()
+            self._static.clear()
 
     @property
     def free(self) -> dict[CallKind, FreeDims]:
@@ -209,6 +218,7 @@ class Follower:
         self._track_adapters()
         self._build = _build_of(tensors)
         self._programs.clear()
+        self._static.clear()
 
     def _track_adapters(self) -> None:
         names = [slot.user_name for slot in self._watch.adapter_slots]
@@ -328,7 +338,47 @@ class Follower:
         is_wrapped = self._sees_through and has_adapters(self.module)
         module = base_view(self.module).module if is_wrapped else self.module
         shapes = None if is_fixed else self._shapes(module, call, args, kwargs)
-        exported = self._export(module, args, kwargs, shapes)
+        program = None
+        if shapes is not None:
+            program = self._with_free_dims(module, call, args, kwargs, shapes)
+        if program is None:
+            program = self._made(self._export(module, args, kwargs), call)
+            if shapes is not None and self.hints is None:
+                # They would fail again at every call of other sizes.
+                self._static.add(call.kind)
+                self._free.pop(call.kind, None)
+        self._refit_adapters(program.engine, self._adapters() if is_wrapped else None, scale)
+        program.scale = scale
+        return program
+
+    def _with_free_dims(
+        self,
+        module: torch.nn.Module,
+        call: Call,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        shapes: Any,
+    ) -> Compiled | None:
+        """The program that leaves dims free; None where there is none."""
+        try:
+            exported = self._export(module, args, kwargs, shapes)
+        except Exception as error:
+            # Sizes out of the expected range, or that the program cannot leave free.
+            if self.hints is not None:
+                warnings.warn(
+                    "[mutable] the call does not fit the expected dynamic shapes and is "
+                    f"compiled for its own sizes: {error}",
+                    stacklevel=2,
+                )
+            return None
+        try:
+            return self._made(exported, call)
+        except Error:
+            if self.hints is not None:
+                raise
+            return None
+
+    def _made(self, exported: ExportedProgram, call: Call) -> Compiled:
         self._watch_again()
         sizes, ranges = describe_inputs(exported)
         places = places_of(exported, self._watch.slots, self._watch.tensors())
@@ -339,11 +389,10 @@ class Follower:
             self.compilations += 1
         else:
             self.last_refit = engine.refit(exported)
-        self._refit_adapters(engine, self._adapters() if is_wrapped else None, scale)
         self.kept[key] = engine
         while len(self.kept) > self.max_engines:
             del self.kept[next(iter(self.kept))]
-        return Compiled(engine, call.kind, sizes, ranges, places, key, scale)
+        return Compiled(engine, call.kind, sizes, ranges, places, key)
 
     def _want_exportable(self) -> None:
         if self.module.training:
@@ -359,23 +408,16 @@ class Follower:
             )
 
     def _export(
-        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], shapes: Any
+        self,
+        module: torch.nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        shapes: Any = None,
     ) -> ExportedProgram:
         with torch.inference_mode(False), torch.no_grad():
-            if shapes is not None:
-                try:
-                    return torch.export.export(
-                        module, args, kwargs, dynamic_shapes=shapes, strict=self.strict
-                    )
-                except Exception as error:
-                    # Sizes out of the expected range, or that the program cannot leave free.
-                    if self.hints is not None:
-                        warnings.warn(
-                            "[mutable] the call does not fit the expected dynamic shapes and is "
-                            f"compiled for its own sizes: {error}",
-                            stacklevel=2,
-                        )
-            return torch.export.export(module, args, kwargs, strict=self.strict)
+            return torch.export.export(
+                module, args, kwargs, dynamic_shapes=shapes, strict=self.strict
+            )
 
     def _shapes(
         self,
@@ -387,6 +429,8 @@ class Follower:
         if self.hints is not None:
             positional, by_name = self.hints
             full = {name: by_name.get(name) for name in kwargs}
+        elif call.kind in self._static:
+            return None
         else:
             for program in self._programs:
                 if program.kind == call.kind:
