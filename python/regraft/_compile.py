@@ -12,6 +12,7 @@ import torch
 from torch.export import ExportedProgram
 
 from regraft import _regraft
+from regraft._autocast import with_casts
 from regraft._calling import call_text
 from regraft._cuda import device_name
 from regraft._handover import Handover, functional, hand_over, is_functional, rows_of
@@ -49,7 +50,8 @@ def compile(
         model: A module in evaluation mode, an ExportedProgram, or the path of a ``.pt2`` file. Of
             a module with PEFT layers, the base model is compiled, and the active adapters are
             loaded into the result's ``lora``.
-        args, kwargs: Example inputs of a module, as for ``torch.export.export``.
+        args, kwargs: Example inputs of a module, as for ``torch.export.export``. The casts of a
+            ``torch.autocast`` around the call become part of what is compiled.
         dynamic_shapes: As for ``torch.export.export``; for modules only.
         progress: Called after every pass with stage, pass, seconds and a function that gives the
             text of what the pass left.
@@ -200,9 +202,10 @@ def open_model(
             )
         want_values(model)
         with torch.no_grad():
-            model = torch.export.export(
+            exported = torch.export.export(
                 model, tuple(args), kwargs or None, dynamic_shapes=dynamic_shapes
             )
+            model = with_casts(exported)
     elif not isinstance(model, ExportedProgram):
         raise TypeError(
             "want a torch.nn.Module, an ExportedProgram or the path of a .pt2 file, have "

@@ -381,6 +381,41 @@ def test_kinds_of_calls(case: _Case) -> None:
     case.check(x, False)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_is_part_of_the_call(case: _Case, tmp_path: Path, dtype: torch.dtype) -> None:
+    case.net.forward = lambda x: case.net.head(x)
+    x, path = torch.randn(3, 4), tmp_path / "net.mutable"
+
+    def check(mutable: Any, want: torch.dtype, batch: int = 3) -> None:
+        torch.clear_autocast_cache()  # PyTorch keeps casts of weights that changed since.
+        x = torch.randn(batch, 4)
+        with torch.no_grad():
+            have = mutable(x)
+            assert have.dtype == want
+            assert support.relative_error(have, case.net(x)) < 0.01
+
+    check(case.mutable, torch.float32)
+    for _ in range(2):
+        with torch.autocast("cpu", dtype):
+            check(case.mutable, dtype)
+            with torch.autocast("cpu", enabled=False):
+                check(case.mutable, torch.float32)
+        check(case.mutable, torch.float32)
+        case.net.head[0].weight.data.mul_(2)
+        case.mutable.notify_weights_changed()
+    assert case.builds == 2
+    with torch.autocast("cpu", dtype):
+        for batch in (5, 7):
+            check(case.mutable, dtype, batch)
+    assert case.builds == 3
+    case.mutable.save(case.mutable, path)
+    loaded: Any = MutableModule.load(path)
+    check(loaded, torch.float32)
+    with torch.autocast("cpu", dtype):
+        check(loaded, dtype, 9)
+        assert regraft.compile(case.net, (x,))(x).dtype == dtype
+
+
 def test_engines_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     case = _Case(monkeypatch, max_engines=1)
     x = torch.randn(3, 4)

@@ -10,6 +10,8 @@ import torch
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
+from regraft._autocast import autocast_dtypes
+
 Shape: TypeAlias = tuple[int, ...]
 # Of each leaf that is a tensor, the dims that may differ.
 FreeDims: TypeAlias = tuple[frozenset[int], ...]
@@ -19,7 +21,8 @@ FreeDims: TypeAlias = tuple[frozenset[int], ...]
 class CallKind:
     """All of a call but sizes and values of tensors: structure, dtypes, ranks, other leaves.
 
-    Programs are made for one kind of call: numbers, strings and None are part of them.
+    Programs are made for one kind of call: numbers, strings and None are part of them. The last
+    leaves are the dtypes of the autocast around the call, if there is one.
     """
 
     spec: str
@@ -38,7 +41,8 @@ def describe(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
     """The kind and the sizes of a call; the order of keyword arguments does not matter."""
     leaves, spec = pytree.tree_flatten((args, {name: kwargs[name] for name in sorted(kwargs)}))
     shapes = tuple(tuple(leaf.shape) for leaf in leaves if isinstance(leaf, torch.Tensor))
-    return Call(CallKind(repr(spec), tuple(_leaf(leaf) for leaf in leaves)), shapes)
+    autocast = (("autocast", *dtypes) for dtypes in autocast_dtypes())
+    return Call(CallKind(repr(spec), (*map(_leaf, leaves), *autocast)), shapes)
 
 
 def _leaf(leaf: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from regraft._autocast import with_casts
 from regraft._compile import compile
 from regraft._want import want_type
 from regraft.errors import (
@@ -415,9 +416,10 @@ class Follower:
         shapes: Any = None,
     ) -> ExportedProgram:
         with torch.inference_mode(False), torch.no_grad():
-            return torch.export.export(
+            exported = torch.export.export(
                 module, args, kwargs, dynamic_shapes=shapes, strict=self.strict
             )
+            return with_casts(exported)
 
     def _shapes(
         self,

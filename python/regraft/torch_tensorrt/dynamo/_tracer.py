@@ -10,6 +10,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.dynamic_shapes import refine_dynamic_shapes_from_suggested_fixes
 from torch.utils import _pytree as pytree
 
+from regraft._autocast import with_casts
 from regraft.errors import InvalidArgumentError
 from regraft.torch_tensorrt._inputs import Inputs, make_inputs
 
@@ -52,9 +53,10 @@ def trace_inputs(
 
     def export(shapes: Any) -> ExportedProgram:
         with torch.no_grad():
-            return torch.export.export(
+            exported = torch.export.export(
                 module, args, kwargs or None, dynamic_shapes=shapes, strict=strict
             )
+            return with_casts(exported)
 
     shapes = inputs.dynamic_shapes() if dynamic_shapes is None else dynamic_shapes
     try:
