@@ -64,7 +64,8 @@ def compile(
 
     Raises:
         UnsupportedError: With ``require_full_compilation``, ops without a kernel: lists every one
-            with its place in the model. Otherwise, programs that cannot run in parts either.
+            with its place in the model. Otherwise, programs that cannot run in parts either. In any
+            case, weights that cannot be read, and programs that PyTorch cannot serialise.
         InvalidArgumentError: Options that do not fit.
         TypeError: Unknown options; names the nearest known one.
     """
@@ -178,6 +179,7 @@ def open_model(
 
     Raises:
         TypeError, InvalidArgumentError: It is nothing that can be compiled.
+        UnsupportedError: As ``open_program``.
     """
     settings = settings or CompilationSettings()
     truncate = settings.truncate_double
@@ -240,11 +242,18 @@ def open_program(
     device: torch.device | None = None,
 ) -> Source:
     """Hands an ExportedProgram to the core; with ``truncate``, its float64 as float32. Weights on
-    ``device`` stay there."""
+    ``device`` stay there.
+
+    Raises:
+        UnsupportedError: PyTorch cannot serialise it, or the core cannot read a weight.
+    """
     if truncate:
         program = truncated(program)
     handover = hand_over(program)
-    rows, kept = rows_of(handover.tensors, device)
+    try:
+        rows, kept = rows_of(handover.tensors, device)
+    except TypeError as error:
+        raise UnsupportedError(f"[program] {error}") from error
     return Source(
         core=_regraft.Program.from_json(handover.json, rows),
         name=name,

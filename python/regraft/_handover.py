@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from regraft import _regraft
+from regraft.errors import UnsupportedError
 
 Row = tuple[str, int, str, Sequence[int], Sequence[int]]
 
@@ -246,12 +247,21 @@ def functional(program: ExportedProgram) -> ExportedProgram:
 
 
 def hand_over(program: ExportedProgram) -> Handover:
-    """Prepares a program for the core without copying its weights."""
+    """Prepares a program for the core without copying its weights.
+
+    Raises:
+        UnsupportedError: PyTorch cannot serialise it.
+    """
     tensors = tensors_of(program)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(_without_values(program), buffer)
+        try:
+            torch.export.save(_without_values(program), buffer)
+        except Exception as error:
+            # The other lines are a traceback.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UnsupportedError(f"[program] PyTorch cannot serialise it: {reason}") from error
     with zipfile.ZipFile(buffer) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith("models/model.json")]
         json = archive.read(name)

@@ -16,6 +16,7 @@ import regraft
 import support
 from models import zoo
 from regraft.dynamo import compiled as compiled_module
+from regraft.dynamo import fallback
 
 
 class Net(nn.Module):
@@ -42,6 +43,7 @@ class Net(nn.Module):
 def _fresh() -> Iterator[None]:
     torch._dynamo.reset()
     counters.clear()
+    fallback._warned.clear()
     yield
     torch._dynamo.reset()
 
@@ -210,9 +212,6 @@ def test_training_between_runs() -> None:
 
 def test_outputs_that_require_grad(recwarn: pytest.WarningsRecorder) -> None:
     model, x = Net().eval(), torch.randn(3, 4)
-    from regraft.dynamo import backend as entry
-
-    entry.__globals__["_warned"].clear()
     compiled = _compile(model)
     compiled(x).sum().backward()
     assert model.first.weight.grad is not None
@@ -316,6 +315,69 @@ def test_graphs_that_write_to_inputs_run_in_pytorch() -> None:
     strict = _compile(model, require_full_compilation=True)
     with pytest.raises(regraft.UnsupportedError, match="writes to its inputs"):
         strict(torch.ones(3))
+
+
+class _Cast(nn.Module):
+    """A weight in a dtype that the core does not have."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("w", torch.arange(16).reshape(4, 4).to(dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.w.to(torch.float32)
+
+
+class _Quantised(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.quantize_per_tensor(x, 0.1, 0, torch.qint8).dequantize() * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (_Cast(torch.float8_e4m3fn), "w: dtype torch.float8_e4m3fn is not supported"),
+        (_Cast(torch.uint16), "w: dtype torch.uint16 is not supported"),
+        (_Quantised(), "PyTorch cannot serialise it.*quantize_per_tensor"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_graphs_that_the_core_cannot_take_run_in_pytorch(model: nn.Module, message: str) -> None:
+    x = torch.randn(3, 4)
+    with pytest.warns(UserWarning, match=f"(?s)runs in PyTorch.*{message}"):
+        _check(_compile(model.eval()), model, x)
+    with pytest.raises(regraft.UnsupportedError, match=message):
+        regraft.compile(model, (x,))
+
+
+def test_vmap() -> None:
+    model = Net().eval()
+
+    def mapped(x: Tensor) -> Tensor:
+        return torch.vmap(model.first)(x) * model.scale
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _check(_compile(mapped), mapped, torch.randn(3, 4))
+
+
+def test_negative_integers(builds: list[object], recwarn: pytest.WarningsRecorder) -> None:
+    def model(x: Tensor, n: int) -> Tensor:
+        return x * n
+
+    compiled = _compile(model)
+    for n in (2, 3, -1, -2, 4):
+        _check(compiled, model, torch.randn(3, 4), n)
+    assert len(builds) == 2
+    told = [str(w.message) for w in recwarn if "runs in PyTorch" in str(w.message)]
+    assert len(told) == 1
+    assert "an integer of the call is negative" in told[0]
+    torch._dynamo.reset()
+    strict = _compile(model, require_full_compilation=True)
+    for n in (2, 3):
+        _check(strict, model, torch.randn(3, 4), n)
+    with pytest.raises(regraft.UnsupportedError, match="is negative"):
+        strict(torch.randn(3, 4), -1)
 
 
 def test_batch_norm_in_training_counts_its_statistics() -> None:

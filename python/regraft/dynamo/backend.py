@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,12 +9,11 @@ import torch
 from torch import fx
 
 from regraft.dynamo.compiled import CompiledGraph
+from regraft.dynamo.fallback import fall_back, in_pytorch, warn
 from regraft.dynamo.inputs import example, sort_inputs
 from regraft.dynamo.options import Options
 from regraft.dynamo.outputs import sort_outputs
 from regraft.errors import StateError, UnsupportedError
-
-_warned: set[str] = set()
 
 
 def backend(
@@ -61,24 +59,16 @@ def _compile(
         )
         if not options.fallback_on_grad:
             return _raising(StateError(message))
-        _warn(f"{message}. The graph runs in PyTorch.")
-        return _in_pytorch(graph)
+        warn(f"{message}. The graph runs in PyTorch.")
+        return in_pytorch(graph)
     try:
         inputs = sort_inputs(graph.graph)
         outputs = sort_outputs(graph.graph, inputs)
         if not outputs.computed:
-            return _in_pytorch(graph)
+            return in_pytorch(graph)
         return CompiledGraph(graph, inputs, outputs, example_inputs, options)
     except UnsupportedError as error:
-        if options.require_full_compilation:
-            raise
-        _warn(f"[dynamo] a graph of torch.compile runs in PyTorch: {error}")
-        return _in_pytorch(graph)
-
-
-def _in_pytorch(graph: fx.GraphModule) -> Callable[..., Any]:
-    forward: Callable[..., Any] = graph.forward
-    return forward
+        return fall_back(graph, error, options)
 
 
 def _requires_grad(graph: fx.GraphModule) -> bool:
@@ -93,10 +83,3 @@ def _raising(error: Exception) -> Callable[..., Any]:
         raise error
 
     return fail
-
-
-def _warn(message: str) -> None:
-    # Once per process and text: a graph is compiled again for every new shape.
-    if message not in _warned:
-        _warned.add(message)
-        warnings.warn(message, stacklevel=2)

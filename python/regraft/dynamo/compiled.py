@@ -10,12 +10,13 @@ import torch
 from torch import fx
 
 from regraft._compile import compile
+from regraft.dynamo.fallback import fall_back
 from regraft.dynamo.inputs import Inputs
 from regraft.dynamo.options import Options
 from regraft.dynamo.outputs import Outputs, sizes_of
 from regraft.dynamo.program import call_tensors, export_graph
 from regraft.engine import Engine
-from regraft.errors import MismatchError
+from regraft.errors import MismatchError, UnsupportedError
 from regraft.tracking import WeightTracker
 
 
@@ -46,6 +47,7 @@ class CompiledGraph:
         self._graph = graph
         self._inputs = inputs
         self._outputs = outputs
+        self._options = options
         self._settings = options.settings
         self._weights_at = [weight.at for weight in inputs.weights]
         self._lock = threading.Lock()
@@ -57,9 +59,17 @@ class CompiledGraph:
         self._engines[None] = compile(program, **self._settings)
 
     def __call__(self, *args: Any) -> Any:
-        """Runs the graph; takes changed weights first."""
+        """Runs the graph; takes changed weights first.
+
+        Raises:
+            UnsupportedError: Engines cannot take the integers of the call, and the options want
+                nothing to run in PyTorch.
+        """
+        try:
+            tensors = call_tensors(self._inputs, args)
+        except UnsupportedError as error:
+            return fall_back(self._graph, error, self._options)(*args)
         self._follow(self._weights(args))
-        tensors = call_tensors(self._inputs, args)
         with torch.no_grad():
             computed = self._run(args, tensors)
         sizes = sizes_of(self._inputs, args)

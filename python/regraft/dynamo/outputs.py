@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,11 +76,14 @@ def _index(computed: list[fx.Node], node: fx.Node) -> int:
 
 
 def _storages(graph: fx.Graph) -> dict[fx.Node, int]:
-    return {
-        node: value.untyped_storage()._cdata
-        for node in graph.nodes
-        if isinstance(value := example(node), torch.Tensor) and value.layout == torch.strided
-    }
+    storages: dict[fx.Node, int] = {}
+    for node in graph.nodes:
+        value = example(node)
+        if isinstance(value, torch.Tensor) and value.layout == torch.strided:
+            # Tensors inside torch.vmap have none.
+            with contextlib.suppress(NotImplementedError):
+                storages[node] = value.untyped_storage()._cdata
+    return storages
 
 
 def _shared(

@@ -61,12 +61,22 @@ class _Program(nn.Module):
 
 
 def carrier(size: int) -> torch.Tensor:
-    """A size that no tensor of the call has, as an input of an engine: an empty tensor."""
+    """A size that no tensor of the call has, as an input of an engine: an empty tensor.
+
+    Raises:
+        UnsupportedError: It is negative.
+    """
+    if size < 0:
+        raise UnsupportedError("[dynamo] an integer of the call is negative, and no size")
     return torch.empty(size, 0)
 
 
 def call_tensors(inputs: Inputs, args: Sequence[Any]) -> list[torch.Tensor]:
-    """The inputs of the program at one call of the graph."""
+    """The inputs of the program at one call of the graph.
+
+    Raises:
+        UnsupportedError: As ``carrier``.
+    """
     tensors = [args[activation.at] for activation in inputs.activations]
     tensors += [carrier(_plain_int(args[s.at])) for s in inputs.sizes if s.source is None]
     return tensors
