@@ -351,6 +351,16 @@ def test_what_cannot_leave_sizes_free_is_compiled_for_each(
     assert case.builds == 3
 
 
+def test_values_of_weights_as_numbers(case: _Case) -> None:
+    case.net.register_buffer("factor", torch.tensor(3))
+    case.net.forward = lambda x: case.net.head(x) * case.net.factor.item()
+    for batch in (3, 5, 7):
+        case.check(torch.randn(batch, 4))
+        case.net.factor.add_(1)
+        case.check(torch.randn(batch, 4))
+    assert case.builds == 2
+
+
 def test_expected_ranges(case: _Case) -> None:
     batch = Dim("batch", min=2, max=8)
     case.mutable.set_expected_dynamic_shape_range(({0: batch},), {"pair": {"a": [{0: batch}]}})

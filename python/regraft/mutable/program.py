@@ -74,9 +74,12 @@ def describe_inputs(
         tuple(s.node.expr if isinstance(s, torch.SymInt) else s for s in values[name].shape)
         for name in _tensor_inputs(program)
     )
+    # Symbols that are no sizes, as those of values are, may have no bounds.
+    free = {size for dims in sizes for size in dims}
     ranges = {
         symbol: (int(bounds.lower), _greatest(bounds.upper))
         for symbol, bounds in program.range_constraints.items()
+        if symbol in free
     }
     return sizes, ranges
 
