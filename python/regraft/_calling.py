@@ -18,6 +18,7 @@ from torch.export.graph_signature import (
 from torch.utils import _pytree as pytree
 
 from regraft._handover import ORDINARY
+from regraft._trees import tree_from_text
 from regraft.errors import MismatchError, UnsupportedError
 
 
@@ -30,8 +31,8 @@ class CallSpec:
 
     def __init__(self, text: str) -> None:
         spec = json.loads(text)
-        self._in_spec = pytree.treespec_loads(spec["in_spec"])
-        self._out_spec = pytree.treespec_loads(spec["out_spec"])
+        self._in_spec = tree_from_text(spec["in_spec"])
+        self._out_spec = tree_from_text(spec["out_spec"])
         self._tensors: list[int] = spec["tensor_leaves"]
         self._numbers: list[int] = spec.get("number_leaves", [])
         self._taken = sorted([*self._tensors, *self._numbers])

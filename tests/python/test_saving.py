@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import enum
 import io
 import json
 import os
@@ -15,9 +17,11 @@ import partial
 import pytest
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 import regraft
 from regraft._calling import CallSpec
+from regraft._trees import tree_from_text
 from regraft.module.graph_json import graph_from_json, graph_to_json
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
@@ -211,12 +215,7 @@ def test_hostile_archives_are_errors(module: regraft.Module, tmp_path: Path) -> 
             _load_bytes(_rewritten(path, entry, lambda d: d[: len(d) // 2]), tmp_path)
 
     def manifest(change: Any) -> bytes:
-        def edit(data: bytes) -> bytes:
-            value = json.loads(data)
-            change(value)
-            return json.dumps(value).encode()
-
-        return _rewritten(path, "module.json", edit)
+        return _edited(path, change)
 
     with pytest.raises(regraft.VersionError, match="version 99"):
         _load_bytes(manifest(lambda m: m.update(version=99)), tmp_path)
@@ -244,8 +243,7 @@ def test_hostile_archives_are_errors(module: regraft.Module, tmp_path: Path) -> 
     ):
 
         def call(m: Any, target: str = target) -> None:
-            nodes = m["torch"]["torch_1"]["nodes"]
-            next(n for n in nodes if n["op"] == "call_function")["target"] = target
+            _calls(m)["target"] = target
 
         with pytest.raises((regraft.CorruptError, regraft.UnsupportedError)):
             _load_bytes(manifest(call), tmp_path)
@@ -255,6 +253,125 @@ def test_hostile_archives_are_errors(module: regraft.Module, tmp_path: Path) -> 
 
     with pytest.raises(regraft.CorruptError):
         _load_bytes(manifest(method), tmp_path)
+
+
+def _calls(m: Any) -> dict[str, Any]:
+    """The first call of an op in the first PyTorch segment."""
+    nodes = m["torch"]["torch_1"]["nodes"]
+    return next(node for node in nodes if node["op"] == "call_function")
+
+
+def _edited(path: Path, change: Any) -> bytes:
+    def edit(data: bytes) -> bytes:
+        value = json.loads(data)
+        change(value)
+        return json.dumps(value).encode()
+
+    return _rewritten(path, "module.json", edit)
+
+
+def test_text_of_a_file_never_becomes_code(
+    module: regraft.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m"
+    regraft.save(module, path)
+    monkeypatch.chdir(tmp_path)
+    run = "__import__('os').mkdir('ran')"
+
+    def argument(text: str) -> Any:
+        return lambda m: _calls(m)["kwargs"].update({text: 1})
+
+    def rename(old: str, new: str) -> Any:
+        def change(m: Any) -> None:
+            segment = next(s for s in m["layout"]["segments"] if s["name"] == old)
+            segment["name"] = new
+            m["torch"][new] = m["torch"].pop(old)
+
+        return change
+
+    def placeholder(name: str) -> Any:
+        return lambda m: m["torch"]["torch_1"]["nodes"][0].update(name=name)
+
+    def on_numbers(m: Any) -> None:
+        _calls(m).update(target="operator.add", args=[1, 2], kwargs={"out": 1})
+
+    changes = {
+        "no name": argument(f"**({run} or {{}}), other"),
+        "has no argument 'nothing'": argument("nothing"),
+        "'lambda' is no name": argument("lambda"),
+        "no argument 'out'": on_numbers,
+        "'class' is no name": rename("torch_1", "class"),
+        "'def' is no name": placeholder("def"),
+        "a=.* is no name": placeholder(f"a={run}"),
+        "'None' is no name": lambda m: m["layout"]["inputs"].__setitem__(0, "None"),
+    }
+    for message, change in changes.items():
+        with pytest.raises(regraft.CorruptError, match=message):
+            _load_bytes(_edited(path, change), tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_ops_that_do_more_than_compute_are_refused(module: regraft.Module, tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    regraft.save(module, path)
+    made = str(tmp_path / "made")
+    for target, args in {
+        "aten::from_file.default": [made, True, 100],
+        "debugprims::load_tensor.default": [made, [1], [1]],
+        "aten::relu_.default": [3],
+        "aten::_print.default": ["text"],
+        "aten::manual_seed.default": [3],
+        "higher_order::inline_asm_elementwise": ["trap;", "r"],
+    }.items():
+
+        def change(m: Any, target: str = target, args: list[Any] = args) -> None:
+            _calls(m).update(target=target, args=args, kwargs={})
+
+        with pytest.raises(regraft.CorruptError, match=target):
+            _load_bytes(_edited(path, change), tmp_path)
+    assert not os.path.exists(made)
+    graph = torch.fx.Graph()
+    graph.output((graph.call_function(torch.ops.aten.from_file.default, (made, True, 100)),))
+    with pytest.raises(regraft.UnsupportedError, match="more than compute"):
+        graph_to_json(torch.fx.GraphModule({}, graph))
+
+
+class Colour(enum.Enum):
+    """A key of a dictionary."""
+
+    RED = 1
+
+
+def test_structures_of_calls_import_nothing(
+    module: regraft.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees = [{Colour.RED: 1, "b": [2, None]}, collections.defaultdict(list, k=3)]
+    spec = pytree.tree_structure(trees)
+    text = pytree.treespec_dumps(spec)
+    assert tree_from_text(text) == spec
+    (tmp_path / "hostile_import.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = f"{__name__}:Colour"
+    factory = '"default_factory_module": "builtins", "default_factory_name": "list"'
+    for old, new, error in (
+        (own, "hostile_import:Colour", regraft.UnsupportedError),
+        (own, "os:environ", regraft.CorruptError),
+        (own, "builtins:dict", regraft.CorruptError),
+        (factory, factory.replace("builtins", "hostile_import"), regraft.UnsupportedError),
+        (factory, factory.replace("list", "breakpoint"), regraft.CorruptError),
+    ):
+        assert old in text
+        with pytest.raises(error, match="the call"):
+            tree_from_text(text.replace(old, new))
+    path = tmp_path / "m"
+    regraft.save(module, path)
+    hostile = text.replace(own, "hostile_import:Colour")
+
+    def change(m: Any) -> None:
+        m["call"] = json.dumps({**json.loads(m["call"]), "out_spec": hostile})
+
+    with pytest.raises(regraft.UnsupportedError, match=r"hostile_import.*not imported"):
+        _load_bytes(_edited(path, change), tmp_path)
 
 
 def test_missing_files_and_folders(module: regraft.Module, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Graphs of PyTorch segments as JSON: what a saved module holds of them.
 
-Nothing in the text is ever evaluated: a target is looked up among PyTorch's registered ops and a
-short list of functions on numbers.
+Nothing in the text is ever evaluated: a target is looked up among PyTorch's registered ops that
+compute (``is_computation``) and a short list of functions on numbers; names are identifiers.
 """
 
 from __future__ import annotations
 
+import keyword
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -32,6 +33,24 @@ _NUMBERS: dict[str, Callable[..., Any]] = {
     **{f"torch.{name}": getattr(torch, name) for name in _SYM if hasattr(torch, name)},
 }
 _NAMES = {id(function): name for name, function in _NUMBERS.items()}
+# Of the ops that take regions, those that only run them.
+_REGIONS = (
+    *("associative_scan", "cond", "invoke_subgraph", "map_impl", "scan", "strict_mode", "switch"),
+    *("tag_activation_checkpoint", "while_loop", "wrap", "wrap_activation_checkpoint"),
+    *("wrap_with_autocast", "wrap_with_set_grad_enabled"),
+)
+# They give nothing, but stop a call.
+_CHECKS = (
+    *("aten::_assert_async", "aten::_assert_scalar", "aten::_assert_tensor_metadata"),
+    *("aten::sym_constrain_range", "aten::sym_constrain_range_for_size"),
+)
+# Libraries of PyTorch that are about the process, its devices and others, not about tensors.
+_OF_THE_PROCESS = (
+    *("_c10d_functional", "_c10d_functional_autograd", "_dtensor", "c10d", "c10d_functional"),
+    *("coor", "cuda", "debug_mode_ops", "debugprims", "fsdp", "inductor", "mempool", "prim"),
+    *("profiler", "static_runtime", "streams", "symm_mem"),
+)
+_PLACES = {"dir", "directory", "file", "filename", "filepath", "folder", "path", "uri", "url"}
 
 
 def graph_to_json(module: fx.GraphModule) -> dict[str, Any]:
@@ -80,9 +99,9 @@ def graph_from_json(data: Mapping[str, Any], name: str) -> fx.GraphModule:
     for entry in data["nodes"]:
         op, own = entry["op"], str(entry["name"])
         args = tuple(_from_json(arg, known) for arg in entry["args"])
-        kwargs = {str(k): _from_json(v, known) for k, v in entry["kwargs"].items()}
+        kwargs = {identifier(k): _from_json(v, known) for k, v in entry["kwargs"].items()}
         if op == "placeholder":
-            node = graph.placeholder(_identifier(own))
+            node = graph.placeholder(identifier(own))
         elif op == "output":
             node = graph.output(*args)
         elif op == "get_attr":
@@ -94,6 +113,8 @@ def graph_from_json(data: Mapping[str, Any], name: str) -> fx.GraphModule:
             if function is None:
                 missing.append(str(entry["target"]))
                 function = operator.pos
+            else:
+                _want_arguments(function, kwargs)
             node = graph.create_node("call_function", function, args, kwargs)
         else:
             raise CorruptError(f"[module_file] {name}: a node of kind {op!r}")
@@ -107,16 +128,55 @@ def graph_from_json(data: Mapping[str, Any], name: str) -> fx.GraphModule:
     return fx.GraphModule(root, graph, class_name=name)
 
 
-def _identifier(name: str) -> str:
-    if not name.isidentifier():
+def identifier(name: str) -> str:
+    """The name, which PyTorch writes into the source of a graph as it is.
+
+    Raises:
+        CorruptError: It cannot be the name of a variable.
+    """
+    if not name.isidentifier() or keyword.iskeyword(name):
         raise CorruptError(f"[module_file] {name[:100]!r} is no name")
     return name
 
 
+def _want_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
+    if isinstance(function, torch._ops.HigherOrderOperator):
+        return
+    known = set()
+    if isinstance(function, torch._ops.OpOverload):
+        known = {argument.name for argument in function._schema.arguments}
+    for name in kwargs:
+        if name not in known:
+            raise CorruptError(f"[module_file] {function} has no argument {name[:100]!r}")
+
+
+def is_computation(op: torch._ops.OpOverload) -> bool:
+    """Whether an op gives values of its arguments and touches neither files nor the process.
+
+    Programs are functional: their ops write to no argument. Text says how to compute (a mode, an
+    equation), so an op that takes text takes and gives tensors, and none is the place of a file.
+    """
+    schema = op._schema
+    if op.namespace in _OF_THE_PROCESS or schema.is_mutable:
+        return False
+    if schema.name in _CHECKS:
+        return True
+    texts = [x.name for x in schema.arguments if "str" in str(x.type)]
+    if not texts:
+        return bool(schema.returns)
+    has_tensors = all(
+        any("Tensor" in str(x.type) for x in values)
+        for values in (schema.arguments, schema.returns)
+    )
+    return has_tensors and all(_PLACES.isdisjoint(name.lower().split("_")) for name in texts)
+
+
 def _target_to_json(target: Any) -> str:
     if isinstance(target, torch._ops.OpOverload):
+        if not is_computation(target):
+            raise UnsupportedError(f"a call of {target}, which may do more than compute")
         return f"{target._schema.name}.{target._overloadname}"
-    if isinstance(target, torch._ops.HigherOrderOperator):
+    if isinstance(target, torch._ops.HigherOrderOperator) and target.name() in _REGIONS:
         return f"higher_order::{target.name()}"
     if id(target) in _NAMES:
         return _NAMES[id(target)]
@@ -130,14 +190,18 @@ def _target_from_json(text: str) -> Callable[..., Any] | None:
     if not colons or not all(part.isidentifier() for part in (space, *rest.split("."))):
         raise CorruptError(f"[module_file] {text[:100]!r} is no op")
     if space == "higher_order":
+        if rest not in _REGIONS:
+            raise CorruptError(f"[module_file] {text[:100]!r} is no op that only runs its regions")
         found = getattr(torch.ops.higher_order, rest, None)
         return found if isinstance(found, torch._ops.HigherOrderOperator) else None
     name, _, overload = rest.rpartition(".")
     packet = getattr(getattr(torch.ops, space, None), name, None)
     if not isinstance(packet, torch._ops.OpOverloadPacket) or overload not in packet.overloads():
         return None
-    out: Callable[..., Any] = getattr(packet, overload)
-    return out
+    op: Callable[..., Any] = getattr(packet, overload)
+    if not isinstance(op, torch._ops.OpOverload) or not is_computation(op):
+        raise CorruptError(f"[module_file] {text[:100]!r} may do more than compute")
+    return op
 
 
 def _to_json(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """A module as one file: an archive of engine files, the split graph as JSON and weights.
 
 The entries are stored, not compressed; engine files lie at page borders, so that they are mapped
-and used as they lie. Nothing is pickled and nothing of it is executed.
+and used as they lie. Nothing is pickled, and no text of it becomes code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from regraft.engine import Engine, engine_options
 from regraft.errors import CorruptError, Error, InvalidArgumentError, VersionError
 from regraft.module import safetensors
 from regraft.module.bank import Cell
-from regraft.module.graph_json import graph_from_json, graph_to_json
+from regraft.module.graph_json import graph_from_json, graph_to_json, identifier
 from regraft.module.module import Module
 from regraft.module.signature import Signature, SymbolRange, TensorSpec
 from regraft.module.split import Layout, Segment, torch_weights
@@ -243,8 +243,7 @@ def _layout(data: dict[str, Any]) -> Layout:
     )
     names = [s.name for s in segments]
     for name in (*names, *data["inputs"]):
-        if not str(name).isidentifier():
-            raise CorruptError(f"[module_file] {str(name)[:100]!r} is no name")
+        identifier(str(name))
     if len(set(names)) != len(names):
         raise CorruptError("[module_file] two segments of one name")
     return Layout(
