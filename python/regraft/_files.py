@@ -1,15 +1,49 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and archives that may be broken."""
 
 from __future__ import annotations
 
+import errno
+import lzma
 import os
+import struct
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 from regraft._want import path_text
-from regraft.errors import IoError, MissingFileError
+from regraft.errors import CorruptError, Error, IoError, MissingFileError
+
+# What readers of archives, JSON and tensors raise on bytes that nobody wrote on purpose; a
+# RuntimeError is also too deep a nesting, or a kind of compression that there is not.
+_BROKEN = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError, lzma.LZMAError, struct.error, zipfile.BadZipFile),
+    zlib.error,
+)
+
+
+@contextmanager
+def reading(description: str) -> Iterator[None]:
+    """Turns what broken archives raise into one error.
+
+    Raises:
+        CorruptError: Something was raised that says so.
+        IoError: The operating system refused.
+    """
+    try:
+        yield
+    except Error:
+        raise
+    except OSError as error:
+        # A place in front of the file's begin; decompressors have no number.
+        if error.errno not in (None, errno.EINVAL):
+            raise IoError(f"{description}: cannot read: {error.strerror}") from error
+        raise CorruptError(f"{description}: {error}") from error
+    except _BROKEN as error:
+        raise CorruptError(f"{description}: {type(error).__name__}: {str(error)[:300]}") from error
 
 
 @contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import random
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from torch.export import Dim
 import regraft
 import support
 from regraft import MutableModule
+from regraft.mutable.saved import SavedModule, SavedWeight
 
 
 def test_hints_are_saved(tmp_path: Path) -> None:
@@ -48,6 +52,115 @@ def test_broken_files(tmp_path: Path) -> None:
         archive.writestr("mutable.json", '{"version": 99}')
     with pytest.raises(regraft.VersionError, match="want version 2, have 99"):
         MutableModule.load(path, Net())
+
+
+@pytest.fixture
+def linear(tmp_path: Path) -> Path:
+    """The file of a module of one layer."""
+    mutable = MutableModule(nn.Linear(4, 4).eval().requires_grad_(False))
+    mutable(torch.randn(2, 4))
+    MutableModule.save(mutable, tmp_path / "good")
+    return tmp_path / "good"
+
+
+def _changed(path: Path, change: Callable[[Any, dict[str, bytes]], Any]) -> Path:
+    """The file with a manifest and entries that `change(manifest, entries)` edited."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(entries.pop("mutable.json"))
+    change(manifest, entries)
+    with zipfile.ZipFile(path.with_name("bad"), "w") as archive:
+        archive.writestr("mutable.json", json.dumps(manifest))
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    return path.with_name("bad")
+
+
+def test_keys_of_engines_are_no_paths(linear: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    for key in (str(victim), "../../victim", "x", "A" * 64):
+
+        def change(m: Any, entries: dict[str, bytes], key: str = key) -> None:
+            entries[key] = entries.pop(m["engines"][0])
+            m["engines"] = [key]
+            m["programs"][0]["key"] = key
+
+        with pytest.raises(regraft.CorruptError, match="key of an engine"):
+            MutableModule.load(_changed(linear, change))
+    assert victim.read_text() == "precious"
+
+
+def _as_integers(m: Any, entries: dict[str, bytes]) -> None:
+    weights = entries["weights.safetensors"]
+    entries["weights.safetensors"] = weights.replace(b'"F32"', b'"I32"')
+    m["weights"] = [[*row[:2], True, True, True] for row in m["weights"]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m, _: m.update(aliases={"x": ""}),
+        lambda m, _: m.update(aliases={"x.y.z": ""}),
+        lambda m, _: m.update(aliases={"": ""}),
+        lambda m, _: m.update(aliases={"x": "nothing"}),
+        lambda m, _: m["weights"].append(["weight.inner", *m["weights"][0][1:]]),
+        lambda m, _: m["programs"][0].update(sizes=[]),
+        lambda m, _: m["programs"][0].update(sizes=[[2, 4], [2, 4]]),
+        lambda m, _: m["programs"][0].update(sizes=[[2]]),
+        lambda m, _: m["programs"][0].update(sizes=[[[2], 4]]),
+        lambda m, _: m["programs"][0]["kind"].update(leaves=[3]),
+        lambda m, _: m["programs"][0]["kind"].pop("spec"),
+        lambda m, _: m.update(free=[[*m["programs"][0]["kind"].values(), []]]),
+        lambda m, _: m.update(free=[[*m["programs"][0]["kind"].values(), [[7]]]]),
+        _as_integers,
+    ],
+)
+def test_hostile_manifests(linear: Path, change: Callable[[Any, dict[str, bytes]], Any]) -> None:
+    _changed(linear, lambda *_: None)
+    MutableModule.load(linear.with_name("bad"))(torch.randn(2, 4))
+    with pytest.raises(regraft.CorruptError, match=r"not a file of MutableModule\.save"):
+        MutableModule.load(_changed(linear, change))
+
+
+def test_modules_of_a_file_do_not_lie_in_themselves() -> None:
+    weight = SavedWeight(torch.ones(2), True, True, False)
+    weights = {"a.w": weight, "b.w": weight}
+    assert SavedModule.of(weights, {"c": "a", "b.inner": "a"}).b.inner.w is not None
+    for aliases in ({"a.x": "a"}, {"a.x.y": "a"}, {"b.c": "a", "a.d": "b"}):
+        with pytest.raises(ValueError, match="would lie in itself"):
+            SavedModule.of(weights, aliases)
+    with pytest.raises(ValueError, match=r"at the place of 'a\.w'"):
+        SavedModule.of({**weights, "b.v": weight}, {"a": "empty"})
+
+
+def test_damaged_files(linear: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad"
+    packed = tmp_path / "packed"
+    with zipfile.ZipFile(linear) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mutable.json", "[" * 100_000)
+    with pytest.raises(regraft.CorruptError, match="RecursionError"):
+        MutableModule.load(path)
+    damage = random.Random(1)
+    refused = 0
+    for good in (linear.read_bytes(), packed.read_bytes()):
+        for _ in range(300):
+            data = bytearray(good)
+            for _ in range(damage.choice((1, 2, 4))):
+                # Half of it where the directory is.
+                near = min(len(data), damage.choice((600, len(data))))
+                data[-damage.randrange(1, near + 1)] = damage.choice((0, 1, 8, 12, 14, 255))
+            path.write_bytes(data[: damage.choice((len(data), damage.randrange(len(data))))])
+            try:
+                MutableModule.load(path)
+            except (regraft.CorruptError, regraft.VersionError):
+                refused += 1
+    assert refused > 300
+    with pytest.raises(regraft.IoError):
+        MutableModule.load(tmp_path)
 
 
 def test_saved_engines_of_other_settings_are_not_used(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import enum
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -23,6 +24,7 @@ import regraft
 from regraft._calling import CallSpec
 from regraft._trees import tree_from_text
 from regraft.module.graph_json import graph_from_json, graph_to_json
+from regraft.module.saving import module_from_bytes
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
 
@@ -253,6 +255,28 @@ def test_hostile_archives_are_errors(module: regraft.Module, tmp_path: Path) -> 
 
     with pytest.raises(regraft.CorruptError):
         _load_bytes(manifest(method), tmp_path)
+
+
+def test_damaged_archives_are_errors(module: regraft.Module, tmp_path: Path) -> None:
+    path, packed = tmp_path / "m", tmp_path / "packed"
+    regraft.save(module, path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    damage = random.Random(1)
+    refused = 0
+    for good in (path.read_bytes(), packed.read_bytes()):
+        for _ in range(100):
+            data = bytearray(good)
+            for _ in range(damage.choice((1, 2, 4))):
+                # Half of it where the directory is.
+                near = min(len(data), damage.choice((600, len(data))))
+                data[-damage.randrange(1, near + 1)] = damage.choice((0, 1, 8, 12, 14, 255))
+            try:
+                module_from_bytes(bytes(data))
+            except (regraft.CorruptError, regraft.VersionError):
+                refused += 1
+    assert refused > 50
 
 
 def _calls(m: Any) -> dict[str, Any]:

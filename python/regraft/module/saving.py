@@ -17,9 +17,9 @@ from typing import IO, Any
 import torch
 
 from regraft import _regraft
-from regraft._files import replacing
+from regraft._files import reading, replacing
 from regraft.engine import Engine, engine_options
-from regraft.errors import CorruptError, Error, InvalidArgumentError, VersionError
+from regraft.errors import CorruptError, InvalidArgumentError, VersionError
 from regraft.module import safetensors
 from regraft.module.bank import Cell
 from regraft.module.graph_json import graph_from_json, graph_to_json, identifier
@@ -135,18 +135,8 @@ def module_from_bytes(data: bytes, *, retain: str = "auto") -> Module:
 def _load(
     file: IO[bytes], description: str, options: _regraft.EngineOptions, path: str | None
 ) -> Module:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return _read(archive, file, options, path)
-    except Error:
-        raise
-    except (
-        ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NotImplementedError,
-        RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile,
-    ) as error:  # fmt: skip
-        raise CorruptError(
-            f"[module_file] {description}: {type(error).__name__}: {str(error)[:300]}"
-        ) from error
+    with reading(f"[module_file] {description}"), zipfile.ZipFile(file) as archive:
+        return _read(archive, file, options, path)
 
 
 def _read(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import struct
+import re
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -16,13 +16,20 @@ from typing import Any
 from torch.export import Dim
 from torch.export.dynamic_shapes import _DimHint
 
-from regraft._files import replacing
+from regraft._files import reading, replacing
 from regraft._want import path_text
-from regraft.errors import CorruptError, Error, IoError, MissingFileError, VersionError
+from regraft.errors import Error, IoError, MissingFileError, VersionError
 from regraft.module import safetensors
 from regraft.mutable.calls import CallKind, FreeDims
 from regraft.mutable.follower import Follower
-from regraft.mutable.saved import SavedProgram, SavedWeight, aliases_of, programs_of, weights_of
+from regraft.mutable.saved import (
+    SavedModule,
+    SavedProgram,
+    SavedWeight,
+    aliases_of,
+    programs_of,
+    weights_of,
+)
 from regraft.saving import load as load_engine
 from regraft.settings import make_settings
 
@@ -30,6 +37,7 @@ _VERSION = 2
 _READ = (1, 2)  # The first had neither weights nor programs.
 _MANIFEST = "mutable.json"
 _WEIGHTS = "weights.safetensors"
+_KEY = re.compile("[0-9a-f]{64}")  # Of ``fingerprint``.
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -38,8 +46,7 @@ class Saved:
     """What a file holds.
 
     Attributes:
-        weights: By name; None where they were left out.
-        aliases: As of ``SavedModule.of``.
+        module: Holds the weights; None where they were left out.
     """
 
     settings: dict[str, Any]
@@ -48,8 +55,7 @@ class Saved:
     free: dict[CallKind, FreeDims]
     engines: dict[str, Any]
     programs: list[SavedProgram]
-    weights: dict[str, SavedWeight] | None
-    aliases: dict[str, str]
+    module: SavedModule | None
 
 
 def save(follower: Follower, path: str | os.PathLike[str], strip_weights: bool) -> None:
@@ -88,9 +94,10 @@ def save(follower: Follower, path: str | os.PathLike[str], strip_weights: bool) 
         zipfile.ZipFile(file, "w") as archive,
     ):
         archive.writestr(_MANIFEST, json.dumps(manifest))
-        for key, engine in follower.kept.items():
-            engine.save(Path(folder) / key, strip_weights=True)
-            archive.write(Path(folder) / key, key)
+        for number, (key, engine) in enumerate(follower.kept.items()):
+            file_of_engine = Path(folder) / str(number)
+            engine.save(file_of_engine, strip_weights=True)
+            archive.write(file_of_engine, key)
         if not strip_weights:
             own = {numbers[key]: tensor.detach() for key, tensor in tensors.items()}
             archive.writestr(_WEIGHTS, safetensors.dump(own))
@@ -104,62 +111,89 @@ def load(path: str | os.PathLike[str]) -> Saved:
     """
     path = path_text(path)
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-            manifest = json.loads(archive.read(_MANIFEST))
-            if manifest["version"] not in _READ:
-                raise VersionError(
-                    f"[mutable] {path}: want version {_VERSION}, have {manifest['version']}"
-                )
-            engines = {}
-            for number, key in enumerate(manifest["engines"]):
-                file = Path(folder) / str(number)
-                file.write_bytes(archive.read(key))
-                engines[key] = load_engine(file)
-            stored = manifest.get("weights")
-            own = {} if stored is None else safetensors.parse(archive.read(_WEIGHTS))
-        saved = Saved(
-            _settings(manifest["settings"]),
-            _options(manifest["options"]),
-            _hints(manifest["hints"]),
-            {
-                CallKind(spec, tuple(map(_tuple, leaves))): tuple(map(frozenset, free))
-                for spec, leaves, free in manifest["free"]
-            },
-            engines,
-            [_program(entry) for entry in manifest.get("programs", [])],
-            None
-            if stored is None
-            else {
-                str(name): SavedWeight(own[number], *map(bool, facts))
-                for name, number, *facts in stored
-            },
-            dict(manifest.get("aliases", {})),
-        )
-        _want_known_names(saved)
-        return saved
+        with (
+            open(path, "rb") as file,
+            reading(f"[mutable] {path}: not a file of MutableModule.save"),
+            zipfile.ZipFile(file) as archive,
+        ):
+            return _read(archive, path)
     except Error:
         raise
     except FileNotFoundError as error:
         raise MissingFileError(f"[mutable] {path}: the file does not exist") from error
     except OSError as error:
         raise IoError(f"[mutable] {path}: cannot read: {error.strerror}") from error
-    except (
-        zipfile.BadZipFile, AttributeError, KeyError, TypeError, ValueError, struct.error
-    ) as error:  # fmt: skip
-        raise CorruptError(
-            f"[mutable] {path}: not a file of MutableModule.save: {error}"
-        ) from error
+
+
+def _read(archive: zipfile.ZipFile, path: str) -> Saved:
+    manifest = json.loads(archive.read(_MANIFEST))
+    if manifest["version"] not in _READ:
+        raise VersionError(f"[mutable] {path}: want version {_VERSION}, have {manifest['version']}")
+    programs = [_program(entry) for entry in manifest.get("programs", [])]
+    return Saved(
+        _settings(manifest["settings"]),
+        _options(manifest["options"]),
+        _hints(manifest["hints"]),
+        dict(_free(*entry) for entry in manifest["free"]),
+        _engines(archive, manifest["engines"]),
+        programs,
+        _module(archive, manifest, programs),
+    )
+
+
+def _engines(archive: zipfile.ZipFile, keys: list[str]) -> dict[str, Any]:
+    engines = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, key in enumerate(keys):
+            if not _KEY.fullmatch(key):
+                raise ValueError(f"the key of an engine is {key[:100]!r}")
+            file = Path(folder) / str(number)
+            file.write_bytes(archive.read(key))
+            engines[key] = load_engine(file)
+    return engines
+
+
+def _module(
+    archive: zipfile.ZipFile, manifest: dict[str, Any], programs: list[SavedProgram]
+) -> SavedModule | None:
+    if manifest.get("weights") is None:
+        return None
+    own = safetensors.parse(archive.read(_WEIGHTS))
+    weights = {
+        str(name): SavedWeight(own[number], *map(bool, facts))
+        for name, number, *facts in manifest["weights"]
+    }
+    aliases = dict(manifest.get("aliases", {}))
+    _want_known_names(programs, weights, aliases)
+    return SavedModule.of(weights, aliases)
+
+
+def _kind(spec: str, leaves: list[list[Any]]) -> CallKind:
+    return CallKind(str(spec), tuple(map(tuple, leaves)))
+
+
+def _ranks(kind: CallKind) -> list[int]:
+    """Of the tensors of a call."""
+    return [leaf[2] for leaf in kind.leaves if len(leaf) == 3]
+
+
+def _free(spec: str, leaves: list[list[Any]], dims: list[list[int]]) -> tuple[CallKind, FreeDims]:
+    kind = _kind(spec, leaves)
+    for rank, own in zip(_ranks(kind), dims, strict=True):
+        if not {*own} <= {*range(rank)}:
+            raise ValueError(f"dims {own} of a tensor of rank {rank}")
+    return kind, tuple(map(frozenset, dims))
 
 
 def _program(entry: dict[str, Any]) -> SavedProgram:
-    kind = entry["kind"]
-    return SavedProgram(
-        str(entry["key"]),
-        CallKind(kind["spec"], tuple(map(_tuple, kind["leaves"]))),
-        tuple(map(tuple, entry["sizes"])),
-        {symbol: (int(least), int(most)) for symbol, (least, most) in entry["ranges"].items()},
-        dict(entry["places"]),
-    )
+    kind = _kind(**entry["kind"])
+    sizes = tuple(map(tuple, entry["sizes"]))
+    if [len(own) for own in sizes] != _ranks(kind):
+        raise ValueError(f"sizes {entry['sizes']} of the call {kind.leaves}")
+    if not all(isinstance(size, int | str) for own in sizes for size in own):
+        raise ValueError(f"sizes: have {entry['sizes']}")
+    ranges = {symbol: (int(least), int(most)) for symbol, (least, most) in entry["ranges"].items()}
+    return SavedProgram(str(entry["key"]), kind, sizes, ranges, dict(entry["places"]))
 
 
 def _settings(stored: dict[str, Any]) -> dict[str, Any]:
@@ -183,23 +217,19 @@ def _hints(stored: Any) -> tuple[Any, dict[str, Any]] | None:
     return positional, by_name
 
 
-def _want_known_names(saved: Saved) -> None:
-    if saved.weights is None:
-        return
+def _want_known_names(
+    programs: list[SavedProgram], weights: dict[str, SavedWeight], aliases: dict[str, str]
+) -> None:
     paths = {""}
-    for name in saved.weights:
+    for name in weights:
         parts = name.split(".")
         if not all(parts):
             raise ValueError(f"the name of a weight is {name!r}")
         paths.update(".".join(parts[:i]) for i in range(len(parts)))
-    places = {place for program in saved.programs for place in program.places.values()}
-    unknown = [*(places - saved.weights.keys()), *({*saved.aliases.values()} - paths)]
+    places = {place for program in programs for place in program.places.values()}
+    unknown = [*(places - weights.keys()), *({*aliases.values()} - paths)]
     if unknown:
         raise ValueError(f"unknown weights {', '.join(map(repr, unknown))}")
-
-
-def _tuple(leaf: Any) -> Any:
-    return tuple(leaf) if isinstance(leaf, list) else leaf
 
 
 def _is_plain(value: Any) -> bool:

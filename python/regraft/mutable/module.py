@@ -15,7 +15,7 @@ from regraft._want import have, want_flags
 from regraft.errors import InvalidArgumentError, StateError
 from regraft.mutable import files
 from regraft.mutable.follower import Follower
-from regraft.mutable.saved import SavedFollower, SavedModule
+from regraft.mutable.saved import SavedFollower
 from regraft.settings import make_settings, settings_text
 
 
@@ -262,13 +262,12 @@ def _saved_alone(
         raise InvalidArgumentError(
             f"[mutable] {', '.join(own)}: without the module nothing is compiled; pass it to load()"
         )
-    if saved.weights is None:
+    if saved.module is None:
         raise StateError(
             f"[mutable] {os.fspath(path)}: was saved without weights; pass the module to load()"
         )
     options = {**saved.options, **{k: v for k, v in settings.items() if k not in own}}
-    holder = SavedModule.of(saved.weights, saved.aliases)
-    return SavedFollower(holder, saved.settings, saved.programs, saved.engines, **options)
+    return SavedFollower(saved.module, saved.settings, saved.programs, saved.engines, **options)
 
 
 def _same_settings(first: dict[str, Any], second: dict[str, Any]) -> bool:

@@ -60,6 +60,9 @@ class SavedModule(nn.Module):
         Args:
             weights: By name.
             aliases: Other path -> path of modules that are in several places.
+
+        Raises:
+            ValueError: A module would lie in itself, or hide a weight.
         """
         root = SavedModule()
         made: dict[int, nn.Parameter] = {}
@@ -76,7 +79,15 @@ class SavedModule(nn.Module):
                     module._non_persistent_buffers_set.add(own)
         for alias, path in aliases.items():
             parent, _, own = alias.rpartition(".")
-            _module_at(root, parent)._modules[own] = _module_at(root, path)
+            holder, module = _module_at(root, parent), _module_at(root, path)
+            if any(inner is holder for inner in module.modules()):
+                raise ValueError(f"the module {path!r} would lie in itself, as {alias!r}")
+            holder._modules[own] = module
+        for name in weights:
+            path, _, own = name.rpartition(".")
+            holder = _module_at(root, path)
+            if own in holder._modules or not (own in holder._parameters or own in holder._buffers):
+                raise ValueError(f"a module lies at the place of {name!r}")
         root.eval()
         return root
 
