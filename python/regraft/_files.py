@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import lzma
 import os
+import stat
 import struct
 import tempfile
 import zipfile
@@ -50,11 +51,14 @@ def reading(description: str) -> Iterator[None]:
 def replacing(path: str | bytes | os.PathLike[Any]) -> Iterator[IO[bytes]]:
     """A file to write to that takes the place of another at the end; on any error, that one stays.
 
+    A link stays, too: what it points to is replaced.
+
     Raises:
         MissingFileError: The folder does not exist.
-        IoError: The operating system refused.
+        IoError: The operating system refused, or the path is a device, a pipe or a socket.
     """
-    target = os.path.abspath(path_text(path))
+    target = os.path.realpath(path_text(path))
+    _want_replaceable(target)
     try:
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".regraft-")
     except FileNotFoundError as error:
@@ -74,6 +78,17 @@ def replacing(path: str | bytes | os.PathLike[Any]) -> Iterator[IO[bytes]]:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _want_replaceable(target: str) -> None:
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise IoError(f"[file] {target}: cannot write: {error.strerror}") from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # Folders are refused at the end.
+        raise IoError(f"[file] {target}: cannot write: not a regular file")
 
 
 def _umask() -> int:

@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -19,6 +21,22 @@ namespace {
   const int error = errno;
   fail("file", error == ENOENT ? ErrorCode::NotFound : ErrorCode::Io, path, ": cannot ", verb, ": ",
        std::strerror(error));
+}
+
+// What a link points to, or the last of a chain of them, whether or not that exists.
+std::string without_links(const std::string& path) {
+  constexpr int kMostLinks = 40;  // As in Linux.
+  std::filesystem::path at = path;
+  std::error_code error;
+  for (int links = 0; std::filesystem::is_symlink(at, error); ++links) {
+    const std::filesystem::path next = std::filesystem::read_symlink(at, error);
+    if (error || links == kMostLinks) {
+      errno = error ? error.value() : ELOOP;
+      fail_io(path, "create");
+    }
+    at = at.parent_path() / next;  // Just `next` where that is absolute.
+  }
+  return at.string();
 }
 
 }  // namespace
@@ -57,9 +75,15 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), target_(without_links(path_)) {
+  // A rename would take the place of a device or a pipe; that of a folder fails.
+  struct stat status{};
+  if (::stat(target_.c_str(), &status) == 0 && !S_ISREG(status.st_mode) &&
+      !S_ISDIR(status.st_mode)) {
+    fail("file", ErrorCode::Io, path_, ": cannot create: Not a regular file");
+  }
   static std::atomic<unsigned> counter{0};
-  temporary_ = cat(path_, ".tmp.", ::getpid(), ".", counter++);
+  temporary_ = cat(target_, ".tmp.", ::getpid(), ".", counter++);
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail_io(path_, "create");
 }
@@ -94,7 +118,7 @@ void AtomicFile::pad_to(size_t alignment) {
 
 void AtomicFile::commit() {
   if (::fsync(descriptor_) != 0) fail_io(path_, "sync");
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io(path_, "rename");
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail_io(path_, "rename");
   ::close(descriptor_);
   descriptor_ = -1;
 }

@@ -30,10 +30,11 @@ class MappedFile {
 };
 
 // Writes `path` so that a reader sees the old file or the whole new one: temporary file in the same
-// folder, fsync, rename. For one thread.
+// folder, fsync, rename. A link stays, and what it points to is replaced. For one thread.
 class AtomicFile {
  public:
-  // Throws Error{NotFound} when the folder does not exist, and Error{Io}.
+  // Throws Error{NotFound} when the folder does not exist, and Error{Io}, also for what exists and
+  // is no regular file, such as a device or a pipe.
   explicit AtomicFile(std::string path);
   // Removes the temporary file unless committed.
   ~AtomicFile();
@@ -50,6 +51,7 @@ class AtomicFile {
 
  private:
   std::string path_;
+  std::string target_;  // `path_`, or what it links to.
   std::string temporary_;
   int descriptor_ = -1;
   uint64_t position_ = 0;

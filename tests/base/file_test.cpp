@@ -139,6 +139,51 @@ TEST_F(Files, AtomicFileNeedsItsFolder) {
   }
 }
 
+TEST_F(Files, AtomicFileReplacesWhatALinkPointsTo) {
+  const auto write = [](const std::string& at, const std::string& text) {
+    AtomicFile file(at);
+    file.append(text.data(), text.size());
+    file.commit();
+  };
+  fs::create_directories(path("other"));
+  std::ofstream(path("other/a")) << "old";
+  fs::create_symlink("other/a", path("link"));      // Relative to its folder.
+  fs::create_symlink(path("link"), path("link2"));  // Absolute, of a link.
+  fs::create_symlink("other/b", path("dangling"));
+  write(path("link2"), "new");
+  EXPECT_EQ(content(path("other/a")), "new");
+  write(path("dangling"), "made");
+  EXPECT_EQ(content(path("other/b")), "made");
+  for (const char* name : {"link", "link2", "dangling"}) {
+    EXPECT_TRUE(fs::is_symlink(path(name))) << name;
+  }
+  EXPECT_EQ(count_files(), 4u) << "no temporary file beside the links";
+}
+
+ErrorCode code_of_create(const std::string& path) {
+  try {
+    AtomicFile file(path);
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find(path), std::string::npos);
+    return error.code();
+  }
+  ADD_FAILURE() << "created " << path;
+  return ErrorCode::Internal;
+}
+
+TEST_F(Files, AtomicFileTakesThePlaceOfFilesOnly) {
+  ASSERT_EQ(::mkfifo(path("pipe").c_str(), 0600), 0);
+  fs::create_symlink("pipe", path("link"));
+  fs::create_symlink("loop", path("loop"));
+  fs::create_symlink("missing/a", path("nowhere"));
+  EXPECT_EQ(code_of_create(path("pipe")), ErrorCode::Io);
+  EXPECT_EQ(code_of_create(path("link")), ErrorCode::Io);
+  EXPECT_EQ(code_of_create(path("loop")), ErrorCode::Io);
+  EXPECT_EQ(code_of_create(path("nowhere")), ErrorCode::NotFound);
+  EXPECT_TRUE(fs::is_fifo(path("pipe")));
+  EXPECT_EQ(count_files(), 4u);
+}
+
 TEST_F(Files, ConcurrentWritersLeaveOneWholeFile) {
   std::vector<std::thread> writers;
   for (int i = 0; i < 4; ++i) {

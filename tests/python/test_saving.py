@@ -428,6 +428,35 @@ def test_a_failed_save_leaves_the_old_file(
     assert os.listdir(tmp_path) == ["m"]
 
 
+def test_links_stay_and_what_is_no_file_too(module: regraft.Module, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    target, link, pipe = tmp_path / "other" / "m", tmp_path / "link", tmp_path / "pipe"
+    target.write_text("old")
+    link.symlink_to("other/m")
+    (tmp_path / "dangling").symlink_to("other/n")
+    for path in (link, tmp_path / "dangling"):
+        regraft.save(module, path)
+        assert path.is_symlink()
+        assert partial.same(regraft.load(path)(X), module(X))
+    assert target.read_bytes() == (tmp_path / "other" / "n").read_bytes()
+    os.mkfifo(pipe)
+    (tmp_path / "to_pipe").symlink_to("pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("missing/m")
+    for path in (pipe, tmp_path / "to_pipe"):
+        with pytest.raises(regraft.IoError, match=r"/pipe: cannot write: not a regular file"):
+            regraft.save(module, path)
+    assert pipe.is_fifo()
+    with pytest.raises(regraft.IoError, match="loop: cannot write"):
+        regraft.save(module, tmp_path / "loop")
+    with pytest.raises(regraft.MissingFileError, match="the folder does not exist"):
+        regraft.save(module, tmp_path / "nowhere")
+    with pytest.raises(regraft.IoError, match="cannot write: Is a directory"):
+        regraft.save(module, tmp_path / "other")
+    names = ["dangling", "link", "loop", "nowhere", "other", "pipe", "to_pipe"]
+    assert sorted(os.listdir(tmp_path)) == names
+
+
 def test_engines_as_bytes() -> None:
     model = nn.Linear(4, 3).eval()
     engine = regraft.compile(model, (torch.randn(2, 4),))
