@@ -48,7 +48,7 @@ bench: package
 	@PYTHONPATH=build/release/python $(python) benchmarks/tracking.py
 
 bench-cuda: package
-	@PYTHONPATH=build/release/python $(python) benchmarks/cuda.py $(BENCH_FLAGS)
+	@PYTHONPATH=build/release/python $(python) benchmarks/bench_cuda.py $(BENCH_FLAGS)
 
 bench-serving: package
 	@PYTHONPATH=build/release/python $(python) benchmarks/serving.py $(BENCH_FLAGS)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench import check
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -31,12 +32,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from models import zoo  # noqa: E402
 
-LIMIT = {"f32": 1e-4, "bf16": 0.1}
 COLUMNS = ("torch", "core", "lower", "cache", "compile", "realise")
-
-
-def relative_error(have: torch.Tensor, want: torch.Tensor) -> float:
-    return float((have.double() - want.double()).norm() / want.double().norm())
 
 
 def compile_once(
@@ -66,14 +62,9 @@ def compile_once(
     return engine, times
 
 
-def check(engine: regraft.Engine, name: str, seed: int, precision: str) -> float:
+def refit_error(engine: regraft.Engine, name: str, seed: int, precision: str) -> float:
     inputs = zoo.example_inputs(name, 2, seed=3)
-    have = torch.utils._pytree.tree_leaves(engine(*inputs))
-    want = zoo.run(zoo.build(name, seed), inputs)
-    error = max(relative_error(h, w) for h, w in zip(have, want, strict=True))
-    if error > LIMIT[precision]:
-        raise SystemExit(f"{name} {precision}: outputs differ from PyTorch by {error:.2e}")
-    return error
+    return check(name, engine(*inputs), zoo.run(zoo.build(name, seed), inputs), precision)
 
 
 def rows(name: str, precision: str, repeats: int) -> list[dict[str, Any]]:
@@ -90,7 +81,7 @@ def rows(name: str, precision: str, repeats: int) -> list[dict[str, Any]]:
                 if engine.from_cache != (kind == "hit"):
                     raise SystemExit(f"{name} {precision}: want a {kind}")
                 if kind not in errors:
-                    errors[kind] = check(engine, name, seed, precision)
+                    errors[kind] = refit_error(engine, name, seed, precision)
                 samples[kind].append(times)
                 del engine
         size = sum(path.stat().st_size for path in Path(folder).glob("*.rgf"))

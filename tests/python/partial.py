@@ -9,6 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+import regraft
+from regraft._compile import compile_module
+from regraft.settings import make_settings
+
 # No kernel of Regraft: runs in PyTorch.
 xlog1py = torch.special.xlog1py  # x * log(1 + y)
 
@@ -102,3 +106,17 @@ def same(a: Any, b: Any) -> bool:
 
 def close(a: Any, b: Any) -> None:
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+X = torch.linspace(-2, 2, 24).reshape(4, 6)  # For `layers`.
+
+
+def module(seed: int = 0, **options: object) -> regraft.Module:
+    return regraft.compile(layers_program(seed), **options)
+
+
+def whole_module(model: nn.Module, *inputs: Tensor, **options: Any) -> regraft.Module:
+    """A module of one engine."""
+    compiled = compile_module(torch.export.export(model, inputs), make_settings(options))
+    assert isinstance(compiled, regraft.Module)
+    return compiled

@@ -13,6 +13,7 @@ from typing import Any
 import partial
 import pytest
 import torch
+from partial import X
 from torch.export import Dim
 
 import regraft
@@ -21,15 +22,8 @@ from regraft.module.gate import Gate
 from regraft.settings import make_settings
 
 
-def _module(seed: int = 0, **options: object) -> regraft.Module:
-    return regraft.compile(partial.layers_program(seed), **options)
-
-
-X = torch.linspace(-2, 2, 24).reshape(4, 6)
-
-
 def test_l1_refit_equals_a_build_and_there_and_back() -> None:
-    module, other = _module(0), _module(1)
+    module, other = partial.module(0), partial.module(1)
     first = module(X)
     report = module.refit(partial.layers_program(1))
     assert report.generation == 2
@@ -42,7 +36,7 @@ def test_l1_refit_equals_a_build_and_there_and_back() -> None:
 @pytest.mark.parametrize("form", ["program", "module", "mapping", "safetensors"])
 @pytest.mark.parametrize("in_place", [False, True])
 def test_every_form_of_weights(form: str, in_place: bool, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    module = _module(0)
+    module = partial.module(0)
     model = partial.layers(1)
     if form == "program":
         weights = partial.layers_program(1)
@@ -62,7 +56,7 @@ def test_every_form_of_weights(form: str, in_place: bool, tmp_path) -> None:  # 
 
 
 def test_a_state_dict_leaves_what_it_does_not_have() -> None:
-    module, model = _module(0), partial.layers(1)
+    module, model = partial.module(0), partial.layers(1)
     hidden = module.parameter("hidden")
     module.load_state_dict(model.state_dict())
     assert torch.equal(module.parameter("hidden"), hidden)
@@ -71,7 +65,7 @@ def test_a_state_dict_leaves_what_it_does_not_have() -> None:
 
 
 def test_l3_partial_refit_touches_what_depends_on_it() -> None:
-    module = _module(0)
+    module = partial.module(0)
     report = module.refit({"shift": torch.ones(6)}, partial=True)
     assert report.updated == ["shift"]
     assert not report.engines
@@ -85,7 +79,7 @@ def test_l3_partial_refit_touches_what_depends_on_it() -> None:
 
 
 def test_ties_stay_tied_across_engines_and_segments() -> None:
-    module = _module(0, torch_executed_ops=["aten.relu", "aten.matmul"])
+    module = partial.module(0, torch_executed_ops=["aten.relu", "aten.matmul"])
     (tied,) = [p for p in module.parameter_infos() if p.aliases]
     assert len(tied.engines) == 2
     assert tied.in_torch
@@ -102,7 +96,7 @@ def test_ties_stay_tied_across_engines_and_segments() -> None:
 
 @pytest.mark.parametrize("in_place", [False, True])
 def test_l4_a_failed_refit_lists_all_and_changes_nothing(in_place: bool) -> None:
-    module = _module(0)
+    module = partial.module(0)
     before = module(X)
     weights = partial.tensors(partial.layers(1))
     weights["first.weigth"] = weights.pop("first.weight")
@@ -129,7 +123,7 @@ def test_l4_a_failed_refit_lists_all_and_changes_nothing(in_place: bool) -> None
 def test_l4_an_engine_that_fails_leaves_all_engines_as_they_were(
     stage: str, fails_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = _module(0)
+    module = partial.module(0)
     before = module(X)
     engines = module.engines
     calls = 0
@@ -181,7 +175,7 @@ def test_l4_an_engine_that_fails_leaves_all_engines_as_they_were(
 def test_l5_every_call_sees_one_generation(in_place: bool, whole: bool) -> None:
     module: regraft.Module
     if whole:
-        module = _whole_module(partial.Generations().eval(), torch.zeros(8))
+        module = partial.whole_module(partial.Generations().eval(), torch.zeros(8))
         assert module.whole is module.engines[0]
     else:
         module = regraft.compile(
@@ -226,7 +220,7 @@ def test_l5_every_call_sees_one_generation(in_place: bool, whole: bool) -> None:
 
 
 def test_l6_in_place_keeps_addresses() -> None:
-    module = _module(0)
+    module = partial.module(0)
 
     def addresses() -> list[int]:
         bank = module.bank
@@ -245,7 +239,7 @@ def test_l6_in_place_keeps_addresses() -> None:
 
 
 def test_rollback_there_and_back() -> None:
-    module = _module(0)
+    module = partial.module(0)
     first = module(X)
     with pytest.raises(regraft.StateError, match="no weights to roll back to"):
         module.rollback()
@@ -262,7 +256,7 @@ def test_rollback_there_and_back() -> None:
 
 
 def test_a_rollback_that_one_engine_cannot_do_is_done_by_none() -> None:
-    module = _module(0)
+    module = partial.module(0)
     module.refit(partial.layers_program(1))
     second = module(X)
     module.engines[1].forget_previous()
@@ -278,7 +272,7 @@ def test_a_rollback_that_one_engine_cannot_do_is_done_by_none() -> None:
 
 
 def test_forks_share_until_refitted() -> None:
-    module = _module(0)
+    module = partial.module(0)
     first = module(X)
     fork = copy.deepcopy(module)
     assert fork.bank is not None
@@ -298,7 +292,7 @@ def test_forks_share_until_refitted() -> None:
 
 
 def test_options_of_a_refit() -> None:
-    module = _module(0)
+    module = partial.module(0)
     weights = {name: t.double() for name, t in partial.tensors(partial.layers(1)).items()}
     weights["stranger"] = torch.zeros(3)
     report = module.refit(weights, cast=True, allow_unexpected=True, dry_run=True)
@@ -320,7 +314,7 @@ def test_options_of_a_refit() -> None:
 
 
 def test_in_place_gives_up_when_calls_do_not_end() -> None:
-    module = _module(0)
+    module = partial.module(0)
     module.gate.enter()
     try:
         with pytest.raises(regraft.StateError, match="did not end within"):
@@ -338,12 +332,12 @@ def test_in_place_gives_up_when_calls_do_not_end() -> None:
 
 
 def test_modes() -> None:
-    immutable = _module(0, immutable_weights=True)
+    immutable = partial.module(0, immutable_weights=True)
     partial.close(immutable(X), partial.layers(0)(X))
     with pytest.raises(regraft.StateError, match="immutable weights"):
         immutable.refit(partial.layers_program(1))
 
-    stripped = _module(0, strip_engine_weights=True)
+    stripped = partial.module(0, strip_engine_weights=True)
     assert stripped.generation == 0
     with pytest.raises(regraft.StateError, match="no weights yet"):
         stripped(X)
@@ -354,7 +348,7 @@ def test_modes() -> None:
     model.hidden = partial.layers(0).hidden  # No state_dict has it: it came with the program.
     partial.close(stripped(X), model(X))
 
-    identical = _module(0, refit_identical_engine_weights=True)
+    identical = partial.module(0, refit_identical_engine_weights=True)
     identical.refit(partial.layers_program(0))
     with pytest.raises(regraft.MismatchError, match="shift: want the value it was compiled with"):
         identical.refit(partial.layers_program(1))
@@ -378,12 +372,6 @@ def test_modes_of_a_whole_engine() -> None:
     engine.refit(model)
     with pytest.raises(regraft.MismatchError, match="weight: want the value it was compiled with"):
         engine.refit(other)
-
-
-def _whole_module(model: torch.nn.Module, *inputs: torch.Tensor, **options: Any) -> regraft.Module:
-    module = compile_module(torch.export.export(model, inputs), make_settings(options))
-    assert isinstance(module, regraft.Module)
-    return module
 
 
 def test_a_module_of_one_engine(tmp_path: Path) -> None:
@@ -454,12 +442,12 @@ def test_a_module_of_one_engine(tmp_path: Path) -> None:
 
 def test_a_stripped_module_of_one_engine() -> None:
     model, x = partial.small(0), torch.randn(3, 4)
-    module = _whole_module(model, x, strip_engine_weights=True)
+    module = partial.whole_module(model, x, strip_engine_weights=True)
     with pytest.raises(regraft.StateError, match="no weights yet"):
         module(x)
     module.refit(model)
     partial.close(module(x), model(x))
-    identical = _whole_module(model, x, refit_identical_engine_weights=True)
+    identical = partial.whole_module(model, x, refit_identical_engine_weights=True)
     with pytest.raises(regraft.MismatchError, match="want the value it was compiled with"):
         identical.refit(partial.small(1))
     identical.refit(model)
@@ -468,7 +456,7 @@ def test_a_stripped_module_of_one_engine() -> None:
 
 def test_in_place_waits_for_calls_of_a_module_of_one_engine() -> None:
     model, x = partial.small(0), torch.randn(3, 4)
-    module = _whole_module(model, x)
+    module = partial.whole_module(model, x)
     pin = module.engines[0].core.weights()
     with pytest.raises(regraft.StateError, match="did not end within"):
         module.refit(partial.small(1), in_place=True, wait_seconds=0.05)
@@ -479,7 +467,7 @@ def test_in_place_waits_for_calls_of_a_module_of_one_engine() -> None:
 
 
 def test_facts() -> None:
-    module = _module(0)
+    module = partial.module(0)
     assert "engine_0" in module.refit_map()
     assert "@shift: f32[6]\n  -> torch_5" in module.refit_map()
     assert "special_i0" in module.steps()
@@ -492,101 +480,6 @@ def test_facts() -> None:
         module.parameter("nothing")
     with pytest.raises(TypeError, match=r"regraft\.save"):
         pickle.dumps(module)
-
-
-class _Parent(torch.nn.Module):
-    def __init__(self, net: Any) -> None:
-        super().__init__()
-        self.net = net
-        self.head = torch.nn.Linear(3, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.net(x)["out"])
-
-
-def _prefixed(seed: int) -> dict[str, torch.Tensor]:
-    return _Parent(partial.layers(seed)).state_dict()
-
-
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_module_is_a_module_without_parameters(whole: bool) -> None:
-    module = _whole_module(partial.small(0), X[:, :4]) if whole else _module(0)
-    assert list(module.parameters()) == []
-    assert module.requires_grad_(False) is module
-    module.zero_grad()
-    names = {n for p in module.parameter_infos() for n in (p.spec.name, *p.aliases)}
-    assert module.state_dict().keys() == names
-    into = {"first": X}
-    assert module.state_dict(destination=into, prefix="a.", keep_vars=True) is into
-    assert into.keys() == {"first", *(f"a.{name}" for name in names)}
-    assert all(torch.equal(v, module.parameter(n)) for n, v in module.state_dict().items())
-
-
-def test_a_parent_saves_and_loads_a_module() -> None:
-    parent = _Parent(_module(0)).eval()
-    state = parent.state_dict()
-    assert {"net.tied.weight", "net.first.weight", "head.weight"} < state.keys()
-    assert parent.load_state_dict(_prefixed(1)) == ([], [])
-    assert parent.net.generation == 2
-    model = partial.layers(1)
-    model.hidden = parent.net.parameter("hidden")
-    partial.close(parent.net(X), model(X))
-    assert parent.load_state_dict(state, assign=True) == ([], [])
-    partial.close(parent.net(X), partial.layers(0)(X))
-    parent.net.load_state_dict(parent.net.state_dict(), assign=True)
-    partial.close(parent.net(X), partial.layers(0)(X))
-    assert parent.load_state_dict(parent.head.state_dict(prefix="head."), strict=False)
-    assert parent.net.generation == 4, "nothing of the module, no refit"
-
-
-def test_a_parent_loads_a_module_as_strictly_as_any() -> None:
-    parent = _Parent(_module(0)).eval()
-    state = _prefixed(1)
-    del state["net.shift"], state["net.tied.weight"]  # The tie has another name.
-    state["net.more"] = torch.ones(2)
-    with pytest.raises(RuntimeError, match=r'(?s)Missing.*: "net\.shift"\. .*Unexp.*: "net\.more"'):
-        parent.load_state_dict(state)
-    assert parent.load_state_dict(state, strict=False) == (["net.shift"], ["net.more"])
-    assert torch.equal(parent.net.parameter("last.bias"), state["net.last.bias"])
-    assert torch.equal(parent.net.parameter("shift"), partial.layers(0).shift)
-    before, generation = parent.net(X), parent.net.generation
-    state = _prefixed(0)
-    state["net.last.bias"] = torch.ones(4)
-    state["net.scale"] = state["net.scale"].double()
-    with pytest.raises(RuntimeError) as error:
-        parent.load_state_dict(state, strict=False)
-    assert "net: [refit] 2 problems" in str(error.value)
-    assert "last.bias: want f32[3], have f32[4]" in str(error.value)
-    assert "scale: want f32[6], have f64[6]" in str(error.value)
-    assert parent.net.generation == generation
-    assert partial.same(parent.net(X), before)
-
-
-def test_a_parent_gives_a_stripped_module_its_weights() -> None:
-    parent = _Parent(_module(0, strip_engine_weights=True)).eval()
-    with pytest.raises(regraft.StateError, match="no weights yet"):
-        parent.state_dict()
-    state = _prefixed(1)
-    bias = state.pop("net.last.bias")
-    with pytest.raises(RuntimeError, match="no weights yet"):
-        parent.load_state_dict(state, strict=False)
-    assert parent.net.generation == 0
-    parent.load_state_dict({**state, "net.last.bias": bias})
-    assert torch.equal(parent.net.parameter("last.bias"), bias)
-
-
-@pytest.mark.parametrize("whole", [False, True])
-def test_copies_are_forks(whole: bool) -> None:
-    model, other = (partial.small(0), partial.small(1)) if whole else map(partial.layers, (0, 1))
-    x = X[:, :4] if whole else X
-    compiled = regraft.compile(model, (x,))
-    assert isinstance(compiled, regraft.Engine) == whole
-    for copied in (copy.copy(compiled), copy.deepcopy(compiled)):
-        copied.refit(other)
-        partial.close(copied(x), other(x))
-        partial.close(compiled(x), model(x))
-    with pytest.raises(TypeError, match=r"cannot be pickled; use .*save"):
-        pickle.dumps(compiled)
 
 
 def test_the_users_tensors_are_not_kept() -> None:

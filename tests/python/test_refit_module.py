@@ -286,15 +286,20 @@ def test_the_mapping_of_an_engine() -> None:
     conv, norm = model[0], model[1]
     norm.running_mean.copy_(torch.randn(4))
     norm.running_var.copy_(torch.rand(4) + 0.5)
+    with torch.no_grad():
+        norm.weight.copy_(torch.rand(4) + 0.5)
+        norm.bias.copy_(torch.randn(4))
     graph = torch.export.export(model, (torch.randn(1, 3, 8, 8),)).module()
     mapping = regraft.construct_refit_mapping(graph, (torch.randn(1, 3, 8, 8),))
     assert all(isinstance(value, np.ndarray) for value in mapping.values())
     with torch.no_grad():
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         weight = conv.weight * scale.reshape(-1, 1, 1, 1)
+        bias = (conv.bias - norm.running_mean) * scale + norm.bias
     (folded,) = [v for v in mapping.values() if v.ndim == 4]
-    np.testing.assert_allclose(folded.reshape(-1).sum(), weight.sum().item(), rtol=1e-4)
-    assert sorted(folded.shape) == sorted(weight.shape)
+    np.testing.assert_allclose(folded, weight, rtol=1e-5, atol=1e-6)
+    (folded_bias,) = [v for v in mapping.values() if v.shape == (4,)]
+    np.testing.assert_allclose(folded_bias, bias, rtol=1e-5, atol=1e-6)
 
 
 def test_the_mapping_of_a_module() -> None:

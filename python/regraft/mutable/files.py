@@ -174,7 +174,7 @@ def _kind(spec: str, leaves: list[list[Any]]) -> CallKind:
 
 def _ranks(kind: CallKind) -> list[int]:
     """Of the tensors of a call."""
-    return [leaf[2] for leaf in kind.leaves if len(leaf) == 3]
+    return [leaf[2] for leaf in kind.leaves if leaf[0] == "tensor" and len(leaf) == 3]
 
 
 def _free(spec: str, leaves: list[list[Any]], dims: list[list[int]]) -> tuple[CallKind, FreeDims]:

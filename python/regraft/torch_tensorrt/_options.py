@@ -128,6 +128,8 @@ def settings_of(options: Mapping[str, Any], *others: str) -> dict[str, Any]:
     full = {**USED, **given}
     settings = {name: full[name] for name in _UNCHANGED}
     settings["backend"] = backend_of(full["device"])
+    if settings["backend"] == "cuda":
+        settings["device"] = device_of(full["device"])
     settings["precision"] = _precision(full["enabled_precisions"], full["use_explicit_typing"])
     want_type("[torch_tensorrt] disable_tf32", full["disable_tf32"], bool)
     settings["allow_tf32"] = settings["backend"] == "cuda" and not full["disable_tf32"]
@@ -138,6 +140,11 @@ def settings_of(options: Mapping[str, Any], *others: str) -> dict[str, Any]:
     settings["min_block_size"] = max(blocks, 1)
     settings["dryrun"] = bool(full["dryrun"])
     return settings
+
+
+def device_of(device: Any) -> str:
+    """What PyTorch calls a CUDA device, which may be given by its number."""
+    return f"cuda:{device}" if isinstance(device, int) else str(torch.device(device))
 
 
 def backend_of(device: Any) -> str:
