@@ -118,7 +118,7 @@ class Engine:
             weights: A mapping of name to tensor (``state_dict``), a module, an ExportedProgram, or
                 the path of a ``.safetensors`` or ``.pt2`` file.
             partial: Parameters that ``weights`` lacks keep their values.
-            cast: Convert tensors of another dtype to the declared one, in one rounding.
+            cast: Convert tensors of another dtype to the declared one, as PyTorch does.
             in_place: Keep the address of every constant; waits for running calls.
             dry_run: Check and compute everything, publish nothing.
             allow_unexpected: List unknown names in the report instead of raising.
