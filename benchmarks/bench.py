@@ -38,7 +38,7 @@ from models import zoo  # noqa: E402
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 # What an output may differ from PyTorch f32 before a row counts as wrong (relative L2).
-LIMIT = {"f32": 1e-4, "bf16": 0.1}
+LIMIT = {"f32": 1e-4, "f16": 0.02, "bf16": 0.1}
 REFIT_MODELS = ("resnet50", "bert_base")
 
 
@@ -82,7 +82,7 @@ def frozen(engine: regraft.Engine) -> regraft.Engine:
 def check(what: str, have: object, want: Sequence[torch.Tensor], precision: str) -> float:
     """The largest relative error of the outputs; ends the benchmark where it is too large."""
     leaves = torch.utils._pytree.tree_leaves(have)
-    errors = [relative_error(h, w) for h, w in zip(leaves, want, strict=True)]
+    errors = [relative_error(h.cpu(), w) for h, w in zip(leaves, want, strict=True)]
     if not all(error <= LIMIT[precision] for error in errors):
         raise SystemExit(f"{what} {precision}: outputs differ from PyTorch by {max(errors):.2e}")
     return max(errors)

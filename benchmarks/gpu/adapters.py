@@ -11,7 +11,8 @@ from typing import Any
 
 import cases
 import torch
-from gpu.timing import check, interleave, low, truth
+from bench import check
+from gpu.timing import interleave, low, truth
 from torch import Tensor, nn
 from turns import Turns
 

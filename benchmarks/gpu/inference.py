@@ -10,8 +10,9 @@ from typing import Any
 
 import cases
 import torch
+from bench import check
 from gpu.peers import peer
-from gpu.timing import check, interleave, low, placed, truth
+from gpu.timing import interleave, low, placed, truth
 from turns import Turns
 
 import regraft

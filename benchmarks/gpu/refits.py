@@ -9,8 +9,9 @@ from typing import Any
 
 import cases
 import torch
+from bench import check
 from gpu.peers import peer
-from gpu.timing import DTYPES, check, interleave, low, placed, truth
+from gpu.timing import DTYPES, interleave, low, placed, truth
 from turns import Turns
 
 import regraft
