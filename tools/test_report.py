@@ -16,12 +16,18 @@ from pathlib import Path
 @dataclass
 class Totals:
     passed: int = 0
-    failed: int = 0
     skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(
-            self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped
+            self.passed + other.passed,
+            self.skipped + other.skipped,
+            self.failures + other.failures,
         )
 
 
@@ -37,7 +43,7 @@ def gtest_totals(folder: Path, junit: Path) -> Totals:
         for suite in json.loads(path.read_text())["testsuites"]:
             for case in suite["testsuite"]:
                 if case.get("failures"):
-                    totals.failed += 1
+                    totals.failures.append(f"{path.stem}: {case['classname']}.{case['name']}")
                     failing.add(path.stem.split(".")[0])
                 elif case["result"] == "SKIPPED" or case["status"] == "NOTRUN":
                     totals.skipped += 1
@@ -45,16 +51,20 @@ def gtest_totals(folder: Path, junit: Path) -> Totals:
                     totals.passed += 1
     for case in ElementTree.parse(junit).getroot().iter("testcase"):
         if case.get("status") != "run" and "test_" + case.get("name", "") not in failing:
-            totals.failed += 1
+            totals.failures.append(f"{case.get('name')}: {case.get('status')}, no case to blame")
     return totals
 
 
 def pytest_totals(result: Path) -> Totals:
     totals = Totals()
-    for suite in ElementTree.parse(result).getroot().iter("testsuite"):
-        count = {k: int(suite.get(k, "0")) for k in ("tests", "failures", "errors", "skipped")}
-        bad = count["failures"] + count["errors"]
-        totals += Totals(count["tests"] - bad - count["skipped"], bad, count["skipped"])
+    for case in ElementTree.parse(result).getroot().iter("testcase"):
+        outcomes = {child.tag for child in case}
+        if outcomes & {"failure", "error"}:
+            totals.failures.append(f"{case.get('classname')}.{case.get('name')}")
+        elif "skipped" in outcomes:
+            totals.skipped += 1
+        else:
+            totals.passed += 1
     return totals
 
 
@@ -78,7 +88,7 @@ class Report:
         """One command that counts as one case; a step that ran before keeps its result."""
         if name not in self.steps:
             self.steps[name] = self._run(name, command, {}) == 0
-            self.totals += Totals(self.steps[name], not self.steps[name])
+            self._count_step(name)
         return self.steps[name]
 
     def steps_at_once(self, commands: Mapping[str, Sequence[str | Path]]) -> None:
@@ -88,7 +98,10 @@ class Report:
         codes = [run.result() for run in runs]
         for name, code in zip(commands, codes, strict=True):
             self.steps[name] = code == 0
-            self.totals += Totals(code == 0, code != 0)
+            self._count_step(name)
+
+    def _count_step(self, name: str) -> None:
+        self.totals += Totals(1) if self.steps[name] else Totals(failures=[name])
 
     def cases(
         self,
@@ -104,18 +117,20 @@ class Report:
             found = count()
         except (OSError, ValueError, KeyError, ElementTree.ParseError) as error:
             print(f"{name}: no readable result: {error}")
-            found = Totals(failed=1)
+            found = Totals(failures=[f"{name}: no readable result"])
         if code not in (0, empty_code) and found.failed == 0:
-            found.failed = 1
+            found.failures.append(f"{name}: exit code {code}")
         print(
             f"   {found.passed} passed, {found.failed} failed, {found.skipped} skipped", flush=True
         )
         self.totals += found
 
     def table(self) -> str:
+        """Phases, a line each, then the names of all that failed."""
         lines = [f"{'phase':10} {'time':>9} {'passed':>8} {'failed':>8} {'skipped':>8}"]
         for name, seconds, t in self.phases:
             lines.append(f"{name:10} {seconds:7.1f} s {t.passed:8} {t.failed:8} {t.skipped:8}")
+        lines += [f"FAILED {name}" for name in self.totals.failures]
         return "\n".join(lines)
 
     @staticmethod

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "tensor/copy.h"
+
 namespace regraft::testing {
 
 using plan::StorageKind;
@@ -103,6 +105,12 @@ Engine make_engine(plan::Plan plan, std::shared_ptr<const WeightSource> weights,
 
 Tensor f32(Dims dims, std::vector<float> values) {
   return Tensor::copy_of(TensorView(values.data(), DType::F32, std::move(dims)));
+}
+
+Tensor f16(Dims dims, std::vector<float> values) {
+  Tensor halves(DType::F16, dims);
+  copy(TensorView(values.data(), DType::F32, std::move(dims)), halves.mutable_view());
+  return halves;
 }
 
 std::vector<float> floats(const TensorView& view) {

@@ -66,6 +66,7 @@ class Weights32 {
 };
 
 Tensor f32(Dims dims, std::vector<float> values);
+Tensor f16(Dims dims, std::vector<float> values);
 std::vector<float> floats(const TensorView& view);
 // The bytes of every packed constant in use, in order.
 std::vector<std::string> constant_bytes(const Engine& engine);
