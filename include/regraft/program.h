@@ -51,6 +51,9 @@ class Program {
   // What a caller passes and gets, flat, in order of the pytrees.
   const std::vector<ProgramTensor>& inputs() const;
   const std::vector<ProgramTensor>& outputs() const;
+  // What has to hold between the inputs' sizes beyond the ranges of their symbols, since branches
+  // of the model depended on it: "mod(s0,2) == 0". Runs with other sizes are refused.
+  std::vector<std::string> guards() const;
   // The pytrees of arguments and results in PyTorch's serialised form; empty when unknown.
   const std::string& in_spec() const;
   const std::string& out_spec() const;

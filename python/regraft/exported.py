@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import operator
 import struct
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -19,6 +18,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from regraft._handover import torch_dtype
+from regraft._sizes import evaluate
 from regraft._want import want_call
 from regraft.engine import Engine
 from regraft.errors import CorruptError, InvalidArgumentError, MismatchError, UnsupportedError
@@ -93,49 +93,6 @@ def _fake_outputs(
         else torch.empty([int(dim) for dim in dims], dtype=torch_dtype(dtype))
         for dtype, dims in facts["outputs"]
     ]
-
-
-_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
-_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "floordiv": operator.floordiv,
-    "mod": operator.mod,
-    "min": torch.sym_min,
-    "max": torch.sym_max,
-}
-
-
-def evaluate(text: str, sizes: Mapping[str, Any]) -> Any:
-    """The value of a size expression of a signature.
-
-    Raises:
-        UnsupportedError: It is no expression over these sizes.
-    """
-
-    def value(node: ast.expr) -> Any:
-        if isinstance(node, ast.Constant) and isinstance(node.value, int):
-            return node.value
-        if isinstance(node, ast.Name) and node.id in sizes:
-            return sizes[node.id]
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return -value(node.operand)
-        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            return _OPERATORS[type(node.op)](value(node.left), value(node.right))
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id in _FUNCTIONS
-            and len(node.args) == 2
-        ):
-            return _FUNCTIONS[node.func.id](value(node.args[0]), value(node.args[1]))
-        raise UnsupportedError(f"[engine] the size {text} is not determined by the inputs")
-
-    return value(ast.parse(text, mode="eval").body)
 
 
 def flat_run(compiled: Compiled, inputs: list[torch.Tensor]) -> list[torch.Tensor]:

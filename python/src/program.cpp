@@ -142,6 +142,7 @@ void bind_program_class(nb::module_& module) {
       .def("parameters", &Program::parameters)
       .def("inputs", &Program::inputs)
       .def("outputs", &Program::outputs)
+      .def("guards", &Program::guards)
       .def_prop_ro("in_spec", &Program::in_spec)
       .def_prop_ro("out_spec", &Program::out_spec);
 }

@@ -43,6 +43,8 @@ class Renamer {
     rename_symbols(plan);
     rename_ports(plan.inputs, from_.inputs, to_.inputs, "inputs");
     rename_ports(plan.outputs, from_.outputs, to_.outputs, "outputs");
+    for (SizeGuard& guard : plan.guards)
+      guard = guard.substitute(symbols_);
     for (plan::Parameter& parameter : plan.parameters)
       rename_parameter(parameter);
     for (plan::Storage& storage : plan.storages)

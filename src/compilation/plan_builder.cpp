@@ -60,6 +60,7 @@ PlanBuilder::PlanBuilder(const ir::Graph& graph, std::string_view backend,
 
 void PlanBuilder::add_symbols() {
   plan_.symbols = graph_.symbols();
+  plan_.guards = graph_.guards();
   std::set<std::string> names;
   for (const ir::Value* input : graph_.inputs()) {
     for (const SymInt& size : input->dims())

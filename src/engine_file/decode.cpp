@@ -161,6 +161,13 @@ class Decoder {
     each(in.symbols(), [&](const fbs::Symbol& s) {
       out.symbols.push_back({text(s.name()), s.min(), s.max(), s.optimum()});
     });
+    each(in.guards(), [&](const fbs::Guard& g) {
+      if (g.relation() > static_cast<uint8_t>(SizeGuard::Relation::LessEqual)) {
+        corrupt("unknown relation of sizes");
+      }
+      out.guards.push_back(
+          {size(g.left()), static_cast<SizeGuard::Relation>(g.relation()), size(g.right())});
+    });
     each(in.storages(), [&](const fbs::Storage& s) {
       out.storages.push_back(
           {static_cast<plan::StorageKind>(s.kind()), s.index(), size(s.bytes())});

@@ -128,9 +128,20 @@ class Encoder {
     const auto all_buffers = builder_.CreateVector(buffers);
     const auto all_parameters = builder_.CreateVector(parameters);
     const auto all_constants = builder_.CreateVector(constants);
+    // Nothing where there are none: as before there were any.
+    Offset<flatbuffers::Vector<Offset<fbs::Guard>>> guards;
+    if (!plan.guards.empty()) {
+      Offsets<fbs::Guard> all;
+      for (const SizeGuard& guard : plan.guards) {
+        const String left = text(guard.left), right = text(guard.right);
+        all.push_back(
+            fbs::CreateGuard(builder_, left, static_cast<uint8_t>(guard.relation), right));
+      }
+      guards = builder_.CreateVector(all);
+    }
     const String backend = builder_.CreateString(plan.backend);
     return fbs::CreatePlan(builder_, backend, all_symbols, all_storages, all_buffers, inputs,
-                           outputs, all_parameters, all_constants, weight, shape, compute);
+                           outputs, all_parameters, all_constants, weight, shape, compute, guards);
   }
 
   flatbuffers::FlatBufferBuilder builder_;

@@ -269,6 +269,7 @@ Value* Graph::find_parameter(std::string_view name) const {
 std::unique_ptr<Graph> Graph::clone() const {
   auto copy = std::make_unique<Graph>();
   copy->symbols_ = symbols_;
+  copy->guards_ = guards_;
   std::map<const Value*, Value*> by{{nullptr, nullptr}};
   for (const Value* input : inputs_)
     by[input] = copy->add_input(input->name(), input->type());

@@ -127,6 +127,7 @@ class Graph {
   void add_output(std::string_view name, Value* value);
   void set_output(size_t i, Value* value);
   void set_symbol(plan::Symbol symbol);  // Adds or replaces by name.
+  void add_guard(SizeGuard guard) { guards_.push_back(std::move(guard)); }
 
   // Appends a node, or inserts it before `before`. Types are inferred; attributes are completed.
   // Throws Error{"ops", ...} when the node does not type-check; the graph is then unchanged.
@@ -168,6 +169,7 @@ class Graph {
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const std::vector<Output>& outputs() const { return outputs_; }
   const std::vector<plan::Symbol>& symbols() const { return symbols_; }
+  const std::vector<SizeGuard>& guards() const { return guards_; }
   Value* find(std::string_view name) const;            // Results and inputs; null when absent.
   Value* find_parameter(std::string_view name) const;  // By FQN or alias; null when absent.
   std::unique_ptr<Graph> clone() const;
@@ -188,6 +190,7 @@ class Graph {
   std::vector<Parameter> parameters_;
   std::vector<Output> outputs_;
   std::vector<plan::Symbol> symbols_;
+  std::vector<SizeGuard> guards_;  // Of sizes of the inputs.
   std::map<std::string, std::unique_ptr<ops::Op>, std::less<>> opaque_ops_;
   mutable std::map<std::string, int, std::less<>> name_counters_;
 };

@@ -27,6 +27,7 @@ class Parser {
  private:
   std::unique_ptr<Graph> graph() {
     if (lexer_.take("symbols")) symbols();
+    if (lexer_.take("guards")) guards();
     if (lexer_.take("parameters")) parameters();
     if (lexer_.take("weights")) region(Region::Weight);
     if (lexer_.take("shapes")) region(Region::Shape);
@@ -70,6 +71,23 @@ class Parser {
         if (other.name == symbol.name) lexer_.fail("two symbols named ", symbol.name);
       }
       graph_->set_symbol(std::move(symbol));
+      lexer_.take(",");
+    }
+  }
+
+  void guards() {
+    lexer_.expect("{");
+    while (!lexer_.take("}")) {
+      const std::string_view left = lexer_.literal();
+      const auto relation = [&] {
+        using Relation = SizeGuard::Relation;
+        for (const Relation candidate :
+             {Relation::Equal, Relation::NotEqual, Relation::LessEqual, Relation::Less}) {
+          if (lexer_.take(text_of(candidate))) return candidate;
+        }
+        lexer_.fail("want ==, !=, < or <=");
+      }();
+      graph_->add_guard({SymInt::parse(left), relation, SymInt::parse(lexer_.literal())});
       lexer_.take(",");
     }
   }

@@ -109,6 +109,14 @@ void print_symbols(const Graph& graph, std::string& out) {
   out += "symbols { " + base::join(parts, ", ") + " }\n";
 }
 
+void print_guards(const Graph& graph, std::string& out) {
+  if (graph.guards().empty()) return;
+  std::vector<std::string> parts;
+  for (const SizeGuard& guard : graph.guards())
+    parts.push_back(guard.str());
+  out += "guards { " + base::join(parts, ", ") + " }\n";
+}
+
 void print_parameters(const Graph& graph, std::string& out) {
   if (graph.parameters().empty()) return;
   out += "parameters {\n";
@@ -138,6 +146,7 @@ std::string print(const Node& node) {
 std::string print(const Graph& graph) {
   std::string out;
   print_symbols(graph, out);
+  print_guards(graph, out);
   print_parameters(graph, out);
   print_region(graph, Region::Weight, "weights", out);
   print_region(graph, Region::Shape, "shapes", out);

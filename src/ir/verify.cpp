@@ -1,5 +1,6 @@
 #include "ir/verify.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -18,6 +19,13 @@ class Verifier {
       defined_.insert(input);
       for (const SymInt& size : input->dims())
         size.collect_symbols(symbols_);
+    }
+    for (const SizeGuard& guard : graph_.guards()) {
+      std::set<std::string> names;
+      guard.collect_symbols(names);
+      if (!std::ranges::includes(symbols_, names)) {
+        fail("guard ", guard.str(), ": not of sizes of inputs");
+      }
     }
     for (const Graph::Parameter& parameter : graph_.parameters()) {
       defined_.insert(parameter.value);

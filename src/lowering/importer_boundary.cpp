@@ -144,6 +144,12 @@ void Importer::add_symbols() {
     }
     graph_->set_symbol(std::move(symbol));
   }
+  for (const SizeGuard& guard : program_.guards) {
+    std::set<std::string> used;
+    guard.collect_symbols(used);
+    // Sizes of numbers that are passed are no sizes of tensors.
+    if (std::ranges::includes(symbols, used)) graph_->add_guard(guard);
+  }
 }
 
 }  // namespace regraft::lowering

@@ -45,6 +45,8 @@ class Canonical {
     for (const plan::Symbol& symbol : symbols_) {
       out += base::cat("symbol ", symbol.min, " ", symbol.max, " ", symbol.optimum, "\n");
     }
+    for (const SizeGuard& guard : graph_.guards())
+      out += base::cat("guard ", guard.substitute(numbers_).str(), "\n");
     for (const ir::Value* input : graph_.inputs())
       out += base::cat("input ", text(input->type()), "\n");
     for (const ir::Value* parameter : parameters_)

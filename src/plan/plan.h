@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tensor/attributes.h"
+#include "tensor/size_guard.h"
 
 namespace regraft::plan {
 
@@ -89,6 +90,7 @@ struct Constant {
 struct Plan {
   std::string backend;
   std::vector<Symbol> symbols;
+  std::vector<SizeGuard> guards;  // Of symbols.
   std::vector<Storage> storages;
   std::vector<Buffer> buffers;
   std::vector<Port> inputs;
@@ -112,7 +114,7 @@ std::string to_string(const Plan& plan);
 
 // The values of all symbols from the dims of the inputs; solves linear expressions of one symbol.
 // Throws Error{"engine", Mismatch} naming every input whose rank or sizes do not fit, with the
-// declared shape and ranges.
+// declared shape and ranges, and every guard that does not hold.
 SymbolValues solve_symbols(const Plan& plan, const std::vector<Dims>& input_dims);
 
 }  // namespace regraft::plan

@@ -81,6 +81,7 @@ class Solver {
                    "'");
       }
     }
+    check_guards();
     return values_;
   }
 
@@ -91,6 +92,25 @@ class Solver {
     problems_.push_back(base::cat("input '", plan_.inputs[i].name, "': want ",
                                   declared_text(plan_, type(i)), ", have ",
                                   regraft::to_string(dims_[i]), detail));
+  }
+
+  // With all values.
+  void check_guards() const {
+    std::vector<std::string> problems;
+    for (const SizeGuard& guard : plan_.guards) {
+      if (guard.holds(values_)) continue;
+      std::set<std::string> used;
+      guard.collect_symbols(used);
+      std::vector<std::string> have;
+      for (const std::string& name : used)
+        have.push_back(base::cat(name, " = ", values_.at(name)));
+      problems.push_back(base::cat("want ", guard.str(), ", have ", base::join(have, ", ")));
+    }
+    if (problems.empty()) return;
+    base::fail("engine", ErrorCode::Mismatch,
+               "inputs of these sizes go another way than the "
+               "program that was exported: ",
+               base::join(problems, "; "));
   }
 
   // Finds the value of one more symbol: first from sizes that are a plain symbol.

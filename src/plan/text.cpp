@@ -70,6 +70,8 @@ std::string to_string(const Plan& plan) {
   std::string out = base::cat("plan ", plan.backend, "\n");
   for (const Symbol& symbol : plan.symbols)
     out += symbol_line(symbol);
+  for (const SizeGuard& guard : plan.guards)
+    out += base::cat("guard ", guard.str(), "\n");
   for (const Port& port : plan.inputs) {
     out += base::cat("input ", port.name, ": ", plan.buffers[port.buffer].type.str(), "\n");
   }

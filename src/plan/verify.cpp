@@ -53,6 +53,7 @@ class Verifier {
   void run() {
     if (plan_.backend.empty()) fail("plan", "names no backend");
     check_symbols();
+    check_guards();
     check_storages();
     for (size_t i = 0; i < plan_.buffers.size(); ++i)
       check_buffer(i);
@@ -91,6 +92,14 @@ class Verifier {
       if (symbol.optimum != 0 && (symbol.optimum < symbol.min || symbol.optimum > symbol.max)) {
         fail(where, "optimum ", symbol.optimum, " outside of its range");
       }
+    }
+  }
+
+  void check_guards() {
+    for (const SizeGuard& guard : plan_.guards) {
+      const std::string where = "guard '" + guard.str() + "'";
+      check_known(guard.left, where);
+      check_known(guard.right, where);
     }
   }
 

@@ -126,6 +126,7 @@ struct ExportedProgram {
   std::vector<InputSpec> inputs;              // One per input of the graph, in order.
   std::vector<OutputSpec> outputs;            // One per output of the graph, in order.
   std::map<std::string, SymbolRange> ranges;  // Of plain symbols.
+  std::vector<std::string> guards;            // Of the inputs' sizes, as PyTorch prints them.
   std::string in_spec, out_spec;              // Serialised pytrees; may be empty.
   std::vector<std::string> forward_arguments;
   // Written by run_decompositions: no node mutates or aliases its arguments.

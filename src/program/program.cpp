@@ -1,6 +1,7 @@
 #include "regraft/program.h"
 
 #include "base/fail.h"
+#include "program/guards.h"
 #include "program/impl.h"
 #include "program/parameters.h"
 #include "program/pytree.h"
@@ -54,6 +55,7 @@ std::shared_ptr<Program::Impl> read_json(std::string_view json) {
   auto impl = std::make_shared<Program::Impl>();
   impl->exported = program::read_exported(json);
   build_boundary(*impl);
+  impl->guards = program::guards_of(impl->exported);
   return impl;
 }
 
@@ -117,6 +119,12 @@ Program Program::from_json(std::string_view json, std::shared_ptr<const WeightSo
 const std::vector<ProgramParameter>& Program::parameters() const { return impl_->parameters; }
 const std::vector<ProgramTensor>& Program::inputs() const { return impl_->inputs; }
 const std::vector<ProgramTensor>& Program::outputs() const { return impl_->outputs; }
+std::vector<std::string> Program::guards() const {
+  std::vector<std::string> out;
+  for (const SizeGuard& guard : impl_->guards)
+    out.push_back(guard.str());
+  return out;
+}
 const std::string& Program::in_spec() const { return impl_->exported.in_spec; }
 const std::string& Program::out_spec() const { return impl_->exported.out_spec; }
 const std::shared_ptr<const WeightSource>& Program::weights() const { return impl_->weights; }

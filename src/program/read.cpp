@@ -110,6 +110,9 @@ ExportedProgram read_exported(std::string_view json) {
   program.outputs = read_output_specs(outputs);
   check_signature(signature, program);
   if (const auto ranges = root.find("range_constraints")) read_ranges(*ranges, program);
+  if (const auto guards = root.find("guards_code")) {
+    guards->each([&](const Field& guard) { program.guards.push_back(guard.string()); });
+  }
   read_call(module, program);
   return program;
 }

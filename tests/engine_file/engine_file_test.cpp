@@ -90,6 +90,7 @@ class EngineFile : public ::testing::Test {
 TEST_F(EngineFile, KeepsEverything) {
   testing::PlanBuilder b;
   const SymInt n = b.symbol("n", 1, 64, 8);
+  b.plan.guards = {{mod(n, 4), SizeGuard::Relation::LessEqual, 2}};
   const int32_t x = b.input("x", DType::F32, {n, 4});
   const int32_t p = b.parameter("p", DType::F32, {4}, {"q", "r"});
   const int32_t table = b.parameter("table", DType::I64, {3}, {}, 7);

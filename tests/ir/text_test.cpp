@@ -60,6 +60,17 @@ TEST(Text, NestedCallsAndLiteralOperands) {
             "  return %z as logits\n}\n");
 }
 
+TEST(Text, Guards) {
+  const std::string text =
+      "symbols { s0 in [1,64], s1 in [2,inf] }\n"
+      "guards { mod(s0,2) == 0, s0*2 <= max(s0,s1), s0 != 7, 1 < s1 }\n"
+      "graph(%x: f32[s0,s1]) {\n  return %x\n}\n";
+  const auto graph = parse(text);
+  EXPECT_EQ(print(*graph), text);
+  EXPECT_EQ(print(*graph->clone()), text);
+  EXPECT_THAT(error_of("guards { s0 = 1 } graph() { return }"), HasSubstr("want ==, !=, < or <="));
+}
+
 TEST(Text, NamesThatNeedQuotes) {
   const std::string text =
       "parameters {\n  @\"a \\\"b\\\" c\": f32[2]\n  @\"x/y\": f32[2] = @\"a \\\"b\\\" c\"\n}\n"

@@ -54,6 +54,23 @@ TEST(SolveSymbols, SlopesThatDoNotFitAreRefused) {
     EXPECT_THAT(error_of(b.plan, {{size}}), HasSubstr("'x': want u8")) << size;
 }
 
+TEST(SolveSymbols, GuardsHold) {
+  PlanBuilder b;
+  const SymInt n = b.symbol("n", 1, 100), m = b.symbol("m", 1, 100);
+  b.input("x", DType::F32, {n, m});
+  b.plan.guards = {{mod(n, 2), SizeGuard::Relation::Equal, 0},
+                   {n, SizeGuard::Relation::NotEqual, m}};
+  plan::verify(b.plan);
+  EXPECT_EQ(plan::solve_symbols(b.plan, {{4, 3}}).at("n"), 4);
+  EXPECT_THAT(error_of(b.plan, {{5, 3}}),
+              HasSubstr("go another way than the program that was exported: want mod(n,2) == 0, "
+                        "have n = 5"));
+  EXPECT_THAT(error_of(b.plan, {{5, 5}}), HasSubstr("n = 5; want n != m, have m = 5, n = 5"));
+  EXPECT_THAT(to_string(b.plan), HasSubstr("guard mod(n,2) == 0\nguard n != m\n"));
+  b.plan.guards.push_back({SymInt::symbol("k"), SizeGuard::Relation::Less, 1});
+  EXPECT_THROW(plan::verify(b.plan), Error);
+}
+
 TEST(SolveSymbols, NamesEveryInput) {
   PlanBuilder b;
   const SymInt n = b.symbol("n", 1, 64), k = b.symbol("k", 2, INT64_MAX);

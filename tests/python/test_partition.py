@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 
 import partial
 import pytest
@@ -166,6 +167,33 @@ def test_sizes_that_values_make_run_in_pytorch(sized: Callable[[Tensor], Tensor]
         partial.close([module(x * scale)], [model(x * scale)])
     with pytest.raises(regraft.UnsupportedError, match="require_full_compilation"):
         regraft.compile(model, (x,), require_full_compilation=True)
+
+
+class _TwoWays(nn.Module):
+    def __init__(self, splits: bool) -> None:
+        super().__init__()
+        self.linear, self.splits = nn.Linear(4, 4), splits
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        if self.splits:
+            y = partial.xlog1py(y, y.abs())
+        return y * 2 if x.shape[0] % 2 == 0 else y * 3
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_sizes_that_go_another_way_are_refused(splits: bool, tmp_path: Path) -> None:
+    model = _TwoWays(splits).eval()
+    program = torch.export.export(model, (torch.randn(6, 4),), dynamic_shapes=({0: Dim.AUTO},))
+    compiled = regraft.compile(program)
+    regraft.save(compiled, tmp_path / "saved")
+    mutable = regraft.MutableModule(model)
+    for each in (compiled, regraft.load(tmp_path / "saved")):
+        partial.close(each(torch.ones(8, 4)), model(torch.ones(8, 4)))
+        with pytest.raises(regraft.MismatchError, match=r"want mod\(.*,2\) == 0, have .* = 7"):
+            each(torch.ones(7, 4))
+    for batch in (4, 6, 7, 9):
+        partial.close(mutable(torch.ones(batch, 4)), model(torch.ones(batch, 4)))
 
 
 class _Sizes(nn.Module):

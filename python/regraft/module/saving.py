@@ -18,8 +18,9 @@ import torch
 
 from regraft import _regraft
 from regraft._files import reading, replacing
+from regraft._sizes import holds
 from regraft.engine import Engine, engine_options
-from regraft.errors import CorruptError, InvalidArgumentError, VersionError
+from regraft.errors import CorruptError, InvalidArgumentError, UnsupportedError, VersionError
 from regraft.module import safetensors
 from regraft.module.bank import Cell
 from regraft.module.graph_json import graph_from_json, graph_to_json, identifier
@@ -270,4 +271,10 @@ def _signature(data: dict[str, Any]) -> Signature:
         )
         for e in data["symbols"]
     )
-    return Signature(specs(data["inputs"]), specs(data["outputs"]), symbols)
+    guards = tuple(str(guard) for guard in data.get("guards", ()))
+    for guard in guards:
+        try:
+            holds(guard, {symbol.name: 2 for symbol in symbols})
+        except UnsupportedError as error:
+            raise CorruptError(f"[module_file] {error}") from error
+    return Signature(specs(data["inputs"]), specs(data["outputs"]), symbols, guards)

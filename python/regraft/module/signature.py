@@ -10,6 +10,7 @@ import torch
 
 from regraft import _regraft
 from regraft._handover import dtype_name, unreadable
+from regraft._sizes import holds, sizes_in
 from regraft.errors import MismatchError
 from regraft.module.table import spec_text
 
@@ -43,6 +44,8 @@ class Signature:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     symbols: tuple[SymbolRange, ...]
+    # What holds between sizes beyond their ranges: "mod(s0,2) == 0".
+    guards: tuple[str, ...] = ()
 
     def check(self, tensors: Sequence[torch.Tensor]) -> None:
         """Checks what a call brings. Expressions over several symbols are left to the engines.
@@ -72,6 +75,14 @@ class Signature:
                     f"input '{spec.name}': want {spec_text(spec.dtype, spec.dims)}"
                     f"{_ranges(spec, ranges)}, have {have_text}"
                 )
+        if not problems:
+            have_text = ", ".join(f"{name} = {size}" for name, size in known.items())
+            problems = [
+                f"inputs of these sizes go another way than the program that was exported: want "
+                f"{guard}, have {have_text}"
+                for guard in self.guards
+                if not holds(guard, known)
+            ]
         if problems:
             raise MismatchError("[engine] " + "; ".join(problems))
 
@@ -103,4 +114,6 @@ def make_signature(
         text = str(span.upper)  # Some infinity, or a number so large that it stands for one.
         upper = int(text) if text.isdecimal() and int(text) < 2**62 else None
         symbols.append(SymbolRange(name, max(int(span.lower), 0), upper, optimum.get(name, 0)))
-    return Signature(inputs, specs(core.outputs()), tuple(symbols))
+    names = {symbol.name for symbol in symbols}
+    guards = tuple(guard for guard in core.guards() if sizes_in(guard) <= names)
+    return Signature(inputs, specs(core.outputs()), tuple(symbols), guards)

@@ -1,0 +1,245 @@
+#include "program/guards.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/fail.h"
+#include "base/log.h"
+
+namespace regraft::program {
+namespace {
+
+using Relation = SizeGuard::Relation;
+
+constexpr int kDepth = 64;
+
+// Thrown inside this file only.
+struct NotAGuard {};
+
+// As torch.export names the inputs of a graph.
+std::string name_part(std::string_view key) {
+  std::string out;
+  for (const char c : key) {
+    const bool is_digit = c >= '0' && c <= '9', is_lower = c >= 'a' && c <= 'z';
+    const bool is_upper = c >= 'A' && c <= 'Z';
+    out += is_digit || is_lower ? c : is_upper ? static_cast<char>(c - 'A' + 'a') : '_';
+  }
+  return out;
+}
+
+class Parser {
+ public:
+  Parser(std::string_view text, const SizeOfInput& size_of) : text_(text), size_of_(size_of) {}
+
+  std::vector<SizeGuard> run() {
+    std::vector<SizeGuard> out = {comparison()};
+    while (take("and "))
+      out.push_back(comparison());
+    skip();
+    if (at_ != text_.size()) throw NotAGuard{};
+    return out;
+  }
+
+ private:
+  SizeGuard comparison() {
+    SizeGuard out;
+    SymInt left = sum();
+    bool is_turned = false;
+    if (take("==")) {
+      out.relation = Relation::Equal;
+    } else if (take("!=")) {
+      out.relation = Relation::NotEqual;
+    } else if (take("<=")) {
+      out.relation = Relation::LessEqual;
+    } else if (take("<")) {
+      out.relation = Relation::Less;
+    } else if (take(">=")) {
+      out.relation = Relation::LessEqual;
+      is_turned = true;
+    } else if (take(">")) {
+      out.relation = Relation::Less;
+      is_turned = true;
+    } else {
+      throw NotAGuard{};
+    }
+    SymInt right = sum();
+    if (is_turned) std::swap(left, right);
+    out.left = std::move(left);
+    out.right = std::move(right);
+    return out;
+  }
+
+  void skip() {
+    while (at_ < text_.size() && text_[at_] == ' ')
+      ++at_;
+  }
+  bool take(std::string_view token) {
+    skip();
+    if (text_.substr(at_, token.size()) != token) return false;
+    at_ += token.size();
+    return true;
+  }
+  void expect(std::string_view token) {
+    if (!take(token)) throw NotAGuard{};
+  }
+
+  SymInt sum() {
+    if (++depth_ > kDepth) throw NotAGuard{};
+    SymInt out = product();
+    for (;;) {
+      if (take("+")) {
+        out = out + product();
+      } else if (take("-")) {
+        out = out - product();
+      } else {
+        break;
+      }
+    }
+    --depth_;
+    return out;
+  }
+
+  SymInt product() {
+    SymInt out = factor();
+    for (;;) {
+      if (take("**")) throw NotAGuard{};
+      if (take("//")) {
+        out = floordiv(out, factor());
+      } else if (take("*")) {
+        out = out * factor();
+      } else if (take("%")) {
+        out = mod(out, factor());
+      } else {
+        return out;
+      }
+    }
+  }
+
+  SymInt factor() {
+    if (++depth_ > kDepth) throw NotAGuard{};
+    SymInt out;
+    if (take("-")) {
+      out = SymInt(0) - factor();
+    } else if (take("(")) {
+      out = sum();
+      expect(")");
+    } else if (take("torch.sym_max(")) {
+      out = of_two([](const SymInt& a, const SymInt& b) { return max(a, b); });
+    } else if (take("torch.sym_min(")) {
+      out = of_two([](const SymInt& a, const SymInt& b) { return min(a, b); });
+    } else if (take("L[")) {
+      out = size();
+    } else {
+      out = SymInt(integer());
+    }
+    --depth_;
+    return out;
+  }
+
+  SymInt of_two(SymInt (*function)(const SymInt&, const SymInt&)) {
+    const SymInt first = sum();
+    expect(",");
+    const SymInt second = sum();
+    expect(")");
+    return function(first, second);
+  }
+
+  int64_t integer() {
+    skip();
+    if (at_ == text_.size() || text_[at_] < '0' || text_[at_] > '9') throw NotAGuard{};
+    int64_t value = 0;
+    const char* const begin = text_.data() + at_;
+    const auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), value);
+    if (error != std::errc{}) throw NotAGuard{};
+    at_ += static_cast<size_t>(end - begin);
+    return value;
+  }
+
+  // A key in quotes, or an index, and the bracket behind it.
+  std::string key() {
+    std::string out;
+    skip();
+    const char quote = at_ < text_.size() ? text_[at_] : '\0';
+    if (quote == '\'' || quote == '"') {
+      const size_t end = text_.find(quote, at_ + 1);
+      if (end == std::string_view::npos) throw NotAGuard{};
+      out = name_part(text_.substr(at_ + 1, end - at_ - 1));
+      at_ = end + 1;
+    } else {
+      out = std::to_string(integer());
+    }
+    expect("]");
+    return out;
+  }
+
+  // Behind "L[": 'd']['a b'].size()[0]
+  SymInt size() {
+    const std::string argument = key();
+    std::string rest;
+    while (take("["))
+      rest += "_" + key();
+    expect(".size()[");
+    const int64_t dim = integer();
+    expect("]");
+    auto found = size_of_(argument + rest, dim);
+    // What **kwargs hold goes by its own name.
+    if (!found && !rest.empty()) found = size_of_(rest.substr(1), dim);
+    if (!found) throw NotAGuard{};
+    return *std::move(found);
+  }
+
+  std::string_view text_;
+  const SizeOfInput& size_of_;
+  size_t at_ = 0;
+  int depth_ = 0;
+};
+
+std::optional<SymInt> size_in(const ExportedGraph& graph, const std::string& input, int64_t dim) {
+  const auto is_input = [&](const ArgumentValue& value) {
+    const auto* tensor = std::get_if<TensorName>(&value);
+    return tensor != nullptr && tensor->name == input;
+  };
+  const auto meta = graph.tensors.find(input);
+  if (meta == graph.tensors.end() || std::ranges::none_of(graph.inputs, is_input) || dim < 0 ||
+      static_cast<size_t>(dim) >= meta->second.sizes.size()) {
+    return std::nullopt;
+  }
+  return meta->second.sizes[static_cast<size_t>(dim)];
+}
+
+}  // namespace
+
+std::optional<std::vector<SizeGuard>> try_parse_guard(std::string_view text,
+                                                      const SizeOfInput& size_of) {
+  try {
+    return Parser(text, size_of).run();
+  } catch (const NotAGuard&) {
+    return std::nullopt;
+  } catch (const Error&) {
+    return std::nullopt;  // An expression that is too large, or a divisor of zero.
+  }
+}
+
+std::vector<SizeGuard> guards_of(const ExportedProgram& program) {
+  const auto size_of = [&](const std::string& input, int64_t dim) {
+    return size_in(program.graph, input, dim);
+  };
+  std::vector<SizeGuard> out;
+  for (const std::string& text : program.guards) {
+    auto guards = try_parse_guard(text, size_of);
+    if (!guards) {
+      base::log(LogLevel::Warning,
+                base::cat("[program] sizes may go another way than the program that was exported: "
+                          "cannot check that ",
+                          std::string_view(text).substr(0, 500)));
+      continue;
+    }
+    for (SizeGuard& guard : *guards) {
+      if (!guard.is_always_true() && std::ranges::find(out, guard) == out.end())
+        out.push_back(std::move(guard));
+    }
+  }
+  return out;
+}
+
+}  // namespace regraft::program
