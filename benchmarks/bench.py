@@ -1,4 +1,4 @@
-"""Inference and refit beside PyTorch eager, interleaved in one run on one machine.
+"""Inference and refit beside PyTorch, interleaved in one run on one machine.
 
     make bench                                  # everything
     make bench BENCH_FLAGS="--models resnet50 --batch 1 --threads 2"
@@ -14,6 +14,7 @@ import argparse
 import copy
 import functools
 import json
+import math
 import platform
 import statistics
 import sys
@@ -33,6 +34,8 @@ import regraft
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
+
+from cpu.peers import PEERS, is_for, peer  # noqa: E402
 
 from models import zoo  # noqa: E402
 
@@ -100,11 +103,10 @@ def inference_row(
     want = zoo.run(model, inputs)
     low = copy.deepcopy(model).to(DTYPES[precision])
     low_inputs = tuple(x.to(DTYPES[precision]) if x.is_floating_point() else x for x in inputs)
-
-    def eager() -> object:
-        with torch.inference_mode():
-            return low(*low_inputs)
-
+    kinds = [kind for kind in args.peers if is_for(kind, name)]
+    peers = {kind: peer(kind, low, low_inputs) for kind in kinds}
+    for kind, run in peers.items():
+        check(f"{name} by {kind}", run(), want, precision)
     have = torch.utils._pytree.tree_leaves(engine(*inputs))
     same = torch.utils._pytree.tree_leaves(immutable(*inputs))
     if not all(torch.equal(h, s) for h, s in zip(have, same, strict=True)):
@@ -112,7 +114,7 @@ def inference_row(
     error = check(name, have, want, precision)
     times = interleave(
         {
-            "eager": eager,
+            **peers,
             "regraft": lambda: engine(*inputs),
             "immutable": lambda: immutable(*inputs),
         },
@@ -123,10 +125,10 @@ def inference_row(
         "precision": precision,
         "batch": batch,
         "build_ms": build_ms,
-        "eager_ms": times["eager"],
+        **{f"{kind}_ms": times.get(kind) for kind in args.peers},
         "regraft_ms": times["regraft"],
         "immutable_ms": times["immutable"],
-        "ratio": times["eager"] / times["regraft"],
+        "ratio": min(times[kind] for kind in kinds) / times["regraft"],
         "error": error,
     }
 
@@ -186,6 +188,10 @@ def refit_row(name: str, precision: str, args: argparse.Namespace) -> dict[str, 
     }
 
 
+def text_of(value: object) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def show(title: str, rows: list[dict[str, Any]], console: Console) -> None:
     if not rows:
         return
@@ -194,9 +200,7 @@ def show(title: str, rows: list[dict[str, Any]], console: Console) -> None:
     for key in keys:
         table.add_column(key, justify="left" if isinstance(rows[0][key], str) else "right")
     for row in rows:
-        table.add_row(
-            *(f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in keys)
-        )
+        table.add_row(*(text_of(row[k]) for k in keys))
     console.print(table)
 
 
@@ -205,20 +209,22 @@ def markdown(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
     lines = ["| " + " | ".join(columns.values()) + " |"]
     lines.append("|" + "".join("---|" if isinstance(rows[0][k], str) else "---:|" for k in columns))
     for row in rows:
-        cells = (f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in columns)
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join(text_of(row[k]) for k in columns) + " |")
     return "\n".join(lines)
 
 
-INFERENCE = {
-    "model": "model",
-    "precision": "dtype",
-    "batch": "batch",
-    "eager_ms": "PyTorch eager, ms",
-    "regraft_ms": "Regraft, ms",
-    "immutable_ms": "immutable, ms",
-    "ratio": "eager : Regraft",
-}
+def inference_columns(peers: Sequence[str]) -> dict[str, str]:
+    return {
+        "model": "model",
+        "precision": "dtype",
+        "batch": "batch",
+        **{f"{kind}_ms": f"{kind}, ms" for kind in peers},
+        "regraft_ms": "Regraft, ms",
+        "immutable_ms": "immutable, ms",
+        "ratio": "best of PyTorch : Regraft",
+    }
+
+
 REFIT = {
     "model": "model",
     "precision": "dtype",
@@ -232,7 +238,8 @@ REFIT = {
 }
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
+def plot(rows: list[dict[str, Any]], peers: Sequence[str], path: Path) -> None:
+    """How many times as long PyTorch takes: a row for each case, a mark for each way to run it."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -240,10 +247,15 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure, axis = plt.subplots(figsize=(9, 0.32 * len(rows) + 1.2))
     labels = [f"{r['model']} {r['precision']} N={r['batch']}" for r in rows]
-    axis.barh(labels, [r["ratio"] for r in rows], color="#4477aa")
+    axis.barh(labels, [r["ratio"] for r in rows], color="#dddddd", label="best of PyTorch")
+    for kind, mark in zip(peers, "osD^", strict=False):
+        times = [r[f"{kind}_ms"] or math.nan for r in rows]  # Not-a-number leaves a mark out.
+        ratios = [time / r["regraft_ms"] for time, r in zip(times, rows, strict=True)]
+        axis.plot(ratios, labels, mark, markersize=5, label=kind)
     axis.axvline(1.0, color="#cc3311", linewidth=1)
     axis.invert_yaxis()
-    axis.set_xlabel("PyTorch eager time / Regraft time (more is faster)")
+    axis.legend()
+    axis.set_xlabel("time of PyTorch / time of Regraft (more is faster)")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 
@@ -266,6 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="*", default=zoo.names(tiny=False))
     parser.add_argument("--refit-models", nargs="*", default=list(REFIT_MODELS))
+    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS)
     parser.add_argument("--batch", nargs="*", type=int, default=[1, 8])
     parser.add_argument("--precision", nargs="*", default=list(DTYPES))
     parser.add_argument("--threads", type=int, default=2)
@@ -284,11 +297,11 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     result = {"machine": machine(), "inference": inference, "refit": refit}
     (args.output / "bench.json").write_text(json.dumps(result, indent=1))
-    tables = [markdown(inference, INFERENCE)] if inference else []
+    tables = [markdown(inference, inference_columns(args.peers))] if inference else []
     tables += [markdown(refit, REFIT)] if refit else []
     (args.output / "bench.md").write_text("\n\n".join(tables) + "\n")
     if inference:
-        plot(inference, args.output / "bench.png")
+        plot(inference, args.peers, args.output / "bench.png")
     console.print(result["machine"])
 
 

@@ -17,9 +17,10 @@ from torch.export.graph_signature import (
 )
 from torch.utils import _pytree as pytree
 
+from regraft._files import reading
 from regraft._handover import ORDINARY
 from regraft._trees import tree_from_text
-from regraft.errors import MismatchError, UnsupportedError
+from regraft.errors import CorruptError, MismatchError, UnsupportedError
 
 
 class CallSpec:
@@ -30,7 +31,14 @@ class CallSpec:
     """
 
     def __init__(self, text: str) -> None:
-        spec = json.loads(text)
+        """
+        Raises:
+            CorruptError: A file brings a text that no compilation wrote.
+        """
+        with reading("[engine_file] the trees of inputs and outputs"):
+            self._read(json.loads(text))
+
+    def _read(self, spec: dict[str, Any]) -> None:
         self._in_spec = tree_from_text(spec["in_spec"])
         self._out_spec = tree_from_text(spec["out_spec"])
         self._tensors: list[int] = spec["tensor_leaves"]
@@ -49,6 +57,22 @@ class CallSpec:
         if self._constants:
             self._flat = -1
         self._out_constants: dict[int, Any] = dict(spec.get("out_constants", []))
+        read = [*self._tensors, *self._numbers, *(i for i, _ in self._constants)]
+        if not set(read) <= set(range(self._in_spec.num_leaves)):
+            raise ValueError(f"inputs {read} of {self._in_spec.num_leaves}")
+
+    def check_counts(self, inputs: int, outputs: int) -> None:
+        """Checks that this is a call of something with so many flat inputs and outputs.
+
+        Raises:
+            CorruptError: It is not.
+        """
+        have = len(self._taken), self._out_spec.num_leaves - len(self._out_constants)
+        if have != (inputs, outputs):
+            raise CorruptError(
+                f"[engine_file] the trees of inputs and outputs: want {inputs} inputs and "
+                f"{outputs} outputs, have {have[0]} and {have[1]}"
+            )
 
     def flatten(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
         """The tensors (and dynamic numbers) of a call, in the order of the inputs.

@@ -16,6 +16,7 @@ from regraft._autocast import with_casts
 from regraft._calling import call_text
 from regraft._cuda import device_name
 from regraft._handover import Handover, functional, hand_over, is_functional, rows_of
+from regraft._placement import placed
 from regraft._want import have, path_text, want_call, want_type
 from regraft.cache import cache_options
 from regraft.engine import Engine, engine_options
@@ -102,6 +103,7 @@ def _compile(
         _want_replaceable(view, settings)
         view = view.scaled(call_scale(view.module, kwargs or {}))
         model = view.module
+    settings = placed(settings, model, (args, kwargs))
     source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings)
     compilation = _Compilation(source, settings, progress)
     compiled = compilation.run()
@@ -128,6 +130,7 @@ def explain(
     want_call("program", args, kwargs)
     view = _seen_through(model)
     model = model if view is None else view.module
+    settings = placed(settings, model, (args, kwargs))
     source = open_model(model, args, dict(kwargs or {}), dynamic_shapes, settings)
     return _Compilation(source, settings, None).explain()
 
@@ -228,7 +231,7 @@ def weights_device(settings: CompilationSettings) -> torch.device | None:
     """Whose tensors the engine reads where they lie; None: those of the host only."""
     if settings.backend != "cuda" or not torch.cuda.is_available():
         return None
-    device = torch.device(device_name(settings.backend, settings.device))
+    device = torch.device(device_name("cuda", settings.device))
     if (device.index or 0) >= torch.cuda.device_count():
         return None  # The core says it in its own words.
     torch.cuda.synchronize(device)
@@ -270,13 +273,15 @@ def compile_source(source: Source, settings: CompilationSettings) -> Any:
 
 
 class _Compilation:
-    """One call of ``compile``."""
+    """One call of ``compile``, with settings that say the backend."""
 
     def __init__(
         self, source: Source, settings: CompilationSettings, progress: Progress | None
     ) -> None:
+        assert settings.backend is not None
         self._source = source
         self._settings = settings
+        self._backend = settings.backend
         self._progress = progress
         self._optimum = _optimum(source.core, settings.optimum)
 
@@ -334,7 +339,7 @@ class _Compilation:
             self._functional()
         text = _regraft.explain(
             self._source.core,
-            {"backend": self._settings.backend, "precision": self._settings.precision},
+            {"backend": self._backend, "precision": self._settings.precision},
         )
         if self._source.path is not None:
             return text
@@ -344,7 +349,7 @@ class _Compilation:
     def _partition(self) -> _regraft.PartitionInfo:
         return _regraft.partition(
             self._source.core,
-            {"backend": self._settings.backend},
+            {"backend": self._backend},
             list(self._settings.torch_executed_ops),
             self._settings.min_block_size,
         )
@@ -372,7 +377,7 @@ class _Compilation:
         settings = self._settings
         known = {dim for spec in core.inputs() for dim in spec.dims}
         options: dict[str, Any] = {
-            "backend": settings.backend,
+            "backend": self._backend,
             "precision": settings.precision,
             "allow_tf32": settings.allow_tf32,
             "name": name,
@@ -381,7 +386,7 @@ class _Compilation:
             "engine": engine_options(
                 settings.retain,
                 settings.realised,
-                device=device_name(settings.backend, settings.device),
+                device=device_name(self._backend, settings.device),
             ),
             "metadata": metadata,
             **cache_options(
@@ -403,7 +408,7 @@ class _Compilation:
         return Engine.deserialize(
             engine.serialize(immutable=True),
             retain=settings.retain,
-            device=device_name(settings.backend, settings.device),
+            device=device_name(self._backend, settings.device),
         )
 
 

@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from regraft import _regraft
 from regraft._calling import CallSpec
 from regraft._cuda import DeviceCalls, current_stream
+from regraft._files import reading
 from regraft._handover import ordinal_of, plain, rows_of, source_of, unreadable
 from regraft._want import RETAIN, have, path_text, want_choice, want_flags, want_type
 from regraft._weights import Weights, is_path, open_file, tensors_from
@@ -43,11 +44,14 @@ class Engine:
     def __init__(self, core: _regraft.Engine, lora: State | None = None) -> None:
         self._core = core
         self.lora_slot = Slot(lora)
-        call = core.metadata("call")
-        self._call = None if call is None else CallSpec(call)
+        with reading("[engine_file] texts of the engine"):
+            call, identity = core.metadata("call"), core.metadata("identity")
+            self._call = None if call is None else CallSpec(call)
+            self._identity = None if identity is None else _texts(json.loads(identity))
+        if self._call is not None:
+            signature = core.signature()
+            self._call.check_counts(len(signature.inputs), len(signature.outputs))
         self._on_device = None if core.device == "cpu" else DeviceCalls(core)
-        identity = core.metadata("identity")
-        self._identity: dict[str, str] | None = None if identity is None else json.loads(identity)
 
     # ---- running ----
 
@@ -489,6 +493,16 @@ class Engine:
             "a regraft.Engine cannot be pickled; use save() and regraft.load, or serialize() and "
             "Engine.deserialize"
         )
+
+
+def _texts(value: Any) -> dict[str, str]:
+    """
+    Raises:
+        ValueError: A file brings something else.
+    """
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise ValueError("want texts by name")
+    return value
 
 
 def engine_options(

@@ -26,8 +26,10 @@ class CompilationSettings:
     """Options of ``regraft.compile``; each is a keyword argument there.
 
     Attributes:
-        backend: One of ``regraft.backends()``.
-        device: Where a "cuda" engine runs: "cuda:1"; PyTorch's current device by default.
+        backend: One of ``regraft.backends()``. By default that of ``device``, or of the model:
+            "cuda" where its tensors are on a GPU, and "cpu" for other models and for files.
+        device: Where a "cuda" engine runs: "cuda:1". By default, PyTorch's current device where
+            ``backend`` is given, and otherwise where the model is.
         precision: What is computed where the program says float32: "f32", "bf16" or "f16". Inputs
             and outputs keep their dtypes; weights are folded in float32 and rounded once.
         allow_tf32: Products and convolutions of float32 may be calculated in TF32, as with
@@ -55,7 +57,7 @@ class CompilationSettings:
         custom_engine_cache: A cache of one's own, instead of the folder.
     """
 
-    backend: str = "cpu"
+    backend: str | None = None
     device: str | torch.device | None = None
     precision: str = "f32"
     allow_tf32: bool = False
@@ -102,16 +104,16 @@ class CompilationSettings:
             )
 
     def _want_types(self) -> None:
-        for name in ("backend", "realised"):
-            want_type(f"[pipeline] {name}", getattr(self, name), str)
+        want_type("[pipeline] realised", self.realised, str)
         for field in dataclasses.fields(self):
             if isinstance(field.default, bool):
                 want_type(f"[pipeline] {field.name}", getattr(self, field.name), bool)
         want_choice("[pipeline] precision", self.precision, PRECISIONS)
         want_choice("[pipeline] retain", self.retain, RETAIN)
         want_type("[partitioning] min_block_size", self.min_block_size, int)
-        if self.name is not None:
-            want_type("[pipeline] name", self.name, str)
+        for name in ("backend", "name"):
+            if getattr(self, name) is not None:
+                want_type(f"[pipeline] {name}", getattr(self, name), str)
         if not isinstance(self.device, str | torch.device | None):
             raise TypeError(f"[pipeline] device: want a device, have {have(self.device)}")
         passes = self.disabled_passes

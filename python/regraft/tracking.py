@@ -106,13 +106,16 @@ class WeightTracker:
             )
         watch_optimizers()
         self._sees_merges = watch_merges()
-        _trackers.add(self)
         self._names = list(names)
         self._track = track
         self._announced: set[str] = set()
+        self._has_looked = False
+        # From here on, other threads announce: nothing is missed between this look and the next.
+        _trackers.add(self)
         self._past = self._look(list(tensors))
         self._seen = self._past
         self._guard = _layout_guard(self._past.tensors)
+        self._has_looked = True
 
     def changed(self, tensors: list[torch.Tensor] | None = None) -> list[str]:
         """Names of the tensors that changed, in order.
@@ -162,6 +165,9 @@ class WeightTracker:
 
     def notify_tensors(self, tensors: Iterable[torch.Tensor]) -> None:
         """Announces writes to whatever of ``tensors`` is tracked, views of it included."""
+        if not self._has_looked:  # Whose memory is whose is not known yet.
+            self.notify()
+            return
         # Sparse tensors have none; what is tracked has one.
         strided = (t for t in tensors if t.layout == torch.strided and not t.is_nested)
         storages = {tensor.untyped_storage()._cdata for tensor in strided}

@@ -99,7 +99,7 @@ def compiled(name: str, dialect: str, *, dynamic: bool = True, **options: Any) -
     """What `regraft.compile` makes of a model of the zoo, which is handed to the core once: that
     takes longer than compiling it."""
     source = _source(name, dialect, dynamic)
-    engine: regraft.Engine = compile_source(source, make_settings(options))
+    engine: regraft.Engine = compile_source(source, make_settings({"backend": "cpu", **options}))
     return engine
 
 

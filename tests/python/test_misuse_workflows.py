@@ -249,6 +249,25 @@ def test_weights_of_every_form_are_announced() -> None:
         assert tracker.changed() == []
 
 
+def test_announcements_while_a_tracker_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, other = torch.ones(3), torch.ones(3)
+    look = WeightTracker._look
+
+    def announce(tracker: WeightTracker, tensors: list[torch.Tensor]) -> Any:
+        seen = look(tracker, tensors)
+        regraft.notify_weights_changed([other])
+        regraft.notify_weights_changed([weight])
+        return seen
+
+    monkeypatch.setattr(WeightTracker, "_look", announce)
+    tracker = WeightTracker(["w"], [weight], track="none")
+    monkeypatch.undo()
+    assert tracker.changed() == ["w"]
+    tracker.accept()
+    regraft.notify_weights_changed([other])
+    assert tracker.changed() == []
+
+
 class _Cache(BaseEngineCache):
     """Gives and raises what it is told to."""
 

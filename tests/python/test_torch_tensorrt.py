@@ -278,7 +278,9 @@ def test_tf32_is_disabled_by_name() -> None:
     for disabled, allowed in ((False, True), (True, False)):
         settings = _options.settings_of({"disable_tf32": disabled, "device": "cuda"})
         assert settings["allow_tf32"] is allowed
-        assert _options.settings_of({"disable_tf32": disabled})["allow_tf32"] is False
+        assert _options.settings_of({"disable_tf32": disabled})["allow_tf32"] is allowed
+        on_host = _options.settings_of({"disable_tf32": disabled, "device": "cpu"})
+        assert on_host["allow_tf32"] is False
     with pytest.raises(TypeError, match="disable_tf32: want True or False, have int"):
         _options.settings_of({"disable_tf32": 1})
 

@@ -81,6 +81,7 @@ class Module(fx.GraphModule):
         self.lora_slot = Slot(lora)
         self._signature = signature
         self._call_spec = CallSpec(call)
+        self._call_spec.check_counts(len(layout.inputs), len(layout.outputs))
         self._refit_lock = threading.RLock()
         self._generations = itertools.count(1)
         self._before: Before | None = None

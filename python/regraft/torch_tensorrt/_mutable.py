@@ -22,7 +22,7 @@ class MutableTorchTensorRTModule(MutableModule):
 
     Args:
         pytorch_model: The module; in evaluation mode when it is called.
-        device: Where it runs; "cpu" by default.
+        device: Where it runs; where the module and its inputs are by default.
         immutable_weights: Must be False: weights change here.
         strict: As of ``torch.export.export``; True as in Torch-TensorRT, not as in
             ``regraft.MutableModule``.

@@ -132,7 +132,7 @@ def settings_of(options: Mapping[str, Any], *others: str) -> dict[str, Any]:
         settings["device"] = device_of(full["device"])
     settings["precision"] = _precision(full["enabled_precisions"], full["use_explicit_typing"])
     want_type("[torch_tensorrt] disable_tf32", full["disable_tf32"], bool)
-    settings["allow_tf32"] = settings["backend"] == "cuda" and not full["disable_tf32"]
+    settings["allow_tf32"] = settings["backend"] in (None, "cuda") and not full["disable_tf32"]
     settings["torch_executed_ops"] = _ops(full["torch_executed_ops"])
     # A whole program is no block, and 0 says the same as 1.
     want_type("[torch_tensorrt] min_block_size", full["min_block_size"], int)
@@ -147,14 +147,14 @@ def device_of(device: Any) -> str:
     return f"cuda:{device}" if isinstance(device, int) else str(torch.device(device))
 
 
-def backend_of(device: Any) -> str:
-    """The backend for a device: "cpu" by default.
+def backend_of(device: Any) -> str | None:
+    """The backend for a device; None without one, for that of the model's tensors.
 
     Raises:
         InvalidArgumentError: It is no device, or no backend of this build runs there.
     """
     if device is None:
-        return "cpu"
+        return None
     try:
         kind = "cuda" if isinstance(device, int) else torch.device(device).type
     except (TypeError, RuntimeError) as error:
