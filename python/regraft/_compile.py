@@ -20,7 +20,7 @@ from regraft._placement import placed
 from regraft._want import have, path_text, want_call, want_type
 from regraft.cache import cache_options
 from regraft.engine import Engine, engine_options
-from regraft.errors import InvalidArgumentError, UnsupportedError
+from regraft.errors import CorruptError, InvalidArgumentError, MismatchError, UnsupportedError
 from regraft.lora.base_view import BaseView, base_view, has_adapters
 from regraft.lora.call_scale import call_scale
 from regraft.module.build import build_module, identity_of
@@ -293,6 +293,10 @@ class _Compilation:
                 return self._whole()
             except UnsupportedError:
                 if settings.require_full_compilation and source.path is not None:
+                    raise
+            except (CorruptError, MismatchError) as error:
+                # PyTorch made the program, so it knows an op that the core understands otherwise.
+                if error.stage != "lowering" or source.exported is None:
                     raise
         source = self._functional()
         info = self._partition()

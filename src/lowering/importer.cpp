@@ -34,6 +34,47 @@ bool is_check(std::string_view name) {
                      [&](std::string_view check) { return name.starts_with(check); });
 }
 
+void collect_used(const ExportedGraph& graph, std::set<std::string, std::less<>>& out) {
+  const auto add = [&](const program::ArgumentValue& value) {
+    if (const auto* tensor = std::get_if<program::TensorName>(&value)) {
+      out.insert(tensor->name);
+    } else if (const auto* list = std::get_if<program::TensorNames>(&value)) {
+      out.insert(list->begin(), list->end());
+    } else if (const auto* inner = std::get_if<std::shared_ptr<const ExportedGraph>>(&value)) {
+      if (*inner != nullptr) collect_used(**inner, out);
+    }
+  };
+  for (const ExportedNode& node : graph.nodes) {
+    for (const program::NamedArgument& argument : node.inputs)
+      add(argument.value);
+  }
+  for (const program::ArgumentValue& output : graph.outputs)
+    add(output);
+}
+
+std::set<std::string, std::less<>> used_in(const ExportedGraph& graph) {
+  std::set<std::string, std::less<>> out;
+  collect_used(graph, out);
+  return out;
+}
+
+// Names of a node's results in order; empty for None.
+std::vector<std::string> result_names(const ExportedNode& node) {
+  std::vector<std::string> names;
+  for (const program::ArgumentValue& output : node.outputs) {
+    if (const auto* tensor = std::get_if<program::TensorName>(&output)) {
+      names.push_back(tensor->name);
+    } else if (const auto* symbol = std::get_if<program::SymName>(&output)) {
+      names.push_back(symbol->name);
+    } else if (const auto* list = std::get_if<program::TensorNames>(&output)) {
+      names.insert(names.end(), list->begin(), list->end());
+    } else {
+      names.emplace_back();
+    }
+  }
+  return names;
+}
+
 }  // namespace
 
 std::string location(const ExportedNode& node) {
@@ -41,7 +82,7 @@ std::string location(const ExportedNode& node) {
 }
 
 Importer::Importer(const Program::Impl& program, bool allow_opaque)
-    : program_(program), allow_opaque_(allow_opaque) {}
+    : program_(program), allow_opaque_(allow_opaque), used_(used_in(program.exported.graph)) {}
 
 std::unique_ptr<ir::Graph> Importer::run() {
   add_inputs();
@@ -122,7 +163,20 @@ void Importer::run_aten(const ExportedGraph& graph, const ExportedNode& node,
   if (lowering == nullptr) throw UnsupportedCall{""};
   Call call(*graph_, environment_, node, graph, lowering->signature);
   lowering->run(call);
+  want_used_results(node, call.results());
   bind_results(graph, node, call.results());
+}
+
+// A lowering may leave out results that inference does not read: statistics for a gradient.
+void Importer::want_used_results(const ExportedNode& node,
+                                 const std::vector<Binding>& results) const {
+  const std::vector<std::string> names = result_names(node);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const bool is_made = i < results.size() && !std::holds_alternative<std::monostate>(results[i]);
+    if (!is_made && used_.contains(names[i])) {
+      throw UnsupportedCall{base::cat("its result ", i)};
+    }
+  }
 }
 
 void Importer::run_symbolic(const ExportedNode& node) {
@@ -188,18 +242,7 @@ void Importer::inline_region(const ExportedNode& node, size_t graph_argument) {
 
 void Importer::bind_results(const ExportedGraph& graph, const ExportedNode& node,
                             std::vector<Binding>& results) {
-  std::vector<std::string> names;
-  for (const program::ArgumentValue& output : node.outputs) {
-    if (const auto* tensor = std::get_if<program::TensorName>(&output)) {
-      names.push_back(tensor->name);
-    } else if (const auto* symbol = std::get_if<program::SymName>(&output)) {
-      names.push_back(symbol->name);
-    } else if (const auto* list = std::get_if<program::TensorNames>(&output)) {
-      names.insert(names.end(), list->begin(), list->end());
-    } else {
-      names.emplace_back();
-    }
-  }
+  const std::vector<std::string> names = result_names(node);
   for (size_t i = 0; i < names.size(); ++i) {
     if (!names[i].empty()) bind(graph, names[i], i < results.size() ? results[i] : Binding{});
   }

@@ -13,10 +13,11 @@ std::optional<std::string> overrun(const Placed& view, int64_t offset, int64_t b
     if (view.dims[i] < 0 || view.strides[i] < 0) return "negative size or stride";
   }
   if (offset < 0) return "negative offset";
+  // Without elements it is nowhere: a slice of an empty tensor begins behind its end.
+  if (numel(view.dims) == 0) return std::nullopt;
   const auto item = static_cast<int64_t>(item_size(view.dtype));
   const int64_t capacity = bytes / item;
   if (offset > capacity) return base::cat("offset ", offset, " outside of ", capacity);
-  if (numel(view.dims) == 0) return std::nullopt;
   // Index of the last element, never larger than the capacity: subtraction guards the sum.
   int64_t left = capacity - offset;
   for (size_t i = 0; i < view.dims.size(); ++i) {
@@ -69,7 +70,8 @@ Placed place(const Buffer& buffer, int64_t storage_bytes, const SymbolValues& va
   if (const auto problem = overrun(view, offset, storage_bytes)) {
     base::fail("plan", ErrorCode::Corrupt, "buffer ", buffer.name, ": ", *problem);
   }
-  view.offset_bytes = offset * static_cast<int64_t>(item_size(view.dtype));
+  const bool is_empty = numel(view.dims) == 0;
+  view.offset_bytes = is_empty ? 0 : offset * static_cast<int64_t>(item_size(view.dtype));
   return view;
 }
 

@@ -83,7 +83,7 @@ CASES = [
     case("tile", lambda x: x.tile(2, 2), (3,)),
     case("repeat_interleave", lambda x: x.repeat_interleave(3, 1), X),
     case("roll", lambda x: (x.roll(2), x.roll((1, -1), (0, 2))), X),
-    case("flip", lambda x: x.flip(0, -1), X),
+    case("flip", lambda x: (x.flip(0, -1), x.flip(()) + 1), X),
     case("movedim", lambda x: x.movedim(0, 2), X),
     case("swapaxes", lambda x: x.swapaxes(0, 2), X),
     case("diagonal", lambda x: x.diagonal(1, -1, 0), X),
@@ -94,6 +94,7 @@ CASES = [
     case("pad", lambda x: (F.pad(x, (1, 2)), F.pad(x, (1, -1, 0, 2), value=3.0)), X),
     case("pad_modes", lambda x: (F.pad(x, (1, 2), "reflect"), F.pad(x, (3, 1), "replicate")), X),
     case("pad_circular", lambda x: F.pad(x, (1, 2), "circular"), X),
+    case("pad_circular_crop", lambda x: F.pad(x, (-1, 1, 2, -2), "circular"), IMAGE),
     case("meshgrid", lambda x, y: torch.meshgrid(x, y, indexing="ij"), (3,), (2,)),
     # ---- creation ----
     case(
@@ -172,7 +173,14 @@ CASES = [
     case("logsumexp", lambda x: x.logsumexp((1, 2)), X),
     case("cumsum", lambda x: (x.cumsum(1), x.cumsum(-1)), X),
     case("cumprod", lambda x: x.cumprod(2), X),
-    case("diff", lambda x: x.diff(dim=1), X),
+    case("cosine_similarity", lambda x, y: F.cosine_similarity(x, y * 0 + x[0], 2), X, X),
+    case(
+        "cosine_similarity_broadcast",
+        lambda x, y: (F.cosine_similarity(x, y, -2), F.cosine_similarity(y, x[0, 0], 0)),
+        (1, 2, 3),
+        (2, 1, 3),
+    ),
+    case("diff", lambda x: (x.diff(dim=1), x.diff(2, 1, x), x.diff(0, 1, x, x) * 2), X),
     case("topk", lambda x: (*x.topk(2, 1), *x.topk(3, -1, largest=False)), X),
     case("sort", lambda x: (*x.sort(1), x.argsort(-1, descending=True)), X),
     # ---- indexing ----
@@ -182,6 +190,14 @@ CASES = [
     case("index_mask", lambda x, i: torch.where(i > 1, x, 0)[:, None], (2, 3), INTEGERS),
     case("gather", lambda x, i: x.gather(1, i), (2, 4), INTEGERS),
     case("take_along_dim", lambda x, i: x.take_along_dim(i, 1), (2, 4), INTEGERS),
+    case(
+        "take_along_dim_broadcast",
+        lambda x, y, i: (x.take_along_dim(i - 3, 1), y.take_along_dim(i[:1], 1), y.take(i - 8)),
+        (1, 4),
+        (2, 4),
+        INTEGERS,
+    ),
+    case("gather_nothing", lambda x, i: x.gather(0, i), (4,), torch.zeros(2, 0, dtype=torch.uint8)),
     case(
         "scatter",
         lambda x, i, y: (x.scatter(1, i, y), x.scatter(1, i, 2.0)),
@@ -203,6 +219,12 @@ CASES = [
     case("bmm", lambda x, y: torch.bmm(x, y), X, (2, 4, 5)),
     case(
         "baddbmm", lambda b, x, y: torch.baddbmm(b, x, y, beta=0.5, alpha=2), (3, 5), X, (2, 4, 5)
+    ),
+    case(
+        "addmm_integers",
+        lambda b, x: (torch.addmm(b, x, x.t(), beta=1.7, alpha=2.7), b.addmv(x, x[0], beta=0.6)),
+        torch.tensor([5, -3]),
+        WHOLE,
     ),
     case("addmm", lambda b, x, y: torch.addmm(b, x, y, beta=2, alpha=0.5), (5,), (3, 4), (4, 5)),
     case("linear", lambda x, w, b: (F.linear(x, w), F.linear(x, w, b)), X, (5, 4), (5,)),

@@ -169,6 +169,27 @@ def test_sizes_that_values_make_run_in_pytorch(sized: Callable[[Tensor], Tensor]
         regraft.compile(model, (x,), require_full_compilation=True)
 
 
+class _Statistics(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(4, 6), nn.LayerNorm(6)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y = self.linear(x)
+        weights = self.norm.weight, self.norm.bias
+        normed, mean, rstd = torch.native_layer_norm(y, (6,), *weights, 1e-5)
+        return self.linear(normed[:, :4]), mean * 2, rstd
+
+
+def test_results_that_only_pytorch_makes() -> None:
+    model, x = _Statistics().eval(), torch.randn(3, 4)
+    compiled = regraft.compile(model, (x,))
+    assert isinstance(compiled, regraft.Module)
+    partial.close(compiled(x), model(x))
+    with pytest.raises(regraft.UnsupportedError, match=r"native_layer_norm.*its result 1"):
+        regraft.compile(model, (x,), require_full_compilation=True)
+
+
 class _TwoWays(nn.Module):
     def __init__(self, splits: bool) -> None:
         super().__init__()

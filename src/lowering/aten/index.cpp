@@ -169,19 +169,46 @@ void isin(Call& call) {
   call.result(call.emit("isin", {x, call.tensor("test_elements")}, {{"invert", invert}}));
 }
 
+// Positions that may count from the end of `size`, counted from the begin.
+ir::Value* from_begin(Call& call, ir::Value* positions, const SymInt& size) {
+  ir::Value* is_negative = call.emit_scalar("lt", positions, SymInt(0));
+  return call.emit("where", {is_negative, call.emit_scalar("add", positions, size), positions});
+}
+
+// No index is of another type, but for empty ones.
+void gather(Call& call) {
+  ir::Value *x = call.tensor("self"), *index = call.tensor("index");
+  if (numel(index->dims()) == SymInt(0)) index = call.cast(index, DType::I64);
+  const int64_t axis = call.axis("dim", x->dims().size());
+  call.result(call.emit("gather", {x, index}, {{"dim", SymInt(axis)}}));
+}
+
+void flip(Call& call) {
+  ir::Value* x = call.tensor("self");
+  const auto axes = call.axes("dims", x->dims().size());
+  call.result(axes ? call.emit("flip", {x}, {{"dims", to_sym(*axes)}}) : x);
+}
+
+// Sizes beside the axis broadcast; positions count from the end where they are negative.
 void take_along_dim(Call& call) {
   ir::Value *x = call.tensor("self"), *positions = call.tensor("indices");
   if (call.is_none("dim")) {
     x = call.reshape(x, {numel(x->dims())});
-    positions = call.reshape(positions, {numel(positions->dims())});
+    positions = from_begin(call, call.reshape(positions, {numel(positions->dims())}), x->dims()[0]);
     return call.result(call.emit("gather", {x, positions}, {{"dim", SymInt(0)}}));
   }
-  const int64_t axis = call.axis("dim", x->dims().size());
-  SymDims dims = x->dims();
-  if (dims.size() != positions->dims().size()) call.unsupported("of tensors of unequal rank");
-  dims[static_cast<size_t>(axis)] = positions->dims()[static_cast<size_t>(axis)];
-  if (!(positions->dims() == dims)) positions = call.emit("expand", {positions}, {{"dims", dims}});
-  call.result(call.emit("gather", {x, positions}, {{"dim", SymInt(axis)}}));
+  const size_t rank = x->dims().size();
+  if (rank != positions->dims().size()) call.unsupported("of tensors of unequal rank");
+  const auto axis = static_cast<size_t>(call.axis("dim", rank));
+  SymDims to = x->dims(), at = positions->dims();
+  positions = from_begin(call, positions, to[axis]);
+  for (size_t d = 0; d < rank; ++d) {
+    if (d != axis && to[d] == SymInt(1)) to[d] = at[d];
+    if (d != axis) at[d] = to[d];
+  }
+  if (to != x->dims()) x = call.emit("expand", {x}, {{"dims", to}});
+  if (at != positions->dims()) positions = call.emit("expand", {positions}, {{"dims", at}});
+  call.result(call.emit("gather", {x, positions}, {{"dim", SymInt(static_cast<int64_t>(axis))}}));
 }
 
 constexpr AtenOp kOps[] = {
@@ -192,7 +219,7 @@ constexpr AtenOp kOps[] = {
     {"index_put(self, indices, values, accumulate=False)", index_put},
     {"_unsafe_index_put(self, indices, values, accumulate=False)", index_put},
     {"index_select(self, dim, index)", "index_select(self, index) {dim=axis(dim)}"},
-    {"gather(self, dim, index, sparse_grad=False)", "gather(self, index) {dim=axis(dim)}"},
+    {"gather(self, dim, index, sparse_grad=False)", gather},
     {"take_along_dim(self, indices, dim=None)", take_along_dim},
     {"scatter.src(self, dim, index, src)", scatter_src},
     {"scatter.value(self, dim, index, value)", scatter_value},
@@ -213,7 +240,7 @@ constexpr AtenOp kOps[] = {
     {"stack(tensors, dim=0)", stack},
     {"hstack(tensors)", hstack},
     {"vstack(tensors)", vstack},
-    {"flip(self, dims)", "flip(self) {dims=axes(dims)}"},
+    {"flip(self, dims)", flip},
     {"roll(self, shifts, dims=[])", "roll(self) {shifts=shifts, dims=axes(dims)}"},
     {"repeat(self, repeats)", "repeat(self) {repeats=repeats}"},
     {"tile(self, dims)", tile},

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "lowering/aten/aten.h"
 #include "lowering/values.h"
@@ -10,9 +11,20 @@ bool is_number(const Attribute& scalar, double value) {
   return Attributes{{"x", scalar}}.number("x") == value;
 }
 
+// A factor as PyTorch has it, in the type of what it multiplies.
+Attribute factor(Call& call, std::string_view name, DType dtype) {
+  Attribute scalar = call.scalar(name);
+  const auto* real = std::get_if<double>(&scalar);
+  if (real == nullptr || !is_integral(dtype)) return scalar;
+  constexpr double kLimit = 0x1p62;
+  if (!(std::abs(*real) < kLimit)) call.unsupported(name, " = ", *real, " of integers");
+  return SymInt(static_cast<int64_t>(*real));
+}
+
 // beta * self + alpha * product
 void add_product(Call& call, ir::Value* product) {
-  const Attribute alpha = call.scalar("alpha"), beta = call.scalar("beta");
+  const Attribute alpha = factor(call, "alpha", product->dtype());
+  const Attribute beta = factor(call, "beta", product->dtype());
   if (!is_number(alpha, 1)) product = call.emit_scalar("mul", product, alpha);
   // With beta 0 PyTorch does not read `self`, whatever it holds.
   if (is_number(beta, 0)) return call.result(product);

@@ -57,13 +57,15 @@ void sort_stable(Call& call) {
 void diff(Call& call) {
   ir::Value* x = call.tensor("self");
   const int64_t axis = call.axis("dim", x->dims().size());
+  const int64_t order = call.integer("n");
+  if (order < 0 || order > 8) call.unsupported("a difference of order ", order);
+  // Without a difference, PyTorch adds nothing to the ends either.
+  if (order == 0) return call.result(x);
   std::vector<ir::Value*> parts;
   if (!call.is_none("prepend")) parts.push_back(call.tensor("prepend"));
   parts.push_back(x);
   if (!call.is_none("append")) parts.push_back(call.tensor("append"));
   if (parts.size() > 1) x = call.emit("cat", parts, {{"dim", SymInt(axis)}});
-  const int64_t order = call.integer("n");
-  if (order < 0 || order > 8) call.unsupported("a difference of order ", order);
   for (int64_t i = 0; i < order; ++i) {
     const SymInt size = x->dims()[static_cast<size_t>(axis)];
     ir::Value* next = call.emit("slice", {x}, {{"dim", SymInt(axis)}, {"start", SymInt(1)}});
@@ -73,11 +75,25 @@ void diff(Call& call) {
   call.result(x);
 }
 
+// `x` with the size that it broadcasts to along an axis, which counts from the end.
+ir::Value* broadcast_along(Call& call, ir::Value* x, const SymDims& other, int64_t from_end) {
+  const auto from = static_cast<size_t>(-from_end);
+  SymDims dims = x->dims();
+  while (dims.size() < from)
+    dims.insert(dims.begin(), 1);
+  SymInt& size = dims[dims.size() - from];
+  const SymInt to = other.size() < from ? SymInt(1) : other[other.size() - from];
+  if (size == SymInt(1)) size = to;
+  return dims == x->dims() ? x : call.emit("expand", {x}, {{"dims", dims}});
+}
+
 // x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))
 void cosine_similarity(Call& call) {
   ir::Value *x = call.tensor("x1"), *y = call.tensor("x2");
   const size_t rank = std::max(x->dims().size(), y->dims().size());
   const int64_t from_end = call.axis("dim", rank) - static_cast<int64_t>(rank);
+  x = broadcast_along(call, x, y->dims(), from_end);
+  y = broadcast_along(call, y, x->dims(), from_end);
   const auto direction = [&](ir::Value* value) {
     ir::Value* length =
         call.emit("norm", {value}, {{"dims", SymDims{SymInt(from_end)}}, {"keepdim", true}});

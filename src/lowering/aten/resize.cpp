@@ -1,5 +1,6 @@
 #include <span>
 #include <string>
+#include <utility>
 
 #include "lowering/aten/aten.h"
 
@@ -7,10 +8,31 @@
 namespace regraft::lowering::aten {
 namespace {
 
-void pad_by(Call& call, const SymDims& padding, const std::string& mode, const Attribute& value) {
-  Attributes attributes{{"padding", padding}, {"mode", mode}};
+// Takes off what negative amounts of padding take off, and makes them 0.
+ir::Value* cropped(Call& call, ir::Value* x, SymDims& padding) {
+  const size_t rank = x->dims().size();
+  if (padding.size() / 2 > rank) return x;
+  const auto taken = [](SymInt& amount) {
+    if (!amount.is_constant() || amount.value() >= 0) return SymInt(0);
+    return SymInt(0) - std::exchange(amount, SymInt(0));
+  };
+  for (size_t i = 0; i + 1 < padding.size(); i += 2) {
+    const size_t dim = rank - 1 - i / 2;
+    const SymInt start = taken(padding[i]), end = x->dims()[dim] - taken(padding[i + 1]);
+    if (start == SymInt(0) && end == x->dims()[dim]) continue;
+    const SymInt axis(static_cast<int64_t>(dim));
+    x = call.emit("slice", {x}, {{"dim", axis}, {"start", start}, {"end", end}});
+  }
+  return x;
+}
+
+void pad_by(Call& call, SymDims padding, const std::string& mode, const Attribute& value) {
+  ir::Value* x = call.tensor("self");
+  // What is taken off does not come back at the other end.
+  if (mode == "circular") x = cropped(call, x, padding);
+  Attributes attributes{{"padding", std::move(padding)}, {"mode", mode}};
   if (mode == "constant") attributes.set("value", value);
-  call.result(call.emit("pad", {call.tensor("self")}, attributes));
+  call.result(call.emit("pad", {x}, attributes));
 }
 
 void pad(Call& call) {

@@ -1,3 +1,4 @@
+#include "backends/cpu/run/empty_sum.h"
 #include "backends/cpu/run/gemm.h"
 #include "backends/cpu/run/gemv.h"
 #include "backends/cpu/run/kernel.h"
@@ -55,6 +56,7 @@ std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
   const GemmProblem problem = problem_of(request);
   GemmInputs inputs = kInputs;
   if (problem.bias == nullptr) inputs.bias.reset();
+  if (auto kernel = make_empty_sum(problem, inputs)) return kernel;
   if (auto kernel = make_gemv(problem, inputs)) return kernel;
   if (auto kernel = make_gemm(problem, inputs)) return kernel;
   unsupported(request, "oneDNN has no implementation");

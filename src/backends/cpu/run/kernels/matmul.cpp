@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "backends/cpu/run/empty_sum.h"
 #include "backends/cpu/run/gemm.h"
 #include "backends/cpu/run/gemv.h"
 #include "backends/cpu/run/kernel.h"
@@ -120,6 +121,7 @@ std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
   const Request r = normalised(request);
   for (const bool as_it_lies : {true, false}) {
     const GemmProblem problem = problem_of(request, r, as_it_lies);
+    if (auto kernel = make_empty_sum(problem, kInputs)) return kernel;
     if (auto kernel = make_gemv(problem, kInputs)) return kernel;
     if (auto kernel = make_gemm(problem, kInputs)) return kernel;
   }
