@@ -182,7 +182,7 @@ int main(int argc, char** argv) {
   }
   try {
     const regraft::engine::Image image = regraft::engine_file::read(argv[1]);
-    regraft::SymbolValues values = regraft::engine::optimum_values(image.plan);
+    regraft::SymbolValues values = regraft::plan::tuned_sizes(image.plan.symbols);
     for (int i = 3; i < argc; ++i) {
       const char* const equals = std::strchr(argv[i], '=');
       if (equals == nullptr) continue;

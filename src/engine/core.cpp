@@ -75,7 +75,7 @@ Core::~Core() = default;
 
 void Core::realise() {
   const backends::UseDevice use(device_);
-  const SymbolValues values = optimum_values(plan());
+  const SymbolValues values = plan::tuned_sizes(plan().symbols);
   const Shaped optimum = shape_all(plan(), values, device_);
   const auto finish = [&] {
     weight_program_ = std::make_unique<WeightProgram>(plan(), slots_.slots, device_);

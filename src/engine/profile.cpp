@@ -142,7 +142,7 @@ Profile profile(const Engine& engine, const std::vector<TensorView>& inputs, int
 
 std::vector<Tensor> random_inputs(const Engine& engine) {
   const plan::Plan& plan = engine.variant()->core().plan();
-  const SymbolValues values = engine::optimum_values(plan);
+  const SymbolValues values = plan::tuned_sizes(plan.symbols);
   std::mt19937 generator(1);
   std::normal_distribution<float> normal;
   std::vector<Tensor> inputs;

@@ -43,15 +43,6 @@ Shaped shape_all(const plan::Plan& plan, const SymbolValues& values, backends::D
   return shape(plan, values, false, device);
 }
 
-SymbolValues optimum_values(const plan::Plan& plan) {
-  SymbolValues values;
-  for (const plan::Symbol& symbol : plan.symbols) {
-    values[symbol.name] =
-        symbol.optimum != 0 ? symbol.optimum : std::clamp<int64_t>(2, symbol.min, symbol.max);
-  }
-  return values;
-}
-
 backends::Operand operand_of(const plan::Placed& buffer) {
   backends::Operand operand;
   operand.present = true;

@@ -26,10 +26,6 @@ Shaped shape_statics(const plan::Plan& plan, backends::Device& device = backends
 Shaped shape_all(const plan::Plan& plan, const SymbolValues& values,
                  backends::Device& device = backends::host_device());
 
-// The shapes to tune for: each symbol's optimum, else the smallest size that is not 0 or 1 if its
-// range has one.
-SymbolValues optimum_values(const plan::Plan& plan);
-
 backends::Operand operand_of(const plan::Placed& buffer);
 // The request for a step; constants among its inputs are plain.
 backends::KernelRequest request_of(const plan::Plan& plan, const plan::Step& step,

@@ -41,6 +41,7 @@ class Importer {
   void bind_size(const program::InputSpec& spec);
   void bind_parameter(const program::InputSpec& spec);
   void add_symbols();
+  void tune_for_sizes_that_come();
   void add_outputs();
   void check_writes() const;
   void fail_unsupported() const;

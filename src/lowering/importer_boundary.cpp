@@ -150,6 +150,26 @@ void Importer::add_symbols() {
     // Sizes of numbers that are passed are no sizes of tensors.
     if (std::ranges::includes(symbols, used)) graph_->add_guard(guard);
   }
+  tune_for_sizes_that_come();
+}
+
+// Where no call can have the sizes that are tuned for by default, those of the example are.
+void Importer::tune_for_sizes_that_come() {
+  const auto all_hold = [&](const SymbolValues& values) {
+    return std::ranges::all_of(graph_->guards(),
+                               [&](const SizeGuard& guard) { return guard.holds(values); });
+  };
+  if (all_hold(plan::tuned_sizes(graph_->symbols()))) return;
+  std::vector<plan::Symbol> symbols = graph_->symbols();
+  for (plan::Symbol& symbol : symbols) {
+    const auto hint = program_.exported.graph.hints.find(symbol.name);
+    if (hint == program_.exported.graph.hints.end() || hint->second < 1) continue;
+    if (hint->second < symbol.min || hint->second > symbol.max) continue;
+    symbol.optimum = hint->second;
+  }
+  if (!all_hold(plan::tuned_sizes(symbols))) return;
+  for (plan::Symbol& symbol : symbols)
+    graph_->set_symbol(std::move(symbol));
 }
 
 }  // namespace regraft::lowering

@@ -142,6 +142,16 @@ void set_optimum(ir::Graph& graph, const CompileOptions& options) {
     symbol.optimum = size;
     graph.set_symbol(std::move(symbol));
   }
+  if (options.optimum.empty()) return;
+  const SymbolValues sizes = plan::tuned_sizes(graph.symbols());
+  for (const SizeGuard& guard : graph.guards()) {
+    if (guard.holds(sizes)) continue;
+    std::vector<std::string> have;
+    for (const auto& [name, size] : sizes)
+      have.push_back(base::cat(name, "=", size));
+    base::fail("pipeline", ErrorCode::InvalidArgument, "optimum: no call has these sizes: want ",
+               guard.str(), ", have ", base::join(have, ", "));
+  }
 }
 
 void optimise(ir::Graph& graph, const Settings& settings, const CompileOptions& options) {

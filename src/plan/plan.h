@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -56,7 +57,12 @@ struct Symbol {
   int64_t min = 0;
   int64_t max = INT64_MAX;
   int64_t optimum = 0;  // The size to tune for; 0: none stated.
+
+  // The optimum, else the smallest size that is not 0 or 1 if the range has one.
+  int64_t tuned_size() const { return optimum != 0 ? optimum : std::clamp<int64_t>(2, min, max); }
 };
+
+SymbolValues tuned_sizes(const std::vector<Symbol>& symbols);
 
 // A boundary tensor: its name in the program and the buffer that holds it.
 struct Port {

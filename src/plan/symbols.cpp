@@ -169,6 +169,13 @@ class Solver {
 
 }  // namespace
 
+SymbolValues tuned_sizes(const std::vector<Symbol>& symbols) {
+  SymbolValues values;
+  for (const Symbol& symbol : symbols)
+    values[symbol.name] = symbol.tuned_size();
+  return values;
+}
+
 SymbolValues solve_symbols(const Plan& plan, const std::vector<Dims>& input_dims) {
   if (input_dims.size() != plan.inputs.size()) {
     base::fail("engine", ErrorCode::Mismatch, "want ", plan.inputs.size(), " inputs, have ",

@@ -87,6 +87,7 @@ struct ExportedGraph {
   std::vector<ExportedNode> nodes;
   std::map<std::string, TensorMeta, std::less<>> tensors;
   std::map<std::string, StatedSize, std::less<>> sizes;  // Symbolic ints by name.
+  SymbolValues hints;  // Of the example call, of symbols that are a size of some tensor.
 };
 
 enum class InputKind : uint8_t {

@@ -1,3 +1,4 @@
+#include <set>
 #include <unordered_map>
 
 #include "program/read.h"
@@ -22,6 +23,23 @@ std::vector<StatedSize> read_sizes(const Field& list) {
   std::vector<StatedSize> out;
   list.each([&](const Field& size) { out.push_back(read_size(size)); });
   return out;
+}
+
+// The example's values of sizes that are a symbol alone.
+void read_hints(const Field& sizes, SymbolValues& hints) {
+  sizes.each([&](const Field& size) {
+    const auto [kind, value] = size.alternative();
+    if (kind != "as_expr") return;
+    const auto hint = value.find("hint");
+    const StatedSize stated = read_size(size);
+    if (!hint || !stated) return;
+    const auto [type, number] = hint->alternative();
+    std::set<std::string> names;
+    stated->collect_symbols(names);
+    if (type != "as_int" || names.size() != 1) return;
+    const std::string& name = *names.begin();
+    if (*stated == SymInt::symbol(name)) hints.emplace(name, number.integer());
+  });
 }
 
 TensorMeta read_meta(const Field& field) {
@@ -175,6 +193,7 @@ ExportedGraph read_graph(const Field& field, int depth) {
   const Field tensors = field.at("tensor_values");
   tensors.each_member([&](std::string_view name, const Field& meta) {
     graph.tensors.emplace(name, read_meta(meta));
+    read_hints(meta.at("sizes"), graph.hints);
   });
   if (const auto sizes = field.find("sym_int_values")) {
     sizes->each_member([&](std::string_view name, const Field& size) {

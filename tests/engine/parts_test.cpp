@@ -155,7 +155,7 @@ TEST(Publisher, WritersInPlaceWaitAndGiveUp) {
 TEST(Bindings, AreKeptAndEvicted) {
   const plan::Plan plan = testing::two_layer_plan();
   const SlotTable slots =
-      choose_slots(plan, shape_all(plan, optimum_values(plan)),
+      choose_slots(plan, shape_all(plan, plan::tuned_sizes(plan.symbols)),
                    [](ProgramKind, size_t, size_t input, const backends::KernelRequest& request) {
                      return request.inputs[input].packing;
                    });

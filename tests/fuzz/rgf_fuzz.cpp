@@ -37,7 +37,7 @@ void fix_checksums(std::byte* data, size_t size) {
 void use(const engine::Image& image) {
   plan::fingerprint(image.plan);
   engine::plain_slots(image.plan, engine::shape_statics(image.plan));
-  engine::shape_all(image.plan, engine::optimum_values(image.plan));
+  engine::shape_all(image.plan, plan::tuned_sizes(image.plan.symbols));
   if (!image.realised.empty()) plan::parse_realised(image.realised);
   fuzz::consume(*image.weights);
 }

@@ -152,7 +152,7 @@ CASES = [
     case("silu", lambda x: (F.silu(x), F.mish(x), F.softplus(x), F.softplus(x, 2, 1)), X),
     case("hard", lambda x: (F.hardswish(x), F.hardsigmoid(x), F.hardshrink(x), F.softshrink(x)), X),
     case("leaky", lambda x: (F.leaky_relu(x, 0.2), F.elu(x, 0.7), F.celu(x, 0.4), F.selu(x)), X),
-    case("prelu", lambda x, w: F.prelu(x, w), X, (3,)),
+    case("prelu", lambda x, w: (F.prelu(x, w), F.prelu(x[0, 0, 0], w[:1])), X, (3,)),
     case("threshold", lambda x: F.threshold(x, 0.1, 20), X),
     case("logsigmoid", lambda x: F.logsigmoid(x), X),
     case("glu", lambda x: F.glu(x, -1), X),
@@ -176,7 +176,11 @@ CASES = [
     case("cosine_similarity", lambda x, y: F.cosine_similarity(x, y * 0 + x[0], 2), X, X),
     case(
         "cosine_similarity_broadcast",
-        lambda x, y: (F.cosine_similarity(x, y, -2), F.cosine_similarity(y, x[0, 0], 0)),
+        lambda x, y: (
+            F.cosine_similarity(x, y, -2),
+            F.cosine_similarity(y, x[0, 0], 0),
+            F.cosine_similarity(x[0, 0, 0], y[1, 0, 2], 0),
+        ),
         (1, 2, 3),
         (2, 1, 3),
     ),

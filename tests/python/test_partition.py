@@ -217,6 +217,24 @@ def test_sizes_that_go_another_way_are_refused(splits: bool, tmp_path: Path) -> 
         partial.close(mutable(torch.ones(batch, 4)), model(torch.ones(batch, 4)))
 
 
+def test_sizes_that_come_are_tuned_for() -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(25, 5) * 2
+
+    # Two by two, which sizes are tuned for by default, is not 25.
+    x = torch.randn(5, 5, 5)
+    shapes = ({0: Dim.AUTO, 1: Dim.AUTO},)
+    program = torch.export.export(Fixed(), (x,), dynamic_shapes=shapes)
+    compiled = regraft.compile(program)
+    partial.close(compiled(x), x.view(25, 5) * 2)
+    with pytest.raises(regraft.MismatchError, match="another way"):
+        compiled(torch.randn(5, 4, 5))
+    names = [symbol.name for symbol in compiled.signature().symbols]
+    with pytest.raises(regraft.InvalidArgumentError, match="no call has these sizes: want"):
+        regraft.compile(program, optimum=dict.fromkeys(names, 4))
+
+
 class _Sizes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         total = torch.special.i0(x).sum(0)

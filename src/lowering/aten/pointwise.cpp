@@ -133,6 +133,7 @@ void prelu(Call& call) {
     dims[0] = weight->dims()[0];
     weight = call.reshape(weight, dims);
   }
+  if (x->dims().empty()) weight = call.reshape(weight, {});
   ir::Value* positive = call.emit_scalar("gt", x, SymInt(0));
   call.result(call.emit("where", {positive, x, call.emit("mul", {weight, x})}));
 }

@@ -92,8 +92,10 @@ void cosine_similarity(Call& call) {
   ir::Value *x = call.tensor("x1"), *y = call.tensor("x2");
   const size_t rank = std::max(x->dims().size(), y->dims().size());
   const int64_t from_end = call.axis("dim", rank) - static_cast<int64_t>(rank);
-  x = broadcast_along(call, x, y->dims(), from_end);
-  y = broadcast_along(call, y, x->dims(), from_end);
+  if (rank != 0) {
+    x = broadcast_along(call, x, y->dims(), from_end);
+    y = broadcast_along(call, y, x->dims(), from_end);
+  }
   const auto direction = [&](ir::Value* value) {
     ir::Value* length =
         call.emit("norm", {value}, {{"dims", SymDims{SymInt(from_end)}}, {"keepdim", true}});
