@@ -242,8 +242,24 @@ def is_functional(program: ExportedProgram) -> bool:
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:
-    """The program without in-place ops, of any library."""
-    return program if is_functional(program) else program.run_decompositions({})
+    """The program without in-place ops, of any library.
+
+    Raises:
+        UnsupportedError: PyTorch cannot take them out.
+    """
+    if is_functional(program):
+        return program
+    try:
+        return program.run_decompositions({})
+    except Exception as error:
+        raise UnsupportedError(
+            f"[program] PyTorch cannot make it functional: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Others are a traceback."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def hand_over(program: ExportedProgram) -> Handover:
@@ -259,9 +275,9 @@ def hand_over(program: ExportedProgram) -> Handover:
         try:
             torch.export.save(_without_values(program), buffer)
         except Exception as error:
-            # The other lines are a traceback.
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UnsupportedError(f"[program] PyTorch cannot serialise it: {reason}") from error
+            raise UnsupportedError(
+                f"[program] PyTorch cannot serialise it: {_first_line(error)}"
+            ) from error
     with zipfile.ZipFile(buffer) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith("models/model.json")]
         json = archive.read(name)

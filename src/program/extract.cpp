@@ -17,6 +17,8 @@ class Extractor {
   std::shared_ptr<const Program::Impl> run() {
     out_ = std::make_shared<Program::Impl>();
     out_->exported.ranges = whole_.exported.ranges;
+    out_->exported.graph.hints = whole_graph().hints;
+    out_->guards = whole_.guards;
     out_->exported.is_functional = whole_.exported.is_functional;
     take_nodes();
     take_parameters();

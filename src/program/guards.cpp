@@ -35,12 +35,22 @@ class Parser {
     std::vector<SizeGuard> out = {comparison()};
     while (take("and "))
       out.push_back(comparison());
+    while (take("or ")) {
+      if (out.size() != 1) throw NotAGuard{};
+      out[0] = either(out[0], comparison());
+    }
     skip();
     if (at_ != text_.size()) throw NotAGuard{};
     return out;
   }
 
  private:
+  // a == b or c == d, which is (a - b) * (c - d) == 0.
+  static SizeGuard either(const SizeGuard& first, const SizeGuard& second) {
+    if (first.relation != Relation::Equal || second.relation != Relation::Equal) throw NotAGuard{};
+    return {(first.left - first.right) * (second.left - second.right), Relation::Equal, 0};
+  }
+
   SizeGuard comparison() {
     SizeGuard out;
     SymInt left = sum();

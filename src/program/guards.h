@@ -16,8 +16,9 @@ namespace regraft::program {
 using SizeOfInput = std::function<std::optional<SymInt>(const std::string& input, int64_t dim)>;
 
 // Reads a guard as PyTorch prints it in Python, "(L['x'].size()[0] % 2) == 0": comparisons, with
-// "and" between them, of sums, products, differences, //, % and torch.sym_max/min of integers and
-// sizes. Nothing for other texts, such as those of floating-point numbers.
+// "and" (or, between equalities, "or") between them, of sums, products, differences, //, % and
+// torch.sym_max/min of integers and sizes. Nothing for other texts, such as those of floating-point
+// numbers.
 std::optional<std::vector<SizeGuard>> try_parse_guard(std::string_view text,
                                                       const SizeOfInput& size_of);
 

@@ -33,6 +33,8 @@ TEST(Guards, AreReadAsPythonMeansThem) {
   EXPECT_EQ(read("L['x'].size()[1] == 8"), "8 == 8");
   EXPECT_EQ(read("1 + (((-3) + L['x'].size()[0]) // 2) >= 1 and L['d']['a_b'].size()[0] != 1"),
             "1 <= floordiv(s0+1,2)-1, s1 != 1");
+  EXPECT_EQ(read("L['x'].size()[0] == L['l'][0].size()[0] or L['l'][0].size()[0] == 1"),
+            "-s0+s0*s1+s1-s1*s1 == 0");
   EXPECT_EQ(read("L['kwargs']['d']['a b'].size()[0] != 1"), "s1 != 1");
   EXPECT_EQ(read("7 - L['x'].size()[0] - 1 < 0"), "-s0+6 < 0");
 }
@@ -48,7 +50,9 @@ TEST(Guards, OtherTextsAreNone) {
                                       "L['x'].size()[2] == 3",
                                       "L['x'].size()[-1] == 3",
                                       "L['x'].size()[0] == 3 and",
-                                      "L['x'].size()[0] == 3 or 1 == 1",
+                                      "L['x'].size()[0] == 3 or 1 != 1",
+                                      "L['x'].size()[0] == 3 or",
+                                      "1 == 1 and 2 == 2 or L['x'].size()[0] == 3",
                                       "(L['x'].size()[0] / 2) > 1.5",
                                       "math.trunc(0.5*torch.sym_float(L['x'].size()[0])) != 1",
                                       "L['x'].size()[0]**2 == 9",
