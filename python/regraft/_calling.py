@@ -58,6 +58,8 @@ class CallSpec:
             self._flat = -1
         self._out_constants: dict[int, Any] = dict(spec.get("out_constants", []))
         read = [*self._tensors, *self._numbers, *(i for i, _ in self._constants)]
+        if len(self._number_symbols) not in (0, len(self._numbers)):
+            raise ValueError("a symbol for each number is wanted")
         if not set(read) <= set(range(self._in_spec.num_leaves)):
             raise ValueError(f"inputs {read} of {self._in_spec.num_leaves}")
 
@@ -129,6 +131,24 @@ class CallSpec:
         return [
             (place, *symbol) for place, symbol in zip(places, self._number_symbols, strict=True)
         ]
+
+    def numbers_of(self, taken: Sequence[Any]) -> dict[str, int]:
+        """Values of the symbols of dynamic numbers, out of what ``flatten`` gives.
+
+        Raises:
+            MismatchError: A number is outside of its range; lists every one.
+        """
+        if not self._number_symbols:
+            return {}
+        values, problems = {}, []
+        for place, symbol, least, greatest in self.numbers:
+            value = values[symbol] = taken[place]
+            if value < least or (greatest is not None and value > greatest):
+                span = f"at least {least}" if greatest is None else f"{least}..{greatest}"
+                problems.append(f"input {self._taken[place]}: want {span}, have {value}")
+        if problems:
+            raise MismatchError("[engine] " + "; ".join(problems))
+        return values
 
     @property
     def number_outputs(self) -> list[int]:

@@ -237,7 +237,7 @@ def _want_inputs(compiled: Compiled, args: tuple[Any, ...], kwargs: Mapping[str,
         )
     specs = [TensorSpec(spec.name, spec.dtype, tuple(spec.dims)) for spec in signature.inputs]
     symbols = [SymbolRange(s.name, s.min, s.max) for s in signature.symbols]
-    Signature(tuple(specs), (), tuple(symbols)).check(tensors)
+    Signature(tuple(specs), (), tuple(symbols)).check(tensors, {})
 
 
 def _examples(compiled: Compiled) -> tuple[list[Any], list[Any]]:

@@ -182,15 +182,17 @@ class Parser {
     return out;
   }
 
-  // Behind "L[": 'd']['a b'].size()[0]
+  // Behind "L[": 'd']['a b'].size()[0], or a number that is passed: 'd']['n']
   SymInt size() {
     const std::string argument = key();
     std::string rest;
     while (take("["))
       rest += "_" + key();
-    expect(".size()[");
-    const int64_t dim = integer();
-    expect("]");
+    std::optional<int64_t> dim;
+    if (take(".size()[")) {
+      dim = integer();
+      expect("]");
+    }
     auto found = size_of_(argument + rest, dim);
     // What **kwargs hold goes by its own name.
     if (!found && !rest.empty()) found = size_of_(rest.substr(1), dim);
@@ -204,17 +206,23 @@ class Parser {
   int depth_ = 0;
 };
 
-std::optional<SymInt> size_in(const ExportedGraph& graph, const std::string& input, int64_t dim) {
+std::optional<SymInt> size_in(const ExportedGraph& graph, const std::string& input,
+                              std::optional<int64_t> dim) {
   const auto is_input = [&](const ArgumentValue& value) {
     const auto* tensor = std::get_if<TensorName>(&value);
-    return tensor != nullptr && tensor->name == input;
+    const auto* number = std::get_if<SymName>(&value);
+    return dim ? tensor != nullptr && tensor->name == input
+               : number != nullptr && number->name == input;
   };
-  const auto meta = graph.tensors.find(input);
-  if (meta == graph.tensors.end() || std::ranges::none_of(graph.inputs, is_input) || dim < 0 ||
-      static_cast<size_t>(dim) >= meta->second.sizes.size()) {
-    return std::nullopt;
+  if (std::ranges::none_of(graph.inputs, is_input)) return std::nullopt;
+  if (!dim) {
+    const auto number = graph.sizes.find(input);
+    return number == graph.sizes.end() ? std::nullopt : number->second;
   }
-  return meta->second.sizes[static_cast<size_t>(dim)];
+  const auto meta = graph.tensors.find(input);
+  if (meta == graph.tensors.end() || static_cast<size_t>(*dim) >= meta->second.sizes.size())
+    return std::nullopt;
+  return meta->second.sizes[static_cast<size_t>(*dim)];
 }
 
 }  // namespace
@@ -231,7 +239,7 @@ std::optional<std::vector<SizeGuard>> try_parse_guard(std::string_view text,
 }
 
 std::vector<SizeGuard> guards_of(const ExportedProgram& program) {
-  const auto size_of = [&](const std::string& input, int64_t dim) {
+  const auto size_of = [&](const std::string& input, std::optional<int64_t> dim) {
     return size_in(program.graph, input, dim);
   };
   std::vector<SizeGuard> out;

@@ -11,9 +11,10 @@
 
 namespace regraft::program {
 
-// The size `dim` of the input that an argument is, by the name of the graph's input ("x", and
-// "d_a_b" for d["a b"]); nothing when there is no such input or size.
-using SizeOfInput = std::function<std::optional<SymInt>(const std::string& input, int64_t dim)>;
+// The size `dim` of the input that an argument is, or the number that it is, by the name of the
+// graph's input ("x", and "d_a_b" for d["a b"]); nothing when there is no such input or size.
+using SizeOfInput =
+    std::function<std::optional<SymInt>(const std::string& input, std::optional<int64_t> dim)>;
 
 // Reads a guard as PyTorch prints it in Python, "(L['x'].size()[0] % 2) == 0": comparisons, with
 // "and" (or, between equalities, "or") between them, of sums, products, differences, //, % and

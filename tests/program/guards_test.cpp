@@ -6,8 +6,10 @@ namespace regraft::program {
 namespace {
 
 std::string read(std::string_view text) {
-  const SizeOfInput size_of = [](const std::string& input, int64_t dim) -> std::optional<SymInt> {
-    if (dim > 1) return std::nullopt;
+  const SizeOfInput size_of = [](const std::string& input,
+                                 std::optional<int64_t> dim) -> std::optional<SymInt> {
+    if (!dim) return input == "n" ? std::optional(SymInt::symbol("s2")) : std::nullopt;
+    if (*dim > 1) return std::nullopt;
     if (input == "x") return dim == 0 ? SymInt::symbol("s0") : SymInt(8);
     if (input == "d_a_b" || input == "l_0") return SymInt::symbol("s1");
     return std::nullopt;
@@ -35,6 +37,7 @@ TEST(Guards, AreReadAsPythonMeansThem) {
             "1 <= floordiv(s0+1,2)-1, s1 != 1");
   EXPECT_EQ(read("L['x'].size()[0] == L['l'][0].size()[0] or L['l'][0].size()[0] == 1"),
             "-s0+s0*s1+s1-s1*s1 == 0");
+  EXPECT_EQ(read("L['n'] > 3"), "3 < s2");
   EXPECT_EQ(read("L['kwargs']['d']['a b'].size()[0] != 1"), "s1 != 1");
   EXPECT_EQ(read("7 - L['x'].size()[0] - 1 < 0"), "-s0+6 < 0");
 }

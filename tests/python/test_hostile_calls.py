@@ -32,6 +32,7 @@ _TREES = json.loads(
         json.dumps(_TREES | {"tensor_leaves": [-1]}),
         json.dumps(_TREES | {"constants": [[5, 1]]}),
         json.dumps(_TREES | {"constants": 7}),
+        json.dumps(_TREES | {"number_symbols": [["s0", 0, None]]}),
         json.dumps(_TREES | {"out_constants": [3]}),
     ],
 )

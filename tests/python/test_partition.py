@@ -217,6 +217,26 @@ def test_sizes_that_go_another_way_are_refused(splits: bool, tmp_path: Path) -> 
         partial.close(mutable(torch.ones(batch, 4)), model(torch.ones(batch, 4)))
 
 
+class _Number(nn.Module):
+    def forward(self, x: Tensor, n: int) -> Tensor:
+        y = partial.xlog1py(x, x.abs())
+        y = y * n if n > 3 else y
+        return y + 1 if n % 2 == 1 else y
+
+
+def test_numbers_that_go_another_way_are_refused(tmp_path: Path) -> None:
+    x = torch.randn(3, 4)
+    shapes = {"x": None, "n": Dim.AUTO}
+    compiled = regraft.compile(_Number().eval(), (x, 7), dynamic_shapes=shapes)
+    regraft.save(compiled, tmp_path / "saved")
+    for each in (compiled, regraft.load(tmp_path / "saved")):
+        partial.close(each(x, 9), _Number()(x, 9))
+        with pytest.raises(regraft.MismatchError, match="input 1: want at least 4, have 3"):
+            each(x, 3)
+        with pytest.raises(regraft.MismatchError, match=r"want mod\(.*,2\) == 1, have .* = 8"):
+            each(x, 8)
+
+
 def test_sizes_that_come_are_tuned_for() -> None:
     class Fixed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

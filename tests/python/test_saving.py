@@ -228,7 +228,7 @@ def test_hostile_archives_are_errors(module: regraft.Module, tmp_path: Path) -> 
         "an unknown value": lambda m: m["layout"]["segments"][2]["inputs"][0].__setitem__(0, "no"),
         "an unknown weight": lambda m: m["layout"]["segments"][1].update(weights=["no"]),
         "a parameter's dims": lambda m: [p["spec"].update(dims=[7]) for p in m["table"]],
-        "a guard": lambda m: m["signature"].update(guards=["no == 1"]),
+        "a guard": lambda m: m["signature"].update(guards=["x.y == 1"]),
         "no relation": lambda m: m["signature"].update(guards=["print(7)"]),
         "no expression": lambda m: m["signature"].update(guards=["((1 == 1"]),
         "a call": lambda m: m.update(call="{}"),

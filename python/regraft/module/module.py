@@ -137,7 +137,7 @@ class Module(fx.GraphModule):
                         f"[engine] input {i} requires grad: engines do inference; call the module "
                         "under torch.no_grad()"
                     )
-        self._signature.check(tensors)
+        self._signature.check(tensors, self._call_spec.numbers_of(inputs))
         self.gate.enter()
         try:
             bank = self.want_weights("run")

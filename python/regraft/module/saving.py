@@ -18,7 +18,7 @@ import torch
 
 from regraft import _regraft
 from regraft._files import reading, replacing
-from regraft._sizes import holds
+from regraft._sizes import holds, sizes_in
 from regraft.engine import Engine, engine_options
 from regraft.errors import CorruptError, InvalidArgumentError, UnsupportedError, VersionError
 from regraft.module import safetensors
@@ -274,7 +274,7 @@ def _signature(data: dict[str, Any]) -> Signature:
     guards = tuple(str(guard) for guard in data.get("guards", ()))
     for guard in guards:
         try:
-            holds(guard, {symbol.name: 2 for symbol in symbols})
+            holds(guard, dict.fromkeys(sizes_in(guard), 2))
         except UnsupportedError as error:
             raise CorruptError(f"[module_file] {error}") from error
     return Signature(specs(data["inputs"]), specs(data["outputs"]), symbols, guards)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,13 +48,17 @@ class Signature:
     # What holds between sizes beyond their ranges: "mod(s0,2) == 0".
     guards: tuple[str, ...] = ()
 
-    def check(self, tensors: Sequence[torch.Tensor]) -> None:
+    def check(self, tensors: Sequence[torch.Tensor], numbers: Mapping[str, int]) -> None:
         """Checks what a call brings. Expressions over several symbols are left to the engines.
+
+        Args:
+            tensors: Of the inputs, in order.
+            numbers: Values of the symbols of numbers that are passed.
 
         Raises:
             MismatchError: dtypes or sizes do not fit; lists every one.
         """
-        known: dict[str, int] = {}
+        known = dict(numbers)
         ranges = {symbol.name: symbol for symbol in self.symbols}
         problems = []
         for spec, tensor in zip(self.inputs, tensors, strict=True):
@@ -80,11 +85,18 @@ class Signature:
             problems = [
                 f"inputs of these sizes go another way than the program that was exported: want "
                 f"{guard}, have {have_text}"
-                for guard in self.guards
-                if not holds(guard, known)
+                for guard in _broken(self.guards, tuple(known.items()))
             ]
         if problems:
             raise MismatchError("[engine] " + "; ".join(problems))
+
+
+@functools.lru_cache(maxsize=1024)
+def _broken(guards: tuple[str, ...], values: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """The guards of these symbols that do not hold."""
+    known = dict(values)
+    asked = (guard for guard in guards if sizes_in(guard) <= known.keys())
+    return tuple(guard for guard in asked if not holds(guard, known))
 
 
 def _ranges(spec: TensorSpec, ranges: Mapping[str, SymbolRange]) -> str:
@@ -114,6 +126,4 @@ def make_signature(
         text = str(span.upper)  # Some infinity, or a number so large that it stands for one.
         upper = int(text) if text.isdecimal() and int(text) < 2**62 else None
         symbols.append(SymbolRange(name, max(int(span.lower), 0), upper, optimum.get(name, 0)))
-    names = {symbol.name for symbol in symbols}
-    guards = tuple(guard for guard in core.guards() if sizes_in(guard) <= names)
-    return Signature(inputs, specs(core.outputs()), tuple(symbols), guards)
+    return Signature(inputs, specs(core.outputs()), tuple(symbols), tuple(core.guards()))
