@@ -64,6 +64,18 @@ def test_a_state_dict_leaves_what_it_does_not_have() -> None:
     partial.close(module(X), model(X))
 
 
+def test_reports_count_what_moved() -> None:
+    module = partial.module(0)
+    in_torch = module.refit({"shift": torch.ones(6)}, partial=True)
+    assert in_torch.bytes_in == in_torch.bytes_out == 6 * 4
+    in_engine = module.refit({"norm.running_var": torch.ones(6)}, partial=True)
+    assert in_engine.bytes_in == 6 * 4
+    assert in_engine.bytes_out == in_engine.engines["engine_0"].bytes_out > 0
+    full = module.refit(partial.layers_program(1))
+    assert full.bytes_out > in_engine.bytes_out
+    assert len({len(r.updated) + r.untouched for r in (in_torch, in_engine, full)}) == 1
+
+
 def test_l3_partial_refit_touches_what_depends_on_it() -> None:
     module = partial.module(0)
     report = module.refit({"shift": torch.ones(6)}, partial=True)
