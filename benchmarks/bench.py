@@ -258,6 +258,7 @@ def plot(rows: list[dict[str, Any]], peers: Sequence[str], path: Path) -> None:
     axis.set_xlabel("time of PyTorch / time of Regraft (more is faster)")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 def machine() -> dict[str, Any]:
@@ -288,13 +289,25 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     regraft.set_thread_count(args.threads)
     console = Console(width=140)
+    args.output.mkdir(parents=True, exist_ok=True)
+    inference: list[dict[str, Any]] = []
+    refit: list[dict[str, Any]] = []
     cases = [(m, p, b) for m in args.models for p in args.precision for b in args.batch]
-    inference = [inference_row(*case, args) for case in track(cases, "inference", console=console)]
-    refits = [(m, p) for m in args.refit_models for p in args.precision]
-    refit = [refit_row(*case, args) for case in track(refits, "refit", console=console)]
+    for case in track(cases, "inference", console=console):
+        inference.append(inference_row(*case, args))
+        write(inference, refit, args)
+    for model in track(args.refit_models, "refit", console=console):
+        refit += [refit_row(model, precision, args) for precision in args.precision]
+        write(inference, refit, args)
     show("Inference, median ms", inference, console)
     show("Refit of a float32 checkpoint in memory, median ms", refit, console)
-    args.output.mkdir(parents=True, exist_ok=True)
+    console.print(machine())
+
+
+def write(
+    inference: list[dict[str, Any]], refit: list[dict[str, Any]], args: argparse.Namespace
+) -> None:
+    """The rows so far, so that a run that ends early leaves something."""
     result = {"machine": machine(), "inference": inference, "refit": refit}
     (args.output / "bench.json").write_text(json.dumps(result, indent=1))
     tables = [markdown(inference, inference_columns(args.peers))] if inference else []
@@ -302,7 +315,6 @@ def main() -> None:
     (args.output / "bench.md").write_text("\n\n".join(tables) + "\n")
     if inference:
         plot(inference, args.peers, args.output / "bench.png")
-    console.print(result["machine"])
 
 
 if __name__ == "__main__":
