@@ -1,11 +1,14 @@
 #include "backends/cpu/run/empty_sum.h"
 
 #include <algorithm>
+#include <array>
 
 #include "backends/cpu/run/row_epilogue.h"
 
 namespace regraft::cpu {
 namespace {
+
+constexpr size_t kMaxOperands = std::tuple_size_v<RowEpilogue::Operands>;
 
 // In dense f32; it is too rare to be fast.
 class EmptySum final : public Kernel {
@@ -33,9 +36,9 @@ class EmptySum final : public Kernel {
       return static_cast<const float*>(from.source(arguments.inputs[input], workspace));
     };
     const float* const bias = inputs_.bias ? read(bias_, *inputs_.bias) : nullptr;
-    std::vector<const float*> operands;
+    std::array<const float*, kMaxOperands> operands{};
     for (size_t i = 0; i < operands_.size(); ++i)
-      operands.push_back(read(operands_[i], inputs_.first_operand + i));
+      operands[i] = read(operands_[i], inputs_.first_operand + i);
     auto* const out = static_cast<float*>(out_.target(arguments.outputs[0], workspace));
     for (int64_t at = 0; at < count_; at += columns_) {
       if (bias != nullptr) {
@@ -44,7 +47,7 @@ class EmptySum final : public Kernel {
         std::fill_n(out + at, columns_, 0.0f);
       }
       RowEpilogue::Operands row{};
-      for (size_t i = 0; i < operands.size(); ++i)
+      for (size_t i = 0; i < operands_.size(); ++i)
         row[i] = operands[i] + (is_row_[i] ? 0 : at);
       epilogue_.apply(out + at, columns_, row);
     }
@@ -66,8 +69,7 @@ class EmptySum final : public Kernel {
 }  // namespace
 
 std::unique_ptr<Kernel> make_empty_sum(const GemmProblem& problem, const GemmInputs& inputs) {
-  const bool fits =
-      problem.depth() == 0 && problem.operands.size() <= std::tuple_size_v<RowEpilogue::Operands>;
+  const bool fits = problem.depth() == 0 && problem.operands.size() <= kMaxOperands;
   return fits ? std::make_unique<EmptySum>(problem, inputs) : nullptr;
 }
 
