@@ -55,6 +55,7 @@ void collect_used(const ExportedGraph& graph, std::set<std::string, std::less<>>
 std::set<std::string, std::less<>> used_in(const ExportedGraph& graph) {
   std::set<std::string, std::less<>> out;
   collect_used(graph, out);
+  out.erase(std::string());  // Tensors that are absent.
   return out;
 }
 
