@@ -233,11 +233,11 @@ class Engine {
   std::shared_ptr<engine::Variant> variant_;
 };
 
-// Copies the tensors of `source` as they are, row-major and one after the other in its order, to
-// `to`: memory of `device` ("cuda:1"), for as many bytes as they have together. Those that lie on
-// the device are read after what `stream` has been given. Returns when they are there. Throws
-// Error{InvalidArgument, Unsupported, Mismatch, OutOfMemory}, and what reading the source throws.
-void copy_tensors(const WeightSource& source, const std::string& device, void* to,
-                  void* stream = nullptr);
+// Copies tensors as they are, row-major, each to its address of `to`: memory of `device` ("cuda:1")
+// for as many bytes as it has. Those that lie on the device are read after what `stream` has been
+// given. Returns when they are there. Throws Error{InvalidArgument, Unsupported, Mismatch,
+// OutOfMemory}.
+void copy_tensors(std::span<const TensorView> tensors, const std::string& device,
+                  std::span<void* const> to, void* stream = nullptr);
 
 }  // namespace regraft

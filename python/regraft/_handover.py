@@ -200,6 +200,22 @@ def source_of(
     return _regraft.rows_source(rows), copies
 
 
+def table_of(
+    tensors: Sequence[torch.Tensor], device: torch.device | None = None
+) -> tuple[_regraft.Table, Any]:
+    """Tensors for the core one after the other, and what must be kept alive while it reads them.
+
+    Raises:
+        TypeError: As ``rows_of``.
+    """
+    named = {str(i): tensor for i, tensor in enumerate(tensors)}
+    table = _regraft.try_table(named, ordinal_of(device))
+    if table is not None:
+        return table, None
+    rows, kept = rows_of(named, device)
+    return _regraft.rows_table(rows), kept
+
+
 def ordinal_of(device: torch.device | None) -> int:
     """The number of a GPU; -1 for the host."""
     return -1 if device is None or device.type != "cuda" else device.index or 0

@@ -292,6 +292,7 @@ class Engine:
     def trim(self) -> None:
         """Frees what is held for speed only."""
         self._core.trim()
+        self.lora_slot.trim()
 
     @property
     def generation(self) -> int:

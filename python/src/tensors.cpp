@@ -55,6 +55,18 @@ const Torch& torch() {
   return known;
 }
 
+// Of an str, as long as it lives; none for anything else, and where it is no Unicode.
+std::optional<std::string_view> try_text(nb::handle name) {
+  if (!PyUnicode_CheckExact(name.ptr())) return std::nullopt;
+  Py_ssize_t size = 0;
+  const char* text = PyUnicode_AsUTF8AndSize(name.ptr(), &size);
+  if (text == nullptr) {
+    PyErr_Clear();
+    return std::nullopt;
+  }
+  return std::string_view(text, static_cast<size_t>(size));
+}
+
 }  // namespace
 
 std::optional<TensorView> try_view(nb::handle value, int ordinal) {
@@ -84,17 +96,10 @@ std::shared_ptr<WeightSource> try_source(const nb::dict& tensors, int ordinal) {
   std::vector<std::pair<std::string, SourceTensor>> list;
   list.reserve(tensors.size());
   for (const auto& [name, value] : tensors) {
-    if (!PyUnicode_CheckExact(name.ptr())) return nullptr;
-    auto view = try_view(value, ordinal);
+    const auto text = try_text(name);
+    auto view = text ? try_view(value, ordinal) : std::nullopt;
     if (!view) return nullptr;
-    Py_ssize_t size = 0;
-    const char* text = PyUnicode_AsUTF8AndSize(name.ptr(), &size);
-    if (text == nullptr) {
-      PyErr_Clear();
-      return nullptr;
-    }
-    list.emplace_back(std::string(text, static_cast<size_t>(size)),
-                      SourceTensor{std::move(*view), nullptr, false});
+    list.emplace_back(std::string(*text), SourceTensor{std::move(*view), nullptr, false});
   }
   return std::const_pointer_cast<WeightSource>(make_source(std::move(list)));
 }
@@ -121,18 +126,66 @@ std::vector<const void*> addresses(const nb::list& tensors) {
 
 namespace {
 
-// Names, dtypes and dims as one piece of text: sources of equal layouts differ in values alone.
-nb::bytes layout(const WeightSource& source) {
-  std::string text;
-  for (const std::string& name : source.names()) {
-    const TensorView spec = source.spec(name);
-    text += name;
-    text += '\0';
-    text += spec.spec();
-    text += '\0';
+// Tensors one after the other, kept alive and named by a dict, or by whoever gave rows of them.
+class Table {
+ public:
+  explicit Table(nb::dict owner) : owner_(std::move(owner)) {}
+  explicit Table(const std::vector<Row>& rows) {
+    for (const Row& row : rows)
+      views_.push_back(to_view(row));
   }
-  return nb::bytes(text.data(), text.size());
+
+  const std::vector<std::string_view>& names() const { return names_; }
+  const std::vector<TensorView>& views() const { return views_; }
+
+  // False: a name or a tensor is none.
+  bool fill(int ordinal) {
+    names_.reserve(owner_.size());
+    views_.reserve(owner_.size());
+    for (const auto& [name, value] : owner_) {
+      const auto text = try_text(name);
+      auto view = text ? try_view(value, ordinal) : std::nullopt;
+      if (!view) return false;
+      names_.push_back(*text);
+      views_.push_back(std::move(*view));
+    }
+    return true;
+  }
+
+ private:
+  nb::dict owner_;
+  std::vector<std::string_view> names_;  // Of the owner's keys.
+  std::vector<TensorView> views_;
+};
+
+std::shared_ptr<Table> try_table(const nb::dict& tensors, int ordinal) {
+  // A copy: the dict may change meanwhile.
+  const nb::object copy = nb::steal(PyDict_Copy(tensors.ptr()));
+  if (!copy.is_valid()) throw nb::python_error();
+  auto table = std::make_shared<Table>(nb::cast<nb::dict>(copy));
+  return table->fill(ordinal) ? std::move(table) : nullptr;
 }
+
+// Names, dtypes and sizes: tables of one layout differ in values alone.
+class Layout {
+ public:
+  explicit Layout(const Table& table) : names_(table.names().begin(), table.names().end()) {
+    for (const TensorView& view : table.views())
+      specs_.emplace_back(view.dtype, view.dims);
+  }
+
+  bool is_of(const Table& table) const {
+    const auto is_same = [](const TensorView& view, const auto& spec) {
+      return view.dtype == spec.first && view.dims == spec.second;
+    };
+    return std::equal(names_.begin(), names_.end(), table.names().begin(), table.names().end()) &&
+           std::equal(table.views().begin(), table.views().end(), specs_.begin(), is_same);
+  }
+
+ private:
+  std::vector<std::string> names_;
+  std::vector<std::pair<DType, Dims>> specs_;
+};
 
 // A, B, scale, transposed.
 using Term = std::tuple<nb::object, nb::object, float, bool>;
@@ -190,14 +243,27 @@ void bind_tensors(nb::module_& module) {
         return std::const_pointer_cast<WeightSource>(to_source(rows));
       },
       nb::arg("rows"));
-  module.def("layout", &layout, nb::arg("source"));
+  nb::class_<Table>(module, "Table");
+  module.def(
+      "rows_table", [](const std::vector<Row>& rows) { return std::make_shared<Table>(rows); },
+      nb::arg("rows"));
+  module.def("try_table", &try_table, nb::arg("tensors"), nb::arg("ordinal"),
+             nb::sig("def try_table(tensors: dict[str, object], ordinal: int) -> Table | None"));
+  nb::class_<Layout>(module, "Layout")
+      .def(nb::init<const Table&>(), nb::arg("table"))
+      .def("is_of", &Layout::is_of, nb::arg("table"));
   module.def(
       "copy_tensors",
-      [](const WeightSource& source, const std::string& device, uintptr_t to, uintptr_t stream) {
+      [](const Table& tensors, const std::string& device, const std::vector<uintptr_t>& to,
+         uintptr_t stream) {
+        std::vector<void*> places;
+        places.reserve(to.size());
+        for (const uintptr_t address : to)
+          places.push_back(reinterpret_cast<void*>(address));
         const nb::gil_scoped_release release;
-        copy_tensors(source, device, reinterpret_cast<void*>(to), reinterpret_cast<void*>(stream));
+        copy_tensors(tensors.views(), device, places, reinterpret_cast<void*>(stream));
       },
-      nb::arg("source"), nb::arg("device"), nb::arg("to"), nb::arg("stream"));
+      nb::arg("tensors"), nb::arg("device"), nb::arg("to"), nb::arg("stream"));
   module.def("stable_source", &stable_source, nb::arg("source"), nb::arg("owner"));
   module.def("with_merged", &with_merged, nb::arg("source").none(), nb::arg("merges"),
              nb::arg("ordinal"));

@@ -1,4 +1,5 @@
 #include "backends/run_backend.h"
+#include "base/fail.h"
 #include "base/typed_errors.h"
 #include "regraft/engine.h"
 
@@ -27,9 +28,13 @@ void add(backends::Device& device, const TensorView& view, std::byte* to, Copies
 
 }  // namespace
 
-void copy_tensors(const WeightSource& source, const std::string& device_name, void* to,
-                  void* stream) {
+void copy_tensors(std::span<const TensorView> tensors, const std::string& device_name,
+                  std::span<void* const> to, void* stream) {
   base::typed_errors("engine", [&] {
+    if (tensors.size() != to.size()) {
+      base::fail("engine", ErrorCode::InvalidArgument, "copy_tensors: want ", tensors.size(),
+                 " addresses, one for each tensor, have ", to.size());
+    }
     const std::string backend = device_name.substr(0, device_name.find(':'));
     backends::Device& device = backends::run_backend(backend).device(device_name);
     const backends::UseDevice use(device);
@@ -37,12 +42,8 @@ void copy_tensors(const WeightSource& source, const std::string& device_name, vo
     ready->record(stream);
     ready->order(device.work_stream());
     Copies copies;
-    std::vector<SourceTensor> kept;
-    auto* at = static_cast<std::byte*>(to);
-    for (const std::string& name : source.names()) {
-      kept.push_back(source.read(name));
-      if (kept.back().view.count() > 0) add(device, kept.back().view, at, copies);
-      at += kept.back().view.bytes();
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      if (tensors[i].count() > 0) add(device, tensors[i], static_cast<std::byte*>(to[i]), copies);
     }
     device.upload(copies.uploads);
     if (!copies.moves.empty()) device.copy_blocks(copies.moves);

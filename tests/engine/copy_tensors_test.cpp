@@ -1,5 +1,7 @@
 #include <cstring>
 #include <numeric>
+#include <span>
+#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -10,37 +12,43 @@
 namespace regraft {
 namespace {
 
-// One after the other, whatever their strides; an empty one takes no room.
-TEST(CopyTensors, AreRowMajorInTheOrderOfTheSource) {
+// Each to its place, whatever its strides; an empty one needs none.
+TEST(CopyTensors, AreRowMajor) {
   std::vector<float> numbers(12);
   std::iota(numbers.begin(), numbers.end(), 1.F);
   const uint8_t bytes[3] = {7, 8, 9};
-  const TensorView transposed(numbers.data(), DType::F32, Dims{3, 2}, Dims{1, 3});
-  const auto source = make_source({{"b", {transposed, nullptr, false}},
-                                   {"none", {TensorView(nullptr, DType::F32, Dims{0, 4}), nullptr}},
-                                   {"a", {TensorView(bytes, DType::U8, Dims{3}), nullptr, false}}});
-  std::vector<std::byte> to(6 * sizeof(float) + 3 + 1, std::byte{99});
-  copy_tensors(*source, "cpu", to.data());
-  std::vector<std::byte> want(to.size(), std::byte{99});
-  size_t at = 0;
-  for (const std::string& name : source->names()) {
-    if (name == "none") continue;
-    const float values[6] = {1, 4, 2, 5, 3, 6};
-    const size_t count = name == "b" ? sizeof values : sizeof bytes;
-    std::memcpy(want.data() + at, name == "b" ? static_cast<const void*>(values) : bytes, count);
-    at += count;
-  }
+  const TensorView tensors[] = {{numbers.data(), DType::F32, Dims{3, 2}, Dims{1, 3}},
+                                {nullptr, DType::F32, Dims{0, 4}},
+                                {bytes, DType::U8, Dims{3}}};
+  constexpr float kValues[6] = {1, 4, 2, 5, 3, 6};
+  constexpr size_t kBehind = sizeof bytes + 1;  // Where the larger one goes.
+  std::vector<std::byte> to(kBehind + sizeof kValues + 1, std::byte{99});
+  std::vector<std::byte> want = to;
+  std::memcpy(want.data(), bytes, sizeof bytes);
+  std::memcpy(want.data() + kBehind, kValues, sizeof kValues);
+  void* const places[] = {to.data() + kBehind, nullptr, to.data()};
+  copy_tensors(tensors, "cpu", places);
   EXPECT_EQ(to, want);
 }
 
-TEST(CopyTensors, WantADeviceThatThereIs) {
-  std::byte to{};
+std::string error_of(std::span<const TensorView> tensors, const std::string& device) {
   try {
-    copy_tensors(*make_source({}), "tpu:0", &to);
-    FAIL() << "nothing was thrown";
+    copy_tensors(tensors, device, {});
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("tpu"), std::string::npos) << error.what();
+    return error.what();
   }
+  return "nothing was thrown";
+}
+
+TEST(CopyTensors, WantAPlaceForEach) {
+  const float value = 1;
+  const TensorView tensor(&value, DType::F32, Dims{});
+  EXPECT_EQ(error_of({&tensor, 1}, "cpu"),
+            "[engine] copy_tensors: want 1 addresses, one for each tensor, have 0");
+}
+
+TEST(CopyTensors, WantADeviceThatThereIs) {
+  EXPECT_NE(error_of({}, "tpu:0").find("tpu"), std::string::npos) << error_of({}, "tpu:0");
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 
 from regraft import _regraft
-from regraft._cuda import current_stream
-from regraft._handover import plain, source_of
+from regraft._handover import plain
 from regraft.module.source import row_of
+
+# Scales of an adapter that are remembered.
+_MOST_RECIPES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +47,6 @@ class Replacement:
     @cached_property
     def nbytes(self) -> int:
         return int(self.value.nbytes)
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """Changes by canonical name of the parameter."""
-
-    deltas: Mapping[str, Delta] = field(default_factory=dict)
-    replaced: Mapping[str, Replacement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +87,42 @@ class Recipe:
         return merged
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """Changes by canonical name of the parameter.
+
+    Attributes:
+        lease: Held by all adapters with deltas of this one: of memory that others get after them.
+        known_recipes: Of this adapter alone, by its scale.
+    """
+
+    deltas: Mapping[str, Delta] = field(default_factory=dict)
+    replaced: Mapping[str, Replacement] = field(default_factory=dict)
+    lease: object = field(default=None, repr=False, compare=False)
+    known_recipes: dict[float, Mapping[str, Recipe]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def recipes(self, scale: float) -> Mapping[str, Recipe]:
+        """By parameter, where no other adapter is active."""
+        found = self.known_recipes.get(scale)
+        if found is None:
+            if len(self.known_recipes) >= _MOST_RECIPES:
+                self.known_recipes.clear()
+            found = self.known_recipes[scale] = self._recipes(scale)
+        return found
+
+    def _recipes(self, scale: float) -> dict[str, Recipe]:
+        made = {
+            name: Recipe(self.replaced.get(name), ((delta, scale),))
+            for name, delta in self.deltas.items()
+            if delta.scale != 0
+        }
+        for name, replacement in self.replaced.items():
+            made.setdefault(name, Recipe(replacement))
+        return made
+
+
 def differ(was: Recipe | None, will: Recipe | None) -> bool:
     """Whether they give other values; most of the time, they are one or have other terms."""
     if was is will:
@@ -121,23 +151,3 @@ class Merge(NamedTuple):
 def values_of(merges: Mapping[str, Merge]) -> dict[str, torch.Tensor]:
     """The values that refits are made of, on the host."""
     return {name: merge.value() for name, merge in merges.items()}
-
-
-def owned(tensors: Sequence[torch.Tensor], device: torch.device | None) -> list[torch.Tensor]:
-    """Copies that nobody else writes to, on the host or (together) in memory of a device."""
-    if device is None:
-        return [plain(t).clone(memory_format=torch.contiguous_format) for t in tensors]
-    places: dict[torch.dtype, dict[str, torch.Tensor]] = {}
-    for i, tensor in enumerate(tensors):
-        places.setdefault(tensor.dtype, {})[str(i)] = tensor
-    copies: list[torch.Tensor] = list(tensors)
-    stream = current_stream(device)
-    for dtype, given in places.items():
-        sizes = [tensor.numel() for tensor in given.values()]
-        flat = torch.empty(sum(sizes), dtype=dtype, device=device)
-        source, kept = source_of(given, device)
-        _regraft.copy_tensors(source, str(device), flat.data_ptr(), stream)
-        del kept
-        for key, part in zip(given, flat.split(sizes), strict=True):
-            copies[int(key)] = part.view(given[key].shape)
-    return copies

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from regraft._want import finite, have, want_flags, want_mapping, want_type
 from regraft.errors import InvalidArgumentError, MismatchError, NotFoundError, StateError
-from regraft.lora.adapter import Adapter, Delta, Replacement, owned
+from regraft.lora.adapter import Adapter
 from regraft.lora.base_view import AdapterView
-from regraft.lora.forms import read_known
+from regraft.lora.forms import take
+from regraft.lora.memory import owned_adapter
 from regraft.lora.read import (
     LoraConfig,
     find_file,
@@ -23,7 +22,6 @@ from regraft.lora.read import (
 )
 from regraft.lora.transition import Target, parameters_of, plan
 from regraft.lora.want import want_fitting
-from regraft.module.staging import same_bits
 
 
 @dataclass(frozen=True)
@@ -128,9 +126,8 @@ class LoraAdapters:
             device = self._target.weights_device
             slot = self._target.lora_slot
             parameters = parameters_of(self._target)
-            adapter = read_known(slot.forms, name, tensors, read, parameters, prefix, device)
+            own = take(slot.forms, name, tensors, read, parameters, prefix, device)
             state = slot.state
-            own = _owned(adapter, None, device)
             adapters = {**state.adapters, name: own}
             return self._change(adapters, {**state.scales, name: factor}, in_place)
 
@@ -188,7 +185,7 @@ class LoraAdapters:
             state = self._target.lora_slot.state
             parameters = parameters_of(self._target)
             taken = {
-                name: _owned(
+                name: owned_adapter(
                     want_fitting(name, adapter, parameters),
                     state.adapters.get(name),
                     self._target.weights_device,
@@ -283,38 +280,3 @@ def _want_loaded(names: Iterable[Any], loaded: Mapping[str, Adapter]) -> None:
 def _scales(scales: Mapping[str, Any], loaded: Mapping[str, Adapter]) -> dict[str, float]:
     _want_loaded(scales, loaded)
     return {name: finite(f"[lora] {name}: scale", scale) for name, scale in scales.items()}
-
-
-def _owned(adapter: Adapter, old: Adapter | None, device: torch.device | None) -> Adapter:
-    """The adapter in memory of its own, where it is merged; parts that have the bits of the old one
-    are the old one's: recipes then stay equal, and nothing is refitted for them."""
-    old = old or Adapter()
-    deltas = {name: _kept_delta(d, old.deltas.get(name)) for name, d in adapter.deltas.items()}
-    replaced = {name: _kept(r, old.replaced.get(name)) for name, r in adapter.replaced.items()}
-    new = {name: delta for name, delta in adapter.deltas.items() if deltas[name] is None}
-    values = {name: value for name, value in adapter.replaced.items() if replaced[name] is None}
-    tensors = [t for delta in new.values() for t in (delta.a, delta.b)]
-    copies = iter(owned([*tensors, *(r.value for r in values.values())], device))
-    made = {
-        name: Delta(next(copies), next(copies), d.scale, d.transposed) for name, d in new.items()
-    }
-    placed = {name: Replacement(next(copies)) for name in values}
-    return Adapter(
-        {name: delta or made[name] for name, delta in deltas.items()},
-        {name: value or placed[name] for name, value in replaced.items()},
-    )
-
-
-def _kept_delta(new: Delta, old: Delta | None) -> Delta | None:
-    if (
-        old is not None
-        and (old.scale, old.transposed) == (new.scale, new.transposed)
-        and same_bits(old.a, new.a)
-        and same_bits(old.b, new.b)
-    ):
-        return old
-    return None
-
-
-def _kept(new: Replacement, old: Replacement | None) -> Replacement | None:
-    return old if old is not None and same_bits(old.value, new.value) else None

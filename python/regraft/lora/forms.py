@@ -9,9 +9,10 @@ import torch
 
 from regraft import _regraft
 from regraft._handover import ordinal_of
-from regraft.lora.adapter import Adapter, Delta
+from regraft.lora.adapter import Adapter
 from regraft.lora.config import LoraConfig
 from regraft.lora.form import Form
+from regraft.lora.memory import owned_adapter
 from regraft.lora.names import understand
 from regraft.lora.read import read_adapter
 from regraft.lora.state import Parameter
@@ -20,7 +21,7 @@ from regraft.lora.state import Parameter
 _MOST = 8
 
 
-def read_known(
+def take(
     known: list[Form],
     name: str,
     tensors: Mapping[str, Any],
@@ -29,38 +30,38 @@ def read_known(
     prefix: str = "",
     device: torch.device | None = None,
 ) -> Adapter:
-    """``read_adapter``, which does not resolve and check again what it has seen.
+    """The adapter of a state dict, in memory of its own; what was seen in another of its form is
+    not resolved and checked again.
 
     Args:
         known: The forms of adapters that the program has taken, the last one first; kept up here.
-        device: Whose tensors can be read where they lie, beside those of the host.
+        device: Where adapters are merged, if not on the host.
 
     Raises:
         MismatchError, UnsupportedError, InvalidArgumentError: As ``read_adapter``.
     """
     factors, alphas = _look(tensors, prefix)
-    source = _regraft.try_source(factors, ordinal_of(device)) if factors else None
-    layout = b"" if source is None else _regraft.layout(source)
-    for form in known if layout else ():
-        if (
-            form.layout == layout
-            and form.name in (None, name)
-            and (form.prefix, form.alphas, form.config) == (prefix, alphas, config)
-        ):
-            return _adapter(form, factors)
+    table = _regraft.try_table(factors, ordinal_of(device)) if factors else None
+    if table is not None:
+        for form in known:
+            known_as = (form.prefix, form.alphas, form.config)
+            if known_as == (prefix, alphas, config) and form.layout.is_of(table):
+                return form.adapter(factors, table, device)
     adapter = read_adapter(name, tensors, config, parameters, prefix)
     keys = {id(value): key for key, value in factors.items()}
-    # One tensor under two names says nothing of other adapters, nor do values that are compared.
-    if layout and not adapter.replaced and len(keys) == len(factors):
-        owners = {understand(key.removeprefix(prefix)).adapter for key in factors} - {None}
-        only = name if len(owners) > 1 else None
-        deltas = tuple(
-            (parameter, keys[id(d.a)], keys[id(d.b)], d.scale, d.transposed)
-            for parameter, d in adapter.deltas.items()
-        )
-        known.insert(0, Form(only, prefix, layout, alphas, config, deltas))
-        del known[_MOST:]
-    return adapter
+    owners = {understand(key.removeprefix(prefix)).adapter for key in factors} - {None}
+    # One tensor under two names says nothing of other adapters, nor do values that are compared,
+    # nor a name among several.
+    if table is None or adapter.replaced or len(keys) != len(factors) or len(owners) > 1:
+        return owned_adapter(adapter, None, device)
+    deltas = tuple(
+        (parameter, keys[id(d.a)], keys[id(d.b)], d.scale, d.transposed)
+        for parameter, d in adapter.deltas.items()
+    )
+    form = Form(prefix, _regraft.Layout(table), alphas, config, deltas)
+    known.insert(0, form)
+    del known[_MOST:]
+    return form.adapter(factors, table, device)
 
 
 def _look(
@@ -80,12 +81,3 @@ def _look(
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return {}, ()
     return factors, tuple(alphas)
-
-
-def _adapter(form: Form, tensors: Mapping[str, torch.Tensor]) -> Adapter:
-    return Adapter(
-        {
-            parameter: Delta(tensors[a], tensors[b], scale, transposed)
-            for parameter, a, b, scale, transposed in form.deltas
-        }
-    )

@@ -61,6 +61,13 @@ class State:
 
     @cached_property
     def _recipes(self) -> Mapping[str, Recipe]:
+        active = [(self.adapters[name], scale) for name, scale in self.scales.items() if scale]
+        if len(active) == 1:
+            adapter, scale = active[0]
+            return adapter.recipes(scale)
+        return self._sums()
+
+    def _sums(self) -> dict[str, Recipe]:
         terms: dict[str, list[tuple[Delta, float]]] = {}
         replaced: dict[str, tuple[str, Replacement]] = {}
         problems: list[str] = []
@@ -92,7 +99,7 @@ class Slot:
 
     Attributes:
         parameters: Of the program, by every name of theirs; made when first needed.
-        forms: Of the adapters it has taken.
+        forms: Of the adapters it has taken, the last one first.
     """
 
     def __init__(self, state: State | None = None) -> None:
@@ -106,6 +113,12 @@ class Slot:
     def recent(self) -> tuple[State, State]:
         """The state and the one before, whose recipes are often wanted again."""
         return self.state, self._before
+
+    def trim(self) -> None:
+        """Frees what is held for speed only."""
+        with self.lock:
+            for form in self.forms:
+                form.trim()
 
     def publish(self, state: State) -> None:
         """Follows a refit."""

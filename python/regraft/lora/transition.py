@@ -12,7 +12,8 @@ from regraft import _regraft
 from regraft._handover import dtype_name, plain
 from regraft._weights import Weights, is_path, tensors_from
 from regraft.errors import Error
-from regraft.lora.adapter import Adapter, Merge, Recipe, differ, owned
+from regraft.lora.adapter import Adapter, Merge, Recipe, differ
+from regraft.lora.memory import owned
 from regraft.lora.state import Parameter, Slot, State
 from regraft.module.source import Source, open_weights, row_of
 from regraft.module.staging import can_cast, same_bits

@@ -268,6 +268,7 @@ class Module(fx.GraphModule):
             self._before = None
             for engine in self.engines:
                 engine.trim()
+        self.lora_slot.trim()
 
     def load_state_dict(
         self, state_dict: Mapping[str, torch.Tensor], strict: bool = True, assign: bool = False
