@@ -125,8 +125,8 @@ std::unique_ptr<PreparedCase> prepare_case(const Case& c, Feed feed) {
   return out;
 }
 
-std::vector<Tensor> run_on_engine(const std::string& backend, const PreparedCase& c,
-                                  const compilation::Settings& settings) {
+Engine make_engine(const std::string& backend, const PreparedCase& c,
+                   const compilation::Settings& settings) {
   const auto graph = c.graph->clone();
   compilation::optimise(*graph, settings);
   engine::Image image;
@@ -138,7 +138,12 @@ std::vector<Tensor> run_on_engine(const std::string& backend, const PreparedCase
     weights.push_back({name, {copy->view(), copy, true}});
   }
   image.weights = make_source(std::move(weights));
-  return engine::create(std::move(image)).run(c.inputs);
+  return engine::create(std::move(image));
+}
+
+std::vector<Tensor> run_on_engine(const std::string& backend, const PreparedCase& c,
+                                  const compilation::Settings& settings) {
+  return make_engine(backend, c, settings).run(c.inputs);
 }
 
 void check_conformance(const BackendUnderTest& backend, const std::string& file) {

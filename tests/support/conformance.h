@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compilation/compile_backend.h"
+#include "regraft/engine.h"
 #include "support/case_file.h"
 
 namespace regraft::test {
@@ -30,7 +31,11 @@ std::unique_ptr<PreparedCase> prepare_case(const Case& c, Feed feed);
 // Computes a graph's outputs with the backend under test.
 using RunGraph = std::function<std::vector<Tensor>(const PreparedCase& c)>;
 
-// Compiles the graph for a backend of this build, makes an engine of it and runs that.
+// Compiles the graph for a backend of this build and makes an engine of it.
+Engine make_engine(const std::string& backend, const PreparedCase& c,
+                   const compilation::Settings& settings = {});
+
+// The results of that engine.
 std::vector<Tensor> run_on_engine(const std::string& backend, const PreparedCase& c,
                                   const compilation::Settings& settings = {});
 
