@@ -175,6 +175,30 @@ def test_saved_engines_of_other_settings_are_not_used(tmp_path: Path) -> None:
         assert support.relative_error(low(x), model(x)) > support.F32_TOLERANCE
 
 
+def test_files_name_no_folder_to_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, user, maker = tmp_path / "own", tmp_path / "user", tmp_path / "maker"
+    model, x = nn.Linear(4, 4).eval().requires_grad_(False), torch.randn(2, 4)
+    settings = {"cache_built_engines": True, "engine_cache_dir": str(own)}
+    mutable = MutableModule(model, **settings)
+    mutable(x)
+    assert any(own.iterdir())
+    MutableModule.save(mutable, tmp_path / "a")
+    with zipfile.ZipFile(tmp_path / "a") as archive:
+        assert str(own) not in archive.read("mutable.json").decode()
+
+    def name_a_folder(manifest: Any, _: dict[str, bytes]) -> None:
+        manifest["settings"]["engine_cache_dir"] = str(maker)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(user))
+    # Another model: its engine is built, and kept.
+    other = nn.Linear(4, 7).eval().requires_grad_(False)
+    loaded = MutableModule.load(_changed(tmp_path / "a", name_a_folder), other)
+    assert loaded._regraft.settings == {"cache_built_engines": True}
+    loaded(x)
+    assert not maker.exists()
+    assert any(user.rglob("*"))
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Net, Path]:
     """A module and a file that answers any batch with and without `pair`."""

@@ -38,6 +38,8 @@ _READ = (1, 2)  # The first had neither weights nor programs.
 _MANIFEST = "mutable.json"
 _WEIGHTS = "weights.safetensors"
 _KEY = re.compile("[0-9a-f]{64}")  # Of ``fingerprint``.
+# Settings that say where on the maker's machine: nobody else writes there for a file.
+_LOCAL = ("engine_cache_dir",)
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -59,7 +61,7 @@ class Saved:
 
 
 def save(follower: Follower, path: str | os.PathLike[str], strip_weights: bool) -> None:
-    """Writes atomically; settings that are objects (caches, callbacks) are left out.
+    """Writes atomically; settings that are objects (caches, callbacks) or folders are left out.
 
     Raises:
         TypeError: Dynamic shapes that have no text form, such as derived dims.
@@ -72,7 +74,9 @@ def save(follower: Follower, path: str | os.PathLike[str], strip_weights: bool) 
     manifest = {
         "version": _VERSION,
         "options": follower.options(),
-        "settings": {k: v for k, v in follower.settings.items() if _is_plain(v)},
+        "settings": {
+            k: v for k, v in follower.settings.items() if _is_plain(v) and k not in _LOCAL
+        },
         "hints": None if follower.hints is None else _encode(follower.hints),
         "free": [
             [kind.spec, list(kind.leaves), [sorted(dims) for dims in free]]
@@ -197,8 +201,9 @@ def _program(entry: dict[str, Any]) -> SavedProgram:
 
 
 def _settings(stored: dict[str, Any]) -> dict[str, Any]:
-    make_settings(stored)
-    return stored
+    own = {name: value for name, value in stored.items() if name not in _LOCAL}
+    make_settings(own)
+    return own
 
 
 def _options(stored: dict[str, Any]) -> dict[str, Any]:
