@@ -11,7 +11,7 @@ class RuleParser {
 
   std::shared_ptr<const Rule::Node> parse() {
     auto root = call(std::string(at_.word()));
-    if (at_.peek() != '\0') at_.fail();
+    if (!at_.at_end()) at_.fail();
     return root;
   }
 
@@ -24,13 +24,13 @@ class RuleParser {
 
   // Numbers, "text", and lists of integers.
   Attribute literal() {
-    if (at_.take('"')) return at_.quoted();
-    if (at_.take('[')) {
+    if (at_.peek() == '"') return std::string(at_.quoted());
+    if (at_.take("[")) {
       SymDims list;
-      while (!at_.take(']')) {
+      while (!at_.take("]")) {
         const Attribute element = literal();
         list.push_back(std::get<SymInt>(element));
-        at_.take(',');
+        at_.take(",");
       }
       return list;
     }
@@ -63,7 +63,7 @@ class RuleParser {
   Rule::AttributeRule attribute() {
     Rule::AttributeRule out;
     out.name = std::string(at_.word());
-    at_.expect('=');
+    at_.expect("=");
     if (!at_.at_word()) {
       out.kind = Rule::AttributeRule::Kind::Literal;
       out.literal = literal();
@@ -71,10 +71,10 @@ class RuleParser {
     }
     const Cursor begin = at_;
     const std::string_view head = at_.word();
-    if ((head == "axis" || head == "axes") && at_.take('(')) {
+    if ((head == "axis" || head == "axes") && at_.take("(")) {
       out.kind = head == "axis" ? Rule::AttributeRule::Kind::Axis : Rule::AttributeRule::Kind::Axes;
       out.argument = argument();
-      at_.expect(')');
+      at_.expect(")");
       return out;
     }
     const auto dtype = try_parse_dtype(head);
@@ -91,15 +91,15 @@ class RuleParser {
   std::shared_ptr<const Rule::Node> call(std::string op) {
     auto node = std::make_shared<Rule::Node>();
     node->op = std::move(op);
-    at_.expect('(');
-    while (!at_.take(')')) {
+    at_.expect("(");
+    while (!at_.take(")")) {
       node->operands.push_back(operand());
-      at_.take(',');
+      at_.take(",");
     }
-    if (at_.take('{')) {
-      while (!at_.take('}')) {
+    if (at_.take("{")) {
+      while (!at_.take("}")) {
         node->attributes.push_back(attribute());
-        at_.take(',');
+        at_.take(",");
       }
     }
     return node;

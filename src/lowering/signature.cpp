@@ -12,23 +12,23 @@ class Parser {
   Signature parse() {
     Signature out;
     out.op = at_.word();
-    if (at_.take('.')) {
+    if (at_.take(".")) {
       do {
         out.overloads.emplace_back(at_.word());
-      } while (at_.take(','));
+      } while (at_.take(","));
     } else {
       out.overloads.emplace_back("default");
     }
-    at_.expect('(');
-    while (!at_.take(')')) {
+    at_.expect("(");
+    while (!at_.take(")")) {
       Signature::Argument argument;
       argument.name = at_.word();
-      if (at_.take('=')) {
+      if (at_.take("=")) {
         argument.has_default = true;
         argument.fallback = literal();
       }
       out.arguments.push_back(std::move(argument));
-      if (!at_.take(',') && at_.peek() != ')') at_.fail();
+      if (!at_.take(",") && at_.peek() != ')') at_.fail();
     }
     if (!at_.at_end()) at_.fail();
     return out;
@@ -36,12 +36,12 @@ class Parser {
 
  private:
   program::ArgumentValue literal() {
-    if (at_.take('"')) return at_.quoted();
-    if (at_.take('[')) {
+    if (at_.peek() == '"') return std::string(at_.quoted());
+    if (at_.take("[")) {
       std::vector<program::SymElement> list;
-      while (!at_.take(']')) {
+      while (!at_.take("]")) {
         list.push_back({"", std::get<int64_t>(at_.number())});
-        at_.take(',');
+        at_.take(",");
       }
       return list;
     }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/cursor.h"
+
 namespace regraft::ops {
 namespace {
 
@@ -20,9 +22,9 @@ constexpr std::pair<std::string_view, ArgumentType> kTypes[] = {
     {"Scalar", ArgumentType::Scalar},
 };
 
-class Reader {
+class Reader final : base::Cursor {
  public:
-  explicit Reader(std::string_view text) : text_(text) {}
+  explicit Reader(std::string_view text) : Cursor(text) {}
 
   Schema read() {
     Schema schema;
@@ -37,33 +39,17 @@ class Reader {
   }
 
  private:
-  [[noreturn]] void fail() const {
-    base::fail("ops", ErrorCode::Internal, "bad schema at character ", at_, ": ", text_);
+  [[noreturn]] void fail() const override {
+    base::fail("ops", ErrorCode::Internal, "bad schema at character ", position(), ": ", text());
   }
-  void skip() {
-    while (at_ < text_.size() && text_[at_] == ' ')
-      ++at_;
-  }
-  bool take(std::string_view token) {
-    skip();
-    if (text_.substr(at_, token.size()) != token) return false;
-    at_ += token.size();
-    return true;
-  }
-  void expect(std::string_view token) {
-    if (!take(token)) fail();
-  }
+
   std::string_view until(std::string_view stops) {
-    skip();
-    const size_t begin = at_;
     int brackets = 0;
-    while (at_ < text_.size()) {
-      if (text_[at_] == '[') ++brackets;
-      if (text_[at_] == ']') --brackets;
-      if (brackets == 0 && stops.find(text_[at_]) != std::string_view::npos) break;
-      ++at_;
-    }
-    return text_.substr(begin, at_ - begin);
+    return take_while([&](char c) {
+      if (c == '[') ++brackets;
+      if (c == ']') --brackets;
+      return brackets != 0 || stops.find(c) == std::string_view::npos;
+    });
   }
 
   Argument argument() {
@@ -118,9 +104,6 @@ class Reader {
     }
     return count;
   }
-
-  std::string_view text_;
-  size_t at_ = 0;
 };
 
 }  // namespace

@@ -1,8 +1,8 @@
 #include "program/guards.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "base/cursor.h"
 #include "base/fail.h"
 #include "base/log.h"
 
@@ -27,24 +27,25 @@ std::string name_part(std::string_view key) {
   return out;
 }
 
-class Parser {
+class Parser final : base::Cursor {
  public:
-  Parser(std::string_view text, const SizeOfInput& size_of) : text_(text), size_of_(size_of) {}
+  Parser(std::string_view text, const SizeOfInput& size_of) : Cursor(text), size_of_(size_of) {}
 
   std::vector<SizeGuard> run() {
     std::vector<SizeGuard> out = {comparison()};
     while (take("and "))
       out.push_back(comparison());
     while (take("or ")) {
-      if (out.size() != 1) throw NotAGuard{};
+      if (out.size() != 1) fail();
       out[0] = either(out[0], comparison());
     }
-    skip();
-    if (at_ != text_.size()) throw NotAGuard{};
+    if (!at_end()) fail();
     return out;
   }
 
  private:
+  [[noreturn]] void fail() const override { throw NotAGuard{}; }
+
   // a == b or c == d, which is (a - b) * (c - d) == 0.
   static SizeGuard either(const SizeGuard& first, const SizeGuard& second) {
     if (first.relation != Relation::Equal || second.relation != Relation::Equal) throw NotAGuard{};
@@ -70,7 +71,7 @@ class Parser {
       out.relation = Relation::Less;
       is_turned = true;
     } else {
-      throw NotAGuard{};
+      fail();
     }
     SymInt right = sum();
     if (is_turned) std::swap(left, right);
@@ -79,22 +80,8 @@ class Parser {
     return out;
   }
 
-  void skip() {
-    while (at_ < text_.size() && text_[at_] == ' ')
-      ++at_;
-  }
-  bool take(std::string_view token) {
-    skip();
-    if (text_.substr(at_, token.size()) != token) return false;
-    at_ += token.size();
-    return true;
-  }
-  void expect(std::string_view token) {
-    if (!take(token)) throw NotAGuard{};
-  }
-
   SymInt sum() {
-    if (++depth_ > kDepth) throw NotAGuard{};
+    if (++depth_ > kDepth) fail();
     SymInt out = product();
     for (;;) {
       if (take("+")) {
@@ -112,7 +99,7 @@ class Parser {
   SymInt product() {
     SymInt out = factor();
     for (;;) {
-      if (take("**")) throw NotAGuard{};
+      if (take("**")) fail();
       if (take("//")) {
         out = floordiv(out, factor());
       } else if (take("*")) {
@@ -126,7 +113,7 @@ class Parser {
   }
 
   SymInt factor() {
-    if (++depth_ > kDepth) throw NotAGuard{};
+    if (++depth_ > kDepth) fail();
     SymInt out;
     if (take("-")) {
       out = SymInt(0) - factor();
@@ -140,7 +127,7 @@ class Parser {
     } else if (take("L[")) {
       out = size();
     } else {
-      out = SymInt(integer());
+      out = SymInt(natural());
     }
     --depth_;
     return out;
@@ -154,29 +141,18 @@ class Parser {
     return function(first, second);
   }
 
-  int64_t integer() {
-    skip();
-    if (at_ == text_.size() || text_[at_] < '0' || text_[at_] > '9') throw NotAGuard{};
-    int64_t value = 0;
-    const char* const begin = text_.data() + at_;
-    const auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), value);
-    if (error != std::errc{}) throw NotAGuard{};
-    at_ += static_cast<size_t>(end - begin);
-    return value;
+  int64_t natural() {
+    if (peek() == '-') fail();
+    return integer();
   }
 
   // A key in quotes, or an index, and the bracket behind it.
   std::string key() {
     std::string out;
-    skip();
-    const char quote = at_ < text_.size() ? text_[at_] : '\0';
-    if (quote == '\'' || quote == '"') {
-      const size_t end = text_.find(quote, at_ + 1);
-      if (end == std::string_view::npos) throw NotAGuard{};
-      out = name_part(text_.substr(at_ + 1, end - at_ - 1));
-      at_ = end + 1;
+    if (peek() == '\'' || peek() == '"') {
+      out = name_part(quoted());
     } else {
-      out = std::to_string(integer());
+      out = std::to_string(natural());
     }
     expect("]");
     return out;
@@ -190,19 +166,17 @@ class Parser {
       rest += "_" + key();
     std::optional<int64_t> dim;
     if (take(".size()[")) {
-      dim = integer();
+      dim = natural();
       expect("]");
     }
     auto found = size_of_(argument + rest, dim);
     // What **kwargs hold goes by its own name.
     if (!found && !rest.empty()) found = size_of_(rest.substr(1), dim);
-    if (!found) throw NotAGuard{};
+    if (!found) fail();
     return *std::move(found);
   }
 
-  std::string_view text_;
   const SizeOfInput& size_of_;
-  size_t at_ = 0;
   int depth_ = 0;
 };
 

@@ -1,8 +1,8 @@
 #include "program/srepr.h"
 
-#include <charconv>
 #include <vector>
 
+#include "base/cursor.h"
 #include "regraft/error.h"
 
 namespace regraft::program {
@@ -58,74 +58,39 @@ Ratio whole(const Ratio& x) {
   return {floordiv(x.numerator, x.denominator), 1, x.terms};
 }
 
-class Parser {
+class Parser final : base::Cursor {
  public:
-  explicit Parser(std::string_view text) : text_(text) {}
+  explicit Parser(std::string_view text) : Cursor(text) {}
 
   SymInt parse() {
     const Ratio value = expression();
-    skip();
-    if (at_ != text_.size()) throw NotRepresentable{};
+    if (!at_end()) fail();
     return whole(value).numerator;
   }
 
  private:
-  void skip() {
-    while (at_ < text_.size() && text_[at_] == ' ')
-      ++at_;
-  }
-  bool take(char c) {
-    skip();
-    if (at_ >= text_.size() || text_[at_] != c) return false;
-    ++at_;
-    return true;
-  }
-  void expect(char c) {
-    if (!take(c)) throw NotRepresentable{};
-  }
-
-  std::string_view word() {
-    skip();
-    const size_t begin = at_;
-    const auto is_word = [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-    };
-    while (at_ < text_.size() && is_word(text_[at_]))
-      ++at_;
-    if (begin == at_) throw NotRepresentable{};
-    return text_.substr(begin, at_ - begin);
-  }
-
-  int64_t integer() {
-    skip();
-    int64_t value = 0;
-    const char* begin = text_.data() + at_;
-    const auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), value);
-    if (error != std::errc{}) throw NotRepresentable{};
-    at_ += static_cast<size_t>(end - begin);
-    return value;
-  }
+  [[noreturn]] void fail() const override { throw NotRepresentable{}; }
 
   // Symbol('s0', positive=True, integer=True)
   Ratio symbol() {
-    expect('\'');
+    expect("'");
     const std::string_view name = word();
-    expect('\'');
-    while (take(',')) {
+    expect("'");
+    while (take(",")) {
       word();
-      expect('=');
+      expect("=");
       word();
     }
-    expect(')');
+    expect(")");
     return {SymInt::symbol(name)};
   }
 
   std::vector<Ratio> arguments() {
     std::vector<Ratio> out;
-    while (!take(')')) {
+    while (!take(")")) {
       out.push_back(expression());
-      if (!take(',')) {
-        expect(')');
+      if (!take(",")) {
+        expect(")");
         break;
       }
     }
@@ -133,21 +98,21 @@ class Parser {
   }
 
   Ratio expression() {
-    if (++depth_ > kDepth) throw NotRepresentable{};
+    if (++depth_ > kDepth) fail();
     const std::string_view head = word();
-    expect('(');
+    expect("(");
     Ratio value;
     if (head == "Symbol") {
       value = symbol();
     } else if (head == "Integer") {
       value = {SymInt(integer())};
-      expect(')');
+      expect(")");
     } else if (head == "Rational") {
       const int64_t numerator = integer();
-      expect(',');
+      expect(",");
       const int64_t denominator = integer();
-      expect(')');
-      if (denominator <= 0) throw NotRepresentable{};
+      expect(")");
+      if (denominator <= 0) fail();
       value = {SymInt(numerator), denominator, 1};
     } else {
       value = function(head, arguments());
@@ -203,8 +168,6 @@ class Parser {
     throw NotRepresentable{};
   }
 
-  std::string_view text_;
-  size_t at_ = 0;
   int depth_ = 0;
 };
 
