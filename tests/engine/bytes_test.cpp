@@ -14,10 +14,7 @@ namespace {
 
 using testing::constant_bytes;
 using ::testing::HasSubstr;
-
-Engine two_layers(int seed) {
-  return testing::make_engine(testing::two_layer_plan(), testing::two_layer_weights(seed).source());
-}
+using testing::two_layer_engine;
 
 std::string write_file(const std::string& name, size_t before, const std::vector<std::byte>& data) {
   const std::string path = ::testing::TempDir() + name;
@@ -29,7 +26,7 @@ std::string write_file(const std::string& name, size_t before, const std::vector
 }
 
 TEST(EngineBytes, AreThoseOfTheFile) {
-  const Engine engine = two_layers(1);
+  const Engine engine = two_layer_engine(1);
   const std::string path = ::testing::TempDir() + "bytes.rgf";
   engine.save(path);
   std::ifstream file(path, std::ios::binary);
@@ -39,27 +36,27 @@ TEST(EngineBytes, AreThoseOfTheFile) {
 }
 
 TEST(EngineBytes, GiveTheEngineBack) {
-  const Engine engine = two_layers(1);
+  const Engine engine = two_layer_engine(1);
   std::vector<std::byte> bytes = engine.serialize();
   Engine again = Engine::deserialize(bytes);
   bytes.assign(bytes.size(), std::byte(0));  // It has its own copy.
   EXPECT_EQ(constant_bytes(again), constant_bytes(engine));
   again.refit(*testing::two_layer_weights(2).source());
-  EXPECT_EQ(constant_bytes(again), constant_bytes(two_layers(2)));
+  EXPECT_EQ(constant_bytes(again), constant_bytes(two_layer_engine(2)));
   SaveOptions stripped;
   stripped.form = SaveForm::Stripped;
   EXPECT_EQ(Engine::deserialize(engine.serialize(stripped)).generation(), 0u);
 }
 
 TEST(EngineBytes, EveryTruncationIsAnError) {
-  const std::vector<std::byte> bytes = two_layers(1).serialize();
+  const std::vector<std::byte> bytes = two_layer_engine(1).serialize();
   for (size_t end = 0; end < bytes.size(); end += 13) {
     EXPECT_THROW(Engine::deserialize({bytes.data(), end}), Error) << end;
   }
 }
 
 TEST(EngineBytes, InsideAnotherFile) {
-  const Engine engine = two_layers(1);
+  const Engine engine = two_layer_engine(1);
   const std::vector<std::byte> bytes = engine.serialize();
   const std::string path = write_file("inside", 4096, bytes);
   EXPECT_EQ(constant_bytes(Engine::load_part(path, 4096, bytes.size())), constant_bytes(engine));
@@ -77,7 +74,7 @@ TEST(EngineBytes, InsideAnotherFile) {
 }
 
 TEST(EngineBytes, ConstantValuesAreBeforePacking) {
-  const Engine engine = two_layers(1);
+  const Engine engine = two_layer_engine(1);
   const auto values = engine.constant_values();
   ASSERT_EQ(values.size(), engine.constants().size());
   const auto head = testing::two_layer_weights(1).at("head.weight");

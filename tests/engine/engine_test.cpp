@@ -80,8 +80,7 @@ TEST(Engine, MakesStridedInputsRowMajor) {
 }
 
 TEST(Engine, NamesEveryInputThatDoesNotFit) {
-  const Engine engine =
-      testing::make_engine(testing::two_layer_plan(), testing::two_layer_weights(1).source());
+  const Engine engine = testing::two_layer_engine(1);
   const Tensor wrong = testing::f32({2, 5}, std::vector<float>(10));
   const std::string text = error_of([&] { engine.run({wrong.view()}); }, ErrorCode::Mismatch);
   EXPECT_NE(text.find("'x': want f32[n,4] (n in 1..64), have [2,5]"), std::string::npos) << text;
@@ -132,8 +131,7 @@ TEST(Engine, HandsOnInputsConstantsAndRepeatedValues) {
 }
 
 TEST(Engine, RunsIntoMemoryOfTheCaller) {
-  const Engine engine =
-      testing::make_engine(testing::two_layer_plan(), testing::two_layer_weights(1).source());
+  const Engine engine = testing::two_layer_engine(1);
   Weights32 input;
   input.fill("x", {2, 4}, 9);
   const Tensor& x = input.at("x");

@@ -21,6 +21,7 @@ namespace {
 using testing::constant_bytes;
 using testing::floats;
 using ::testing::HasSubstr;
+using testing::two_layer_engine;
 using testing::Weights32;
 
 class EngineFile : public ::testing::Test {
@@ -33,11 +34,6 @@ class EngineFile : public ::testing::Test {
   ~EngineFile() override { std::filesystem::remove_all(folder_); }
 
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
-
-  static Engine two_layers(int seed) {
-    return testing::make_engine(testing::two_layer_plan(),
-                                testing::two_layer_weights(seed).source());
-  }
 
   static std::vector<float> answer(const Engine& engine) {
     Weights32 input;
@@ -133,7 +129,7 @@ TEST_F(EngineFile, KeepsEverything) {
 }
 
 TEST_F(EngineFile, EmbeddedEnginesAnswerAndRefitAsBefore) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   engine.refit(*testing::two_layer_weights(2).source());
   engine.save(path("a.rgf"));
   for (const bool adopt : {true, false}) {
@@ -158,18 +154,18 @@ TEST_F(EngineFile, EmbeddedEnginesAnswerAndRefitAsBefore) {
 }
 
 TEST_F(EngineFile, SavingOverTheFileInUse) {
-  two_layers(1).save(path("a.rgf"));
+  two_layer_engine(1).save(path("a.rgf"));
   Engine loaded = Engine::load(path("a.rgf"));
   loaded.refit(*testing::two_layer_weights(2).source());
   loaded.save(path("a.rgf"));
-  EXPECT_EQ(constant_bytes(Engine::load(path("a.rgf"))), constant_bytes(two_layers(2)));
-  EXPECT_EQ(constant_bytes(loaded), constant_bytes(two_layers(2)));
+  EXPECT_EQ(constant_bytes(Engine::load(path("a.rgf"))), constant_bytes(two_layer_engine(2)));
+  EXPECT_EQ(constant_bytes(loaded), constant_bytes(two_layer_engine(2)));
 }
 
 TEST_F(EngineFile, StrippedEnginesWaitForWeights) {
   SaveOptions options;
   options.form = SaveForm::Stripped;
-  two_layers(1).save(path("s.rgf"), options);
+  two_layer_engine(1).save(path("s.rgf"), options);
   EXPECT_LT(std::filesystem::file_size(path("s.rgf")), 6000u);
   Engine stripped = Engine::load(path("s.rgf"));
   EXPECT_EQ(stripped.generation(), 0u);
@@ -178,7 +174,7 @@ TEST_F(EngineFile, StrippedEnginesWaitForWeights) {
   stripped.save(path("t.rgf"), options);
   EXPECT_EQ(contents(path("t.rgf")), contents(path("s.rgf")));
   stripped.refit(*testing::two_layer_weights(2).source());
-  EXPECT_EQ(constant_bytes(stripped), constant_bytes(two_layers(2)));
+  EXPECT_EQ(constant_bytes(stripped), constant_bytes(two_layer_engine(2)));
 }
 
 TEST_F(EngineFile, StrippedEnginesBringTheirOptionalParameters) {
@@ -198,7 +194,7 @@ TEST_F(EngineFile, StrippedEnginesBringTheirOptionalParameters) {
   EXPECT_EQ(contents(path("t.rgf")), contents(path("s.rgf")));
   for (int i = 0; i < 2; ++i) {
     stripped.refit(*checkpoint.source());
-    EXPECT_EQ(constant_bytes(stripped), constant_bytes(two_layers(1)));
+    EXPECT_EQ(constant_bytes(stripped), constant_bytes(two_layer_engine(1)));
   }
 }
 
@@ -223,7 +219,7 @@ TEST_F(EngineFile, StrippedEnginesBringEmptyOptionalParameters) {
 }
 
 TEST_F(EngineFile, ImmutableEnginesAnswerTheSameAndRefuseRefits) {
-  const Engine engine = two_layers(1);
+  const Engine engine = two_layer_engine(1);
   SaveOptions options;
   options.form = SaveForm::Immutable;
   engine.save(path("i.rgf"), options);
@@ -245,8 +241,8 @@ TEST_F(EngineFile, ImmutableEnginesAnswerTheSameAndRefuseRefits) {
 }
 
 TEST_F(EngineFile, LayoutDoesNotDependOnWeights) {
-  two_layers(1).save(path("a.rgf"));
-  two_layers(2).save(path("b.rgf"));
+  two_layer_engine(1).save(path("a.rgf"));
+  two_layer_engine(2).save(path("b.rgf"));
   Weights32 zeros;
   zeros.set("fold.weight", {5, 4}, std::vector<float>(20)).set("fold.bias", {5}, {0, 0, 0, 0, 0});
   zeros.set("fold.scale", {5}, {0, 0, 0, 0, 0}).set("head.weight", {3, 5}, std::vector<float>(15));
@@ -267,15 +263,15 @@ TEST_F(EngineFile, LayoutDoesNotDependOnWeights) {
 }
 
 TEST_F(EngineFile, SameEngineSameBytes) {
-  two_layers(1).save(path("a.rgf"));
-  two_layers(1).save(path("b.rgf"));
+  two_layer_engine(1).save(path("a.rgf"));
+  two_layer_engine(1).save(path("b.rgf"));
   Engine::load(path("a.rgf")).save(path("c.rgf"));
   EXPECT_EQ(contents(path("a.rgf")), contents(path("b.rgf")));
   EXPECT_EQ(contents(path("a.rgf")), contents(path("c.rgf")));
 }
 
 TEST_F(EngineFile, EveryTruncationIsRefused) {
-  two_layers(1).save(path("a.rgf"));
+  two_layer_engine(1).save(path("a.rgf"));
   const std::string whole = contents(path("a.rgf"));
   for (size_t size = 0; size < whole.size(); ++size) {
     expect_refused(whole.substr(0, size), ErrorCode::Corrupt);
@@ -293,7 +289,7 @@ TEST_F(EngineFile, EveryTruncationIsRefused) {
 }
 
 TEST_F(EngineFile, EveryFlippedBitIsNoticed) {
-  two_layers(1).save(path("a.rgf"));
+  two_layer_engine(1).save(path("a.rgf"));
   const std::string whole = contents(path("a.rgf"));
   const engine_file::Header header = header_of(whole);
   for (size_t i = 0; i < sizeof header + header.manifest_bytes; ++i) {
@@ -311,7 +307,7 @@ TEST_F(EngineFile, EveryFlippedBitIsNoticed) {
 
 // An attacker makes checksums fit. Whatever is read then has passed plan::verify.
 TEST_F(EngineFile, HostileManifestsGiveTypedErrors) {
-  two_layers(1).save(path("a.rgf"));
+  two_layer_engine(1).save(path("a.rgf"));
   const std::string whole = contents(path("a.rgf"));
   const size_t end = sizeof(engine_file::Header) + header_of(whole).manifest_bytes;
   int refused = 0, read = 0;
@@ -336,7 +332,7 @@ TEST_F(EngineFile, HostileManifestsGiveTypedErrors) {
 }
 
 TEST_F(EngineFile, OtherVersionsAreNamed) {
-  two_layers(1).save(path("a.rgf"));
+  two_layer_engine(1).save(path("a.rgf"));
   std::string bytes = contents(path("a.rgf"));
   engine_file::Header header = header_of(bytes);
   header.layout = 2;
@@ -348,7 +344,7 @@ TEST_F(EngineFile, OtherVersionsAreNamed) {
 TEST_F(EngineFile, BadPaths) {
   EXPECT_THROW(Engine::load(path("missing.rgf")), Error);
   EXPECT_THROW(Engine::load(path("")), Error);
-  EXPECT_THROW(two_layers(1).save(path("missing/x.rgf")), Error);
+  EXPECT_THROW(two_layer_engine(1).save(path("missing/x.rgf")), Error);
   std::ofstream(path("empty.rgf")).close();
   EXPECT_THROW(Engine::load(path("empty.rgf")), Error);
 }

@@ -19,12 +19,8 @@ using testing::constant_bytes;
 using ::testing::ElementsAre;
 using testing::floats;
 using ::testing::HasSubstr;
+using testing::two_layer_engine;
 using testing::Weights32;
-
-Engine two_layers(int seed, const EngineOptions& options = {}) {
-  return testing::make_engine(testing::two_layer_plan(), testing::two_layer_weights(seed).source(),
-                              options);
-}
 
 // As bits: not-a-number equals itself.
 std::vector<uint32_t> answer(const Engine& engine) {
@@ -68,22 +64,22 @@ std::string error_of(Engine& engine, const WeightSource& source, const RefitOpti
 }
 
 TEST(Laws, ExactUnderARealisedPlan) {
-  const Engine built = two_layers(2);
+  const Engine built = two_layer_engine(2);
   EngineOptions options;
   options.realised = built.realised_plan();
   for (const bool place : {false, true}) {
-    Engine refitted = two_layers(1, options);
+    Engine refitted = two_layer_engine(1, options);
     EXPECT_EQ(refitted.realised_digest(), built.realised_digest());
     refitted.refit(*testing::two_layer_weights(2).source(), place ? in_place() : RefitOptions{});
     EXPECT_EQ(constant_bytes(refitted), constant_bytes(built));
     EXPECT_EQ(answer(refitted), answer(built));
     refitted.refit(*testing::two_layer_weights(1).source(), place ? in_place() : RefitOptions{});
-    EXPECT_EQ(constant_bytes(refitted), constant_bytes(two_layers(1)));
+    EXPECT_EQ(constant_bytes(refitted), constant_bytes(two_layer_engine(1)));
   }
 }
 
 TEST(Laws, ClosureOfAPartialRefit) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   const auto addresses = constant_addresses(engine);
   Weights32 all = testing::two_layer_weights(1), change;
   change.fill("fold.scale", {5}, 99);
@@ -104,7 +100,7 @@ TEST(Laws, ClosureOfAPartialRefit) {
 }
 
 TEST(Laws, TiedParametersGoByAnyOfTheirNames) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   Weights32 change, both, conflict;
   change.fill("embed.weight", {3, 5}, 5);
   const RefitReport report = engine.refit(*change.source(), partial());
@@ -118,7 +114,7 @@ TEST(Laws, TiedParametersGoByAnyOfTheirNames) {
 }
 
 TEST(Laws, OneErrorNamesEveryOffender) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   Weights32 weights;
   weights.fill("fold.wieght", {5, 4}, 1).fill("fold.bias", {6}, 2);
   weights.set("fold.scale", Tensor(DType::F64, {5})).fill("head.weight", {3, 5}, 3);
@@ -133,7 +129,7 @@ TEST(Laws, OneErrorNamesEveryOffender) {
 }
 
 TEST(Laws, CastsWhenAsked) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   Weights32 change;
   Tensor doubles(DType::F64, {3});
   for (int i = 0; i < 3; ++i)
@@ -149,7 +145,7 @@ TEST(Laws, CastsWhenAsked) {
 }
 
 TEST(Laws, UnexpectedNamesOnlyWhenAllowed) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   Weights32 weights = testing::two_layer_weights(2);
   weights.fill("extra", {2}, 1);
   error_of(engine, *weights.source(), {}, ErrorCode::Mismatch);
@@ -159,7 +155,7 @@ TEST(Laws, UnexpectedNamesOnlyWhenAllowed) {
 }
 
 TEST(Laws, NonFiniteIsReported) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   Weights32 change;
   const float inf = std::numeric_limits<float>::infinity();
   change.set("shift", {3}, {1, inf, std::numeric_limits<float>::quiet_NaN()});
@@ -196,7 +192,7 @@ TEST(Laws, InfinitiesThatConversionsMakeAreNotFinite) {
 }
 
 TEST(Laws, AnyNumberOfSecondsCanBeWaited) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   RefitOptions options = in_place();
   for (const double seconds : {std::numeric_limits<double>::quiet_NaN(), -1.0}) {
     options.wait_seconds = seconds;
@@ -211,7 +207,7 @@ TEST(Laws, AnyNumberOfSecondsCanBeWaited) {
 }
 
 TEST(Laws, WeightsOfOtherEnginesAreRefused) {
-  const Engine engine = two_layers(1), other = two_layers(2);
+  const Engine engine = two_layer_engine(1), other = two_layer_engine(2);
   const Weights weights = other.weights(), of_fork = engine.fork().weights();
   const std::string want = "these weights belong to another engine";
   Weights32 input;
@@ -232,7 +228,7 @@ TEST(Laws, WeightsOfOtherEnginesAreRefused) {
 }
 
 TEST(Laws, DryRunChangesNothing) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   const auto before = constant_bytes(engine);
   RefitOptions options;
   options.dry_run = true;
@@ -244,12 +240,12 @@ TEST(Laws, DryRunChangesNothing) {
 }
 
 TEST(Laws, InPlaceKeepsAddresses) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   const auto addresses = constant_addresses(engine);
   for (const int seed : {2, 3, 1}) {
     engine.refit(*testing::two_layer_weights(seed).source(), in_place());
     EXPECT_EQ(constant_addresses(engine), addresses);
-    EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(seed)));
+    EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(seed)));
   }
   EXPECT_THROW(engine.rollback(), Error);
   Weights32 change;
@@ -261,7 +257,7 @@ TEST(Laws, InPlaceKeepsAddresses) {
 }
 
 TEST(Laws, InPlaceRefusesMemoryOfOthers) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   const Engine fork = engine.fork();
   EXPECT_THAT(
       error_of(engine, *testing::two_layer_weights(2).source(), in_place(), ErrorCode::State),
@@ -275,7 +271,7 @@ TEST(Laws, InPlaceRefusesMemoryOfOthers) {
   RefitOptions options = in_place();
   options.wait_seconds = 0.01;
   try {
-    Engine lonely = two_layers(1);
+    Engine lonely = two_layer_engine(1);
     const Weights pinned = lonely.weights();
     lonely.refit(*testing::two_layer_weights(2).source(), options);
     FAIL() << "no error";
@@ -285,13 +281,13 @@ TEST(Laws, InPlaceRefusesMemoryOfOthers) {
 }
 
 TEST(Laws, RollbackAndForth) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   EXPECT_THROW(engine.rollback(), Error);
   engine.refit(*testing::two_layer_weights(2).source());
   EXPECT_EQ(engine.rollback(), 1u);
-  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(1)));
+  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(1)));
   EXPECT_EQ(engine.rollback(), 2u);
-  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(2)));
+  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(2)));
   engine.rollback();
   EXPECT_EQ(engine.refit(*testing::two_layer_weights(3).source()).generation, 3u);
   EXPECT_EQ(engine.rollback(), 1u);
@@ -300,13 +296,13 @@ TEST(Laws, RollbackAndForth) {
 }
 
 TEST(Laws, ForksShareWhatDoesNotDiffer) {
-  Engine a = two_layers(1);
+  Engine a = two_layer_engine(1);
   Engine b = a.fork();
   EXPECT_EQ(constant_addresses(a), constant_addresses(b));
   Weights32 change;
   change.fill("shift", {3}, 5);
   b.refit(*change.source(), partial());
-  EXPECT_EQ(constant_bytes(a), constant_bytes(two_layers(1)));
+  EXPECT_EQ(constant_bytes(a), constant_bytes(two_layer_engine(1)));
   const auto of_a = constant_addresses(a), of_b = constant_addresses(b);
   for (size_t i = 0; i < 3; ++i)
     EXPECT_EQ(of_a[i], of_b[i]);
@@ -314,13 +310,13 @@ TEST(Laws, ForksShareWhatDoesNotDiffer) {
   // The fork has its own retained parameters.
   change.fill("fold.scale", {5}, 6);
   a.refit(*change.source(), partial());
-  EXPECT_EQ(constant_bytes(b)[0], constant_bytes(two_layers(1))[0]);
+  EXPECT_EQ(constant_bytes(b)[0], constant_bytes(two_layer_engine(1))[0]);
 }
 
 TEST(Laws, RetainNoneNeedsThePartners) {
   EngineOptions options;
   options.retain = Retain::None;
-  Engine engine = two_layers(1, options);
+  Engine engine = two_layer_engine(1, options);
   EXPECT_EQ(engine.memory().retained, 0u);
   Weights32 change;
   change.fill("fold.scale", {5}, 6);
@@ -335,7 +331,7 @@ TEST(Laws, RetainNoneNeedsThePartners) {
 
 TEST(Laws, RetainAutoKeepsWhatItMust) {
   // head.weight and shift stand for themselves as constants; the folded three are copied.
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   EXPECT_EQ(engine.memory().retained, (20 + 5 + 5) * sizeof(float));
   Engine mapped =
       testing::make_engine(testing::two_layer_plan(), testing::two_layer_weights(1).source(true));
@@ -345,14 +341,14 @@ TEST(Laws, RetainAutoKeepsWhatItMust) {
 }
 
 TEST(Laws, PreparedRefitsPublishOnceAndInOrder) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   PreparedRefit first = engine.prepare_refit(*testing::two_layer_weights(2).source());
   PreparedRefit second = engine.prepare_refit(*testing::two_layer_weights(3).source());
-  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(1)));
+  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(1)));
   EXPECT_EQ(first.publish().generation, 2u);
   EXPECT_THROW(first.publish(), Error);
   EXPECT_THROW(second.publish(), Error);
-  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(2)));
+  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(2)));
 }
 
 TEST(Laws, IndexGuards) {
@@ -391,7 +387,7 @@ TEST(Laws, AllOrNothingWhenMemoryRunsOut) {
   for (const bool place : {false, true}) {
     EngineOptions options;
     options.spare = false;  // Every block is a fresh allocation.
-    Engine engine = two_layers(1, options);
+    Engine engine = two_layer_engine(1, options);
     const auto before = constant_bytes(engine);
     engine::set_allocation_hook(fail_nth);
     int failures = 0;
@@ -410,7 +406,7 @@ TEST(Laws, AllOrNothingWhenMemoryRunsOut) {
     }
     engine::set_allocation_hook(nullptr);
     EXPECT_GT(failures, 4);
-    EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(2)));
+    EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(2)));
   }
 }
 
@@ -433,7 +429,7 @@ class FailingSource final : public WeightSource {
 };
 
 TEST(Laws, AllOrNothingWhenAReadFails) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   for (int n = 0; n < 5; ++n) {
     const FailingSource source(testing::two_layer_weights(2).source(), n);
     EXPECT_THAT(error_of(engine, source, {}, ErrorCode::Corrupt), HasSubstr("injected"));
@@ -441,7 +437,7 @@ TEST(Laws, AllOrNothingWhenAReadFails) {
 }
 
 TEST(Laws, EverySpareByteIsGivenBack) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   engine.refit(*testing::two_layer_weights(2).source());
   engine.refit(*testing::two_layer_weights(3).source());
   answer(engine);

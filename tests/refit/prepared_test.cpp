@@ -13,10 +13,7 @@ namespace {
 
 using testing::constant_bytes;
 using ::testing::HasSubstr;
-
-Engine two_layers(int seed) {
-  return testing::make_engine(testing::two_layer_plan(), testing::two_layer_weights(seed).source());
-}
+using testing::two_layer_engine;
 
 PreparedRefit prepare(Engine& engine, int seed, bool in_place = false) {
   RefitOptions options;
@@ -36,19 +33,19 @@ std::string said_by_check(const PreparedRefit& prepared) {
 }
 
 TEST(Prepared, CheckSaysWhatPublishWould) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   PreparedRefit first = prepare(engine, 2);
   PreparedRefit second = prepare(engine, 3);
   EXPECT_EQ(said_by_check(first), "");
   EXPECT_EQ(said_by_check(second), "");
-  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(1)));
+  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(1)));
   first.publish();
   EXPECT_THAT(said_by_check(first), HasSubstr("published before"));
   EXPECT_THAT(said_by_check(second), HasSubstr("other weights since"));
 }
 
 TEST(Prepared, CheckInPlaceWaitsForReadersAndWantsOwnMemory) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   PreparedRefit prepared = prepare(engine, 2, true);
   {
     const Weights pin = engine.weights();
@@ -59,13 +56,13 @@ TEST(Prepared, CheckInPlaceWaitsForReadersAndWantsOwnMemory) {
     EXPECT_THAT(said_by_check(prepared), HasSubstr("shared with a fork"));
   }
   EXPECT_EQ(said_by_check(prepared), "");
-  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(1)));
+  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(1)));
   prepared.publish();
-  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(2)));
+  EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(2)));
 }
 
 TEST(Prepared, AReaderThatLeavesInTimeIsWaitedFor) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   RefitOptions options;
   options.in_place = true;
   const PreparedRefit prepared =
@@ -80,7 +77,7 @@ TEST(Prepared, AReaderThatLeavesInTimeIsWaitedFor) {
 }
 
 TEST(Prepared, DryRunsHaveNothingToPublish) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   RefitOptions options;
   options.dry_run = true;
   const PreparedRefit prepared =
@@ -89,7 +86,7 @@ TEST(Prepared, DryRunsHaveNothingToPublish) {
 }
 
 TEST(Prepared, ForgettingThePreviousEndsRollback) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   engine.refit(*testing::two_layer_weights(2).source());
   EXPECT_GT(engine.memory().previous, 0u);
   engine.forget_previous();

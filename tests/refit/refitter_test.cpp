@@ -1,6 +1,4 @@
 // Refits from the same memory again and again.
-#include <cstring>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,19 +13,8 @@ using testing::constant_addresses;
 using testing::constant_bytes;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::two_layer_engine;
 using testing::Weights32;
-
-Engine two_layers(int seed) {
-  return testing::make_engine(testing::two_layer_plan(), testing::two_layer_weights(seed).source());
-}
-
-// Writes the values of `from` to the memory of `to`.
-void overwrite(const Weights32& to, const Weights32& from) {
-  for (const char* name : {"fold.weight", "fold.scale", "fold.bias", "head.weight", "shift"}) {
-    const TensorView target = to.at(name).view(), source = from.at(name).view();
-    std::memcpy(const_cast<void*>(target.data), source.data, source.bytes());
-  }
-}
 
 std::string said(const std::function<void()>& call, ErrorCode code) {
   try {
@@ -41,17 +28,17 @@ std::string said(const std::function<void()>& call, ErrorCode code) {
 
 TEST(Refitter, FollowsTheMemory) {
   for (const bool in_place : {false, true}) {
-    Engine engine = two_layers(1);
-    const Weights32 live = testing::two_layer_weights(1);
+    Engine engine = two_layer_engine(1);
+    Weights32 live = testing::two_layer_weights(1);
     RefitOptions options;
     options.in_place = in_place;
     Refitter refitter(engine, live.source(), options);
     const auto addresses = constant_addresses(engine);
     for (int seed = 2; seed < 6; ++seed) {
-      overwrite(live, testing::two_layer_weights(seed));
+      live.overwrite(testing::two_layer_weights(seed));
       const RefitReport report = refitter.run();
       EXPECT_EQ(report.generation, engine.generation());
-      EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(seed)));
+      EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(seed)));
       EXPECT_EQ(report.parameters.size(), engine.parameters().size());
     }
     if (in_place) {
@@ -61,7 +48,7 @@ TEST(Refitter, FollowsTheMemory) {
 }
 
 TEST(Refitter, OfSomeParametersUsesTheOthersOfTheEngine) {
-  Engine engine = two_layers(1), expected = two_layers(1);
+  Engine engine = two_layer_engine(1), expected = two_layer_engine(1);
   Weights32 scale;
   scale.fill("fold.scale", {4}, 9);
   RefitOptions options;
@@ -83,7 +70,7 @@ TEST(Refitter, OfSomeParametersUsesTheOthersOfTheEngine) {
 }
 
 TEST(Refitter, SeesNewValuesThatAreNotFinite) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   const Weights32 live = testing::two_layer_weights(1);
   RefitOptions options;
   options.non_finite = NonFinite::Reject;
@@ -99,7 +86,7 @@ TEST(Refitter, SeesNewValuesThatAreNotFinite) {
 }
 
 TEST(Refitter, WantsOneMemoryForOneParameter) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   Weights32 two = testing::two_layer_weights(1);
   const TensorView head = two.at("head.weight").view();
   two.set("embed.weight", Tensor::copy_of(head));
@@ -108,7 +95,7 @@ TEST(Refitter, WantsOneMemoryForOneParameter) {
 }
 
 TEST(Refitter, RefusesWhatHasNoMeaning) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   RefitOptions options;
   options.dry_run = true;
   const auto source = testing::two_layer_weights(1).source();

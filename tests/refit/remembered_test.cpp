@@ -1,6 +1,4 @@
 // Refits from a source that is the one of the last refit: looked at once, values read each time.
-#include <cstring>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,11 +13,8 @@ namespace {
 
 using testing::constant_bytes;
 using ::testing::HasSubstr;
+using testing::two_layer_engine;
 using testing::Weights32;
-
-Engine two_layers(int seed) {
-  return testing::make_engine(testing::two_layer_plan(), testing::two_layer_weights(seed).source());
-}
 
 bool remembers(const Engine& engine) { return engine.variant()->last_staged() != nullptr; }
 
@@ -30,13 +25,6 @@ std::shared_ptr<const WeightSource> plain(const Weights32& weights) {
   for (const std::string& name : all->names())
     tensors.emplace_back(name, SourceTensor{all->read(name).view, nullptr, false});
   return make_source(std::move(tensors));
-}
-
-void overwrite(const Weights32& to, const Weights32& from) {
-  for (const char* name : {"fold.weight", "fold.scale", "fold.bias", "head.weight", "shift"}) {
-    const TensorView target = to.at(name).view(), source = from.at(name).view();
-    std::memcpy(const_cast<void*>(target.data), source.data, source.bytes());
-  }
 }
 
 std::string refusal(Engine& engine, const WeightSource& source, const RefitOptions& options = {}) {
@@ -51,14 +39,14 @@ std::string refusal(Engine& engine, const WeightSource& source, const RefitOptio
 }
 
 TEST(Remembered, ValuesAreReadEachTime) {
-  Engine engine = two_layers(1);
-  const Weights32 live = testing::two_layer_weights(1);
+  Engine engine = two_layer_engine(1);
+  Weights32 live = testing::two_layer_weights(1);
   RefitReport first;
   for (int seed = 2; seed < 6; ++seed) {
-    overwrite(live, testing::two_layer_weights(seed));
+    live.overwrite(testing::two_layer_weights(seed));
     const auto before = engine.variant()->last_staged();
     const RefitReport report = engine.refit(*plain(live));
-    EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layers(seed)));
+    EXPECT_EQ(constant_bytes(engine), constant_bytes(two_layer_engine(seed)));
     EXPECT_TRUE(remembers(engine));
     if (seed == 2) first = report;
     EXPECT_EQ(report.parameters, first.parameters);
@@ -71,7 +59,7 @@ TEST(Remembered, ValuesAreReadEachTime) {
 }
 
 TEST(Remembered, OtherViewsOfTheSameMemoryAreChecked) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   Weights32 live = testing::two_layer_weights(2);
   engine.refit(*plain(live));
   const TensorView head = live.at("head.weight").view();
@@ -97,7 +85,7 @@ TEST(Remembered, OtherViewsOfTheSameMemoryAreChecked) {
 }
 
 TEST(Remembered, OtherOptionsAreObeyed) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   Weights32 some;
   some.fill("shift", {3}, 3);
   RefitOptions options;
@@ -113,7 +101,7 @@ TEST(Remembered, OtherOptionsAreObeyed) {
 }
 
 TEST(Remembered, TiedTensorsOfTwoPlacesAreComparedEachTime) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   Weights32 two = testing::two_layer_weights(1);
   const Tensor other = Tensor::copy_of(two.at("head.weight").view());
   two.set("embed.weight", other);
@@ -124,7 +112,7 @@ TEST(Remembered, TiedTensorsOfTwoPlacesAreComparedEachTime) {
 }
 
 TEST(Remembered, MemoryOfTheSourceIsNotKept) {
-  Engine engine = two_layers(1);
+  Engine engine = two_layer_engine(1);
   const auto held = std::make_shared<Weights32>(testing::two_layer_weights(2));
   std::vector<std::pair<std::string, SourceTensor>> tensors;
   const auto all = held->source();

@@ -147,6 +147,11 @@ std::shared_ptr<const WeightSource> Weights32::source(bool stable) const {
   return make_source(std::move(tensors));
 }
 
+void Weights32::overwrite(const Weights32& values) {
+  for (auto& [name, tensor] : tensors_)
+    copy(values.at(name).view(), tensor.mutable_view());
+}
+
 std::vector<std::string> constant_bytes(const Engine& engine) {
   std::vector<std::string> bytes;
   for (const ConstantInfo& constant : engine.constants()) {
@@ -190,6 +195,10 @@ Weights32 two_layer_weights(int seed) {
   weights.fill("fold.scale", {5}, seed + 2).fill("head.weight", {3, 5}, seed + 3);
   weights.fill("shift", {3}, seed + 4);
   return weights;
+}
+
+Engine two_layer_engine(int seed, const EngineOptions& options) {
+  return make_engine(two_layer_plan(), two_layer_weights(seed).source(), options);
 }
 
 plan::Plan many_constants_plan(int layers, int64_t width) {

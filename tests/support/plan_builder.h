@@ -59,6 +59,9 @@ class Weights32 {
   // `stable`: the engine may keep the memory.
   std::shared_ptr<const WeightSource> source(bool stable = false) const;
   const Tensor& at(const std::string& name) const { return tensors_.at(name); }
+  // Gives the memory of these tensors, which sources refer to, the values of others of the same
+  // names and shapes.
+  void overwrite(const Weights32& values);
 
  private:
   std::vector<std::string> order_;
@@ -78,6 +81,7 @@ std::vector<const void*> constant_addresses(const Engine& engine);
 //   $w1 = @head.weight (= @embed.weight), $shift = @shift
 plan::Plan two_layer_plan();
 Weights32 two_layer_weights(int seed);
+Engine two_layer_engine(int seed, const EngineOptions& options = {});
 
 // `layers` outputs, the k-th of which is x + $c<k>, with $c<k> = mul(@p<k>, @one): an output that
 // mixes generations has unequal values.
