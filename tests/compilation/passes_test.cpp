@@ -1,20 +1,9 @@
-// Runs every .irtest file of this folder: a graph before a pass and the graph it must become.
-//
-//     # pass: fold-batch-norm        (or several, run in order: "simplify, hoist")
-//     # why: what is hard about this case
-//     # precision: bf16              (optional)
-//     --- before
-//     graph(...) {...}
-//     --- after
-//     graph(...) {...}
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
+// Runs every .irtest file of this folder (tests/support/irtest.h); "# precision: bf16" or f16 is an
+// option of the passes.
 #include <functional>
 #include <map>
 #include <random>
 #include <set>
-#include <sstream>
 
 #include <gtest/gtest.h>
 
@@ -24,58 +13,27 @@
 #include "ir/verify.h"
 #include "support/compare.h"
 #include "support/evaluator.h"
+#include "support/irtest.h"
 #include "tensor/copy.h"
 
 namespace regraft::compilation {
 namespace {
 
-struct Case {
-  std::string passes, precision, before, after;
-};
-
-Case read_case(const std::string& path) {
-  std::ifstream file(path);
-  Case out;
-  std::string* part = nullptr;
-  for (std::string line; std::getline(file, line);) {
-    if (line == "--- before") {
-      part = &out.before;
-    } else if (line == "--- after") {
-      part = &out.after;
-    } else if (part != nullptr) {
-      *part += line + "\n";
-    } else if (line.starts_with("# pass: ")) {
-      out.passes = line.substr(8);
-    } else if (line.starts_with("# precision: ")) {
-      out.precision = line.substr(13);
-    }
-  }
-  return out;
-}
-
-std::vector<std::string> cases() {
-  std::vector<std::string> paths;
-  for (const auto& entry :
-       std::filesystem::recursive_directory_iterator(REGRAFT_TEST_DATA "/compilation")) {
-    if (entry.path().extension() == ".irtest") paths.push_back(entry.path().string());
-  }
-  std::sort(paths.begin(), paths.end());
-  return paths;
+std::string precision_of(const test::IrTest& test) {
+  const auto found = test.header.find("precision");
+  return found == test.header.end() ? "" : found->second;
 }
 
 class PassText : public testing::TestWithParam<std::string> {};
 
 TEST_P(PassText, BecomesWhatTheFileSays) {
-  const Case test = read_case(GetParam());
-  ASSERT_FALSE(test.passes.empty()) << "no '# pass:' line";
-  ASSERT_FALSE(test.after.empty()) << "no '--- after' line";
+  const test::IrTest test = test::read_irtest(GetParam());
+  const std::string precision = precision_of(test);
   Settings settings;
-  if (test.precision == "bf16") settings.precision = Precision::BF16;
-  if (test.precision == "f16") settings.precision = Precision::F16;
+  if (precision == "bf16") settings.precision = Precision::BF16;
+  if (precision == "f16") settings.precision = Precision::F16;
   const auto graph = ir::parse(test.before);
-  std::stringstream names(test.passes);
-  for (std::string name; std::getline(names, name, ',');) {
-    name.erase(0, name.find_first_not_of(' '));
+  for (const std::string& name : test.passes) {
     pass(name).run(*graph, settings);
     ir::verify(*graph);
     if (name == "hoist") verify_hoisted(*graph, settings);
@@ -118,32 +76,26 @@ std::vector<Tensor> run(const ir::Graph& graph) {
     memory.push_back(random_tensor(*parameter.value, sizes));
     parameters[parameter.value->name()] = memory.back().view();
   }
-  return regraft::test::evaluate(graph, inputs, sizes, parameters);
+  return test::evaluate(graph, inputs, sizes, parameters);
 }
 
 TEST_P(PassText, KeepsTheMeaning) {
-  const Case test = read_case(GetParam());
+  const test::IrTest test = test::read_irtest(GetParam());
   const std::vector<Tensor> before = run(*ir::parse(test.before));
   const std::vector<Tensor> after = run(*ir::parse(test.after));
   ASSERT_EQ(before.size(), after.size());
-  const double tolerance = test.precision.empty() ? 1e-6 : 0.02;
+  const double tolerance = precision_of(test).empty() ? 1e-6 : 0.02;
   for (size_t i = 0; i < before.size(); ++i) {
-    EXPECT_EQ(regraft::test::mismatch(before[i].view(), after[i].view(),
-                                      {{"f32", tolerance}, {"bf16", 0.02}}),
-              "")
+    EXPECT_EQ(
+        test::mismatch(before[i].view(), after[i].view(), {{"f32", tolerance}, {"bf16", 0.02}}), "")
         << "output " << i;
   }
 }
 
-// "fold_batch_norm/shared_conv" -> fold_batch_norm_shared_conv
-std::string test_name(const testing::TestParamInfo<std::string>& info) {
-  const std::filesystem::path path(info.param);
-  std::string name = path.parent_path().filename().string() + "_" + path.stem().string();
-  std::replace_if(name.begin(), name.end(), [](char c) { return std::isalnum(c) == 0; }, '_');
-  return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Files, PassText, testing::ValuesIn(cases()), test_name);
+INSTANTIATE_TEST_SUITE_P(Files, PassText, testing::ValuesIn(test::irtest_files("compilation")),
+                         [](const auto& info) {
+                           return test::irtest_name(info.param, "compilation");
+                         });
 
 }  // namespace
 }  // namespace regraft::compilation
