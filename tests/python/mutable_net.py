@@ -1,4 +1,4 @@
-"""A module that holds tensors wherever a module can."""
+"""Modules that hold tensors in several ways."""
 
 from __future__ import annotations
 
@@ -10,26 +10,36 @@ from torch import Tensor, nn
 
 
 class Net(nn.Module):
-    """Ties, random statistics, buffers of both kinds, tensors in odd places, plain settings."""
+    """Tied layers, random batch-norm statistics, a buffer of each kind, a tensor attribute."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Linear(4, 4)
         self.norm = nn.BatchNorm1d(4)
         self.tied = self.first
-        self.head = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
         self.register_buffer("scale", torch.randn(4))
         self.register_buffer("shift", torch.randn(4), persistent=False)
         self.plain = torch.randn(4)
-        self.table = {"inner": [torch.randn(4)]}
-        self.config = SimpleNamespace(factor=2.0, options={"sign": 1})
         with torch.no_grad():
             self.norm.running_mean.normal_()
             self.norm.running_var.uniform_(0.5, 2)
+            self.norm.weight.normal_()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.norm(self.tied(self.first(x))) * self.scale + self.shift + self.plain
+
+
+class MutableNet(Net):
+    """Tensors in odd places as well, plain settings, structured arguments and results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        self.table = {"inner": [torch.randn(4)]}
+        self.config = SimpleNamespace(factor=2.0, options={"sign": 1})
 
     def forward(self, x: Tensor, flag: bool = True, *, pair: Any = None) -> dict[str, Tensor]:
-        y = self.norm(self.tied(self.first(x))) * self.scale + self.shift + self.plain
-        y = self.head(y) + self.table["inner"][0]
+        y = self.head(super().forward(x)) + self.table["inner"][0]
         if pair is not None:
             y = y + pair["a"][0]
         return {"y": y * self.config.factor * self.config.options["sign"] if flag else -y}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from mutable_net import Net
+from mutable_net import MutableNet
 from torch import nn
 from torch.export import Dim
 
@@ -24,7 +24,7 @@ class _Case:
     """A module beside its mutable one, and what the last calls did."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
-        self.net = Net().eval()
+        self.net = MutableNet().eval()
         self.mutable = MutableModule(self.net, **settings)
         self.builds = 0
         self.refits: list[regraft.RefitReport] = []
@@ -139,7 +139,7 @@ def test_refit_equals_build(case: _Case) -> None:
     x = torch.randn(3, 4)
     with torch.no_grad():
         case.mutable(x)
-        case.net.load_state_dict(Net().state_dict())
+        case.net.load_state_dict(MutableNet().state_dict())
         have = case.mutable(x)["y"]
         want = MutableModule(case.net)(x)["y"]
     assert support.same_bits(have, want)
@@ -450,7 +450,7 @@ def test_save_and_load(case: _Case, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         case.check(torch.randn(batch, 4))
     case.mutable.save(case.mutable, path)
     assert sorted(tmp_path.iterdir()) == [path]
-    net = Net().eval()
+    net = MutableNet().eval()
     loaded = MutableModule.load(path, net)
     case.builds = 0
     x = torch.randn(7, 4)
@@ -468,7 +468,7 @@ def test_save_and_load(case: _Case, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_watch_tells_what_was_touched(tags: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     watch_class = _regraft.ContainerWatch  # Python numbers the states of dicts up to 3.12 only.
     monkeypatch.setattr(_regraft, "ContainerWatch", lambda c, _: watch_class(c, tags))
-    net = Net()
+    net = MutableNet()
     watch = ModuleWatch(net)
     assert not watch.is_touched()
     net.plain = torch.randn(4)

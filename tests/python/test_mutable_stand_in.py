@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from mutable_net import Net
+from mutable_net import MutableNet
 from torch import nn
 
 import regraft
@@ -105,7 +105,7 @@ def test_a_forward_with_hooks_of_accelerate() -> None:
 @pytest.mark.parametrize("whole", [False, True])
 def test_inference_mode(whole: bool) -> None:
     with torch.inference_mode(whole):
-        net = Net().eval().requires_grad_(not whole)
+        net = MutableNet().eval().requires_grad_(not whole)
         mutable = MutableModule(net)
     with torch.inference_mode():
         x = torch.randn(3, 4)
@@ -117,7 +117,7 @@ def test_inference_mode(whole: bool) -> None:
 
 def test_weights_of_inference_mode_that_require_grad() -> None:
     with torch.inference_mode():
-        mutable = MutableModule(Net().eval())
+        mutable = MutableModule(MutableNet().eval())
         with pytest.raises(regraft.InvalidArgumentError, match=r"False\) there: first\.weight, "):
             mutable(torch.randn(3, 4))
 
@@ -126,9 +126,9 @@ def test_wrong_arguments() -> None:
     with pytest.raises(TypeError, match=r"want a torch\.nn\.Module, have int"):
         MutableModule(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"'precison' \(nearest: 'precision'\)"):
-        MutableModule(Net(), precison="bf16")
+        MutableModule(MutableNet(), precison="bf16")
     with pytest.raises(regraft.InvalidArgumentError, match="needs weights it can replace"):
-        MutableModule(Net(), strip_engine_weights=True)
-    mutable = MutableModule(Net().eval())
+        MutableModule(MutableNet(), strip_engine_weights=True)
+    mutable = MutableModule(MutableNet().eval())
     with pytest.raises(regraft.StateError, match="requires grad"):
         mutable(torch.randn(3, 4, requires_grad=True))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from mutable_net import Net
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
@@ -17,26 +18,6 @@ import support
 from models import zoo
 from regraft.dynamo import compiled as compiled_module
 from regraft.dynamo import fallback
-
-
-class Net(nn.Module):
-    """Tied layers, random batch-norm statistics, a buffer of each kind, a tensor attribute."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(4, 4)
-        self.norm = nn.BatchNorm1d(4)
-        self.tied = self.first
-        self.register_buffer("scale", torch.randn(4))
-        self.register_buffer("shift", torch.randn(4), persistent=False)
-        self.plain = torch.randn(4)
-        with torch.no_grad():
-            self.norm.running_mean.normal_()
-            self.norm.running_var.uniform_(0.5, 2)
-            self.norm.weight.normal_()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.tied(self.first(x))) * self.scale + self.shift + self.plain
 
 
 @pytest.fixture(autouse=True)
