@@ -35,8 +35,8 @@ struct Peak {
 struct Profile {
   std::string engine, device;
   int runs = 0;
-  std::string clock;               // What timed the steps: "CUPTI", "CUDA events".
-  double run_seconds = 0;          // A whole run that nobody looks into: the median.
+  std::string clock;       // What timed the steps: "CUPTI", "CUDA events", "the host's clock".
+  double run_seconds = 0;  // A whole run that nobody looks into: the median.
   std::vector<StepProfile> steps;  // In the order of the run.
   std::vector<Peak> peaks;         // The copy first.
 
