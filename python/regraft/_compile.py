@@ -12,9 +12,9 @@ import torch
 from torch.export import ExportedProgram
 
 from regraft import _regraft
-from regraft._autocast import with_casts
 from regraft._calling import call_text
 from regraft._cuda import device_name
+from regraft._exporting import export
 from regraft._handover import Handover, functional, hand_over, is_functional, rows_of
 from regraft._placement import placed
 from regraft._want import have, path_text, want_call, want_type
@@ -206,11 +206,7 @@ def open_model(
                 "[program] the module is in training mode; call model.eval() before compiling"
             )
         want_values(model)
-        with torch.no_grad():
-            exported = torch.export.export(
-                model, tuple(args), kwargs or None, dynamic_shapes=dynamic_shapes
-            )
-            model = with_casts(exported)
+        model = export(model, tuple(args), kwargs, dynamic_shapes)
     elif not isinstance(model, ExportedProgram):
         raise TypeError(
             "want a torch.nn.Module, an ExportedProgram or the path of a .pt2 file, have "

@@ -17,6 +17,7 @@ from torch import fx
 from torch.export import Dim, ExportedProgram
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from regraft._exporting import export
 from regraft._handover import torch_dtype
 from regraft._sizes import evaluate
 from regraft._want import want_call
@@ -220,10 +221,7 @@ def to_exported_program(
         args = () if args is None else args
         want_call("program", args, kwargs)
         _want_inputs(compiled, tuple(args), kwargs or {})
-    with torch.no_grad():
-        return torch.export.export(
-            Holder(compiled), tuple(args or ()), dict(kwargs or {}), dynamic_shapes=dynamic_shapes
-        )
+    return export(Holder(compiled), tuple(args or ()), kwargs or {}, dynamic_shapes)
 
 
 def _want_inputs(compiled: Compiled, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from regraft._autocast import with_casts
 from regraft._compile import compile
+from regraft._exporting import export
 from regraft._want import want_type
 from regraft.errors import (
     Error,
@@ -415,11 +415,8 @@ class Follower:
         kwargs: dict[str, Any],
         shapes: Any = None,
     ) -> ExportedProgram:
-        with torch.inference_mode(False), torch.no_grad():
-            exported = torch.export.export(
-                module, args, kwargs, dynamic_shapes=shapes, strict=self.strict
-            )
-            return with_casts(exported)
+        with torch.inference_mode(False):
+            return export(module, args, kwargs, shapes, strict=self.strict)
 
     def _shapes(
         self,

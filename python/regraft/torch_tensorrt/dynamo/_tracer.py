@@ -10,7 +10,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.dynamic_shapes import refine_dynamic_shapes_from_suggested_fixes
 from torch.utils import _pytree as pytree
 
-from regraft._autocast import with_casts
+from regraft._exporting import export
 from regraft.errors import InvalidArgumentError
 from regraft.torch_tensorrt._inputs import Inputs, make_inputs
 
@@ -51,20 +51,13 @@ def trace_inputs(
         )
     args, kwargs = inputs.examples()
 
-    def export(shapes: Any) -> ExportedProgram:
-        with torch.no_grad():
-            exported = torch.export.export(
-                module, args, kwargs or None, dynamic_shapes=shapes, strict=strict
-            )
-            return with_casts(exported)
-
     shapes = inputs.dynamic_shapes() if dynamic_shapes is None else dynamic_shapes
     try:
-        return export(shapes)
+        return export(module, args, kwargs, shapes, strict=strict)
     except torch._dynamo.exc.UserError as error:
         if dynamic_shapes is not None or "Suggested fixes:" not in str(error):
             raise
-        return export(_related(shapes, str(error)))
+        return export(module, args, kwargs, _related(shapes, str(error)), strict=strict)
 
 
 def _related(shapes: Any, message: str) -> Any:

@@ -1,0 +1,47 @@
+"""Programs of modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from regraft._autocast import with_casts
+
+
+def export(
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    dynamic_shapes: Any = None,
+    *,
+    strict: bool = False,
+) -> ExportedProgram:
+    """``torch.export.export`` without autograd; the casts of a ``torch.autocast`` around the call
+    become part of the program, and every tensor of the call an input of its own.
+
+    PyTorch's export takes one object in two places, or one that is also a weight, for one tensor,
+    and later calls for calls with one tensor, too.
+    """
+    args, kwargs = _all_distinct(module, args, dict(kwargs))
+    with torch.no_grad():
+        exported = torch.export.export(
+            module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=strict
+        )
+        return with_casts(exported)
+
+
+def _all_distinct(module: torch.nn.Module, *call: Any) -> Any:
+    """The call, in which no tensor is an object twice or a weight; the same memory."""
+    seen = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+
+    def own(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) in seen:
+            return tensor.detach()
+        seen.add(id(tensor))
+        return tensor
+
+    return pytree.tree_map_only(torch.Tensor, own, call)

@@ -1,0 +1,70 @@
+"""Example calls in which one tensor comes twice, or is a weight: later calls bring others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import regraft
+import regraft.torch_tensorrt as torch_tensorrt
+from support import F32_TOLERANCE, flat, relative_error
+
+
+class Steps(nn.Module):
+    """Reads each place of a call in another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(2, 4))
+        self.register_buffer("shift", torch.randn(2, 4))
+        self.layer = nn.Linear(4, 4)
+
+    def forward(
+        self, x: Tensor, cache: list[tuple[Tensor, Tensor]], *, bias: Tensor
+    ) -> list[Tensor]:
+        moved = [self.layer(key) * self.query - value for key, value in cache]
+        return [self.layer(x) + self.shift, bias * 2, *moved]
+
+
+def _call(*tensors: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    x, a, b, c, d, bias = tensors
+    return (x, [(a, b), (c, d)]), {"bias": bias}
+
+
+def _compile(net: nn.Module, args: Any, kwargs: Any) -> Any:
+    return regraft.compile(net, args, kwargs, backend="cpu")
+
+
+def _exported(net: nn.Module, args: Any, kwargs: Any) -> Any:
+    engine = _compile(net, *_call(*torch.randn(6, 2, 4)))
+    return regraft.to_exported_program(engine, args, kwargs).module()
+
+
+def _mutable(net: nn.Module, args: Any, kwargs: Any) -> Any:
+    mutable = regraft.MutableModule(net, backend="cpu")
+    mutable(*args, **kwargs)
+    return mutable
+
+
+def _traced(net: nn.Module, args: Any, kwargs: Any) -> Any:
+    return torch_tensorrt.dynamo.trace(net, arg_inputs=args, kwarg_inputs=kwargs).module()
+
+
+@pytest.mark.parametrize("make", [_compile, _exported, _mutable, _traced])
+@pytest.mark.parametrize("shared", ["input", "parameter", "buffer"])
+def test_every_tensor_is_an_input_of_its_own(
+    make: Callable[[nn.Module, Any, Any], Any], shared: str
+) -> None:
+    net = Steps().eval()
+    one = {"input": torch.randn(2, 4), "parameter": net.query, "buffer": net.shift}[shared]
+    with torch.no_grad():
+        compiled = make(net, *_call(*[one] * 6))
+        for tensors in ([*torch.randn(6, 2, 4)], [one] * 6):
+            args, kwargs = _call(*tensors)
+            want = flat(net(*args, **kwargs))
+            for have, value in zip(flat(compiled(*args, **kwargs)), want, strict=True):
+                assert relative_error(have, value) <= F32_TOLERANCE
