@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from regraft._autocast import with_casts
+from regraft._tracing import tracing_lock
 
 
 def export(
@@ -27,7 +28,7 @@ def export(
     and later calls for calls with one tensor, too.
     """
     args, kwargs = _all_distinct(module, args, dict(kwargs))
-    with torch.no_grad():
+    with tracing_lock(), torch.no_grad():
         exported = torch.export.export(
             module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=strict
         )

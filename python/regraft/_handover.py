@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from regraft import _regraft
+from regraft._tracing import tracing_lock
 from regraft.errors import UnsupportedError
 
 Row = tuple[str, int, str, Sequence[int], Sequence[int]]
@@ -266,7 +267,8 @@ def functional(program: ExportedProgram) -> ExportedProgram:
     if is_functional(program):
         return program
     try:
-        return program.run_decompositions({})
+        with tracing_lock():
+            return program.run_decompositions({})
     except Exception as error:
         raise UnsupportedError(
             f"[program] PyTorch cannot make it functional: {_first_line(error)}"
@@ -286,7 +288,7 @@ def hand_over(program: ExportedProgram) -> Handover:
     """
     tensors = tensors_of(program)
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with tracing_lock(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             torch.export.save(_without_values(program), buffer)

@@ -15,7 +15,9 @@ from torch.utils import _pytree as pytree
 
 from regraft import _regraft
 from regraft._compile import compile, open_program
+from regraft._exporting import export
 from regraft._handover import functional
+from regraft._tracing import tracing_lock
 from regraft._want import finite, want_call
 from regraft._weights import Weights
 from regraft.engine import Engine
@@ -228,8 +230,7 @@ def construct_refit_mapping(
     args = () if isinstance(module, ExportedProgram) else tuple(inputs)
     if isinstance(module, fx.GraphModule):
         # Those of torch.export say that they are in training mode, and cannot leave it.
-        with torch.no_grad():
-            module, args = torch.export.export(module, args), ()
+        module, args = export(module, args, {}), ()
     compiled = compile(module, args, settings=settings)
     if not isinstance(compiled, Engine | Module):
         raise InvalidArgumentError("[refit] settings: a dry run has no weights")
@@ -274,7 +275,11 @@ def _want_same_graph(compiled: Compiled, program: ExportedProgram) -> None:
         if outlined(program) == want:
             return
     have = outlined(functional(program))
-    if have != want and outlined(program.run_decompositions()) != want:
+    if have == want:
+        return
+    with tracing_lock():
+        core_aten = program.run_decompositions()
+    if outlined(core_aten) != want:
         want_same(have, want)
 
 

@@ -1,8 +1,10 @@
-"""Example calls in which one tensor comes twice, or is a weight: later calls bring others."""
+"""Exports: one tensor in two places of an example call, or a weight there; several threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -68,3 +70,49 @@ def test_every_tensor_is_an_input_of_its_own(
             want = flat(net(*args, **kwargs))
             for have, value in zip(flat(compiled(*args, **kwargs)), want, strict=True):
                 assert relative_error(have, value) <= F32_TOLERANCE
+
+
+class InPlace(nn.Module):
+    """Compiled from the functional program where an op of it runs in PyTorch."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, width)
+        self.last = nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).relu_().add_(1))
+
+
+def _in_parts(net: nn.Module, x: Tensor) -> Any:
+    return regraft.compile(net, (x,), backend="cpu", torch_executed_ops=["aten.relu"])
+
+
+def _program(net: nn.Module, x: Tensor) -> Any:
+    engine = regraft.compile(net, (x,), backend="cpu")
+    return regraft.to_exported_program(engine).module()
+
+
+@pytest.fixture
+def _threads_alternate_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_threads_alternate_often")
+def test_several_threads_compile() -> None:
+    ways = [_in_parts, _program, lambda net, x: _mutable(net, (x,), {})]
+    x = torch.randn(2, 4)
+
+    def compile_some(thread: int) -> list[tuple[nn.Module, Any]]:
+        nets = [InPlace(5 + thread).eval() for _ in range(6)]
+        with torch.no_grad():
+            return [(net, ways[(thread + i) % 3](net, x)) for i, net in enumerate(nets)]
+
+    with ThreadPoolExecutor(4) as pool:
+        made = [pair for pairs in pool.map(compile_some, range(4)) for pair in pairs]
+    assert len(made) == 24
+    with torch.no_grad():
+        assert all(relative_error(have(x), net(x)) <= F32_TOLERANCE for net, have in made)

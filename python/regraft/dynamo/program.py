@@ -11,6 +11,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import OutputKind
 from torch.utils._python_dispatch import _disable_current_modes
 
+from regraft._tracing import tracing_lock
 from regraft.dynamo.inputs import Inputs, Size
 from regraft.errors import UnsupportedError
 
@@ -115,7 +116,7 @@ def export_graph(
         program = _Program(_returning(graph, computed), inputs, weights)
         tensors = tuple(_without_mode(t).detach() for t in call_tensors(inputs, args))
         shapes = {"call": _shapes(inputs)} if dynamic else None
-        with torch._guards.tracing(None):
+        with tracing_lock(), torch._guards.tracing(None):
             try:
                 exported = torch.export.export(program, tensors, dynamic_shapes=shapes)
                 # Functional: only then does the signature tell what the graph writes to.
