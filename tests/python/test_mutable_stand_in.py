@@ -43,6 +43,11 @@ def test_stands_in_for_the_module() -> None:
         mutable[0].weight.zero_()
         torch.testing.assert_close(copied(x), copied.original_model(x))
         assert not torch.equal(copied(x), mutable(x))
+    shallow = copy.copy(mutable)
+    with torch.no_grad():
+        shallow[0].bias.add_(1)
+        torch.testing.assert_close(mutable(x), net(x))
+        torch.testing.assert_close(shallow(x), net(x))
     with pytest.raises(TypeError, match=r"MutableModule\.save"):
         copied.__reduce__()
 

@@ -224,6 +224,10 @@ class MutableModule:
     def __contains__(self, item: Any) -> bool:
         return item in self._regraft.module
 
+    def __copy__(self) -> MutableModule:
+        follower = self._regraft
+        return type(self)._wrapping(follower.copied(copy.copy(follower.module)))
+
     def __deepcopy__(self, memo: dict[int, Any]) -> MutableModule:
         follower = self._regraft
         return type(self)._wrapping(follower.copied(copy.deepcopy(follower.module, memo)))
