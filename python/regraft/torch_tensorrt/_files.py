@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from torch.export import ExportedProgram
 import regraft
 from regraft import _regraft
 from regraft._files import replacing
+from regraft._tracing import tracing_lock
 from regraft._want import have, path_text, want_mapping, want_type
 from regraft.engine import Engine
 from regraft.errors import InvalidArgumentError, UnsupportedError
@@ -83,8 +85,12 @@ def save(
     else:
         program = trace_inputs(module, given, dynamic_shapes)
     files = None if extra_files is None else dict(extra_files)
+    # In memory first: PyTorch ends the process where a file takes no more bytes.
+    archive = io.BytesIO()
+    with tracing_lock():
+        torch.export.save(program, archive, extra_files=files)
     with replacing(file_path) as file:
-        torch.export.save(program, file, extra_files=files)
+        file.write(archive.getbuffer())
 
 
 def load(
