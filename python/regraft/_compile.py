@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from regraft import _regraft
 from regraft._calling import call_text
 from regraft._cuda import device_name
-from regraft._exporting import export
+from regraft._exporting import export, is_training
 from regraft._handover import Handover, functional, hand_over, is_functional, rows_of
 from regraft._placement import placed
 from regraft._want import have, path_text, want_call, want_type
@@ -201,7 +201,7 @@ def open_model(
         return Source(_regraft.Program.read(path), own_name, path=path)
     own_name = type(model).__name__
     if isinstance(model, torch.nn.Module):
-        if model.training:
+        if is_training(model):
             raise InvalidArgumentError(
                 "[program] the module is in training mode; call model.eval() before compiling"
             )

@@ -35,6 +35,11 @@ def export(
         return with_casts(exported)
 
 
+def is_training(module: torch.nn.Module) -> bool:
+    """Whether a module is in training mode; those that torch.export makes only say so."""
+    return module.training and "eval" not in vars(module)  # They refuse to be asked.
+
+
 def _all_distinct(module: torch.nn.Module, *call: Any) -> Any:
     """The call, in which no tensor is an object twice or a weight; the same memory."""
     seen = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}

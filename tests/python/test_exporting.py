@@ -116,3 +116,14 @@ def test_several_threads_compile() -> None:
     assert len(made) == 24
     with torch.no_grad():
         assert all(relative_error(have(x), net(x)) <= F32_TOLERANCE for net, have in made)
+
+
+def test_modules_of_torch_export_are_in_no_training_mode() -> None:
+    net, x = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval(), torch.randn(2, 4)
+    module = torch.export.export(net, (x,)).module()
+    assert module.training
+    with torch.no_grad():
+        for compiled in (_compile(module, (x,), {}), _mutable(module, (x,), {})):
+            assert relative_error(compiled(x), net(x)) <= F32_TOLERANCE
+        with pytest.raises(regraft.InvalidArgumentError, match="training mode"):
+            _compile(torch.fx.symbolic_trace(net.train()), (x,), {})

@@ -13,7 +13,7 @@ import torch
 from torch.export import ExportedProgram
 
 from regraft._compile import compile
-from regraft._exporting import export
+from regraft._exporting import export, is_training
 from regraft._want import want_type
 from regraft.errors import (
     Error,
@@ -396,7 +396,7 @@ class Follower:
         return Compiled(engine, call.kind, sizes, ranges, places, key)
 
     def _want_exportable(self) -> None:
-        if self.module.training:
+        if is_training(self.module):
             raise InvalidArgumentError(
                 "[mutable] the module is in training mode; call eval() before running it"
             )
