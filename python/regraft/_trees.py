@@ -17,11 +17,17 @@ def tree_from_text(text: str) -> pytree.TreeSpec:
 
     Raises:
         CorruptError: It names what is neither an enum nor a class that makes default values.
-        UnsupportedError: It names what is of a module that is not imported.
+        UnsupportedError: It names what is of a module that is not imported, or a class that is not
+            registered.
     """
     _, root = json.loads(text)
     _want_classes(root)
-    return pytree.treespec_loads(text)
+    try:
+        return pytree.treespec_loads(text)
+    except NotImplementedError as error:
+        raise UnsupportedError(
+            f"[engine] the call has values of a class that is not registered here: {error}"
+        ) from error
 
 
 def _want_classes(node: dict[str, Any]) -> None:

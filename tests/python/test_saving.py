@@ -369,10 +369,14 @@ class Colour(enum.Enum):
     RED = 1
 
 
+Pair = collections.namedtuple("Pair", "a b")
+pytree._register_namedtuple(Pair, serialized_type_name="test_saving.Pair")
+
+
 def test_structures_of_calls_import_nothing(
     module: regraft.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trees = [{Colour.RED: 1, "b": [2, None]}, collections.defaultdict(list, k=3)]
+    trees = [{Colour.RED: 1, "b": [2, None]}, collections.defaultdict(list, k=3), Pair(4, 5)]
     spec = pytree.tree_structure(trees)
     text = pytree.treespec_dumps(spec)
     assert tree_from_text(text) == spec
@@ -386,6 +390,8 @@ def test_structures_of_calls_import_nothing(
         (own, "builtins:dict", regraft.CorruptError),
         (factory, factory.replace("builtins", "hostile_import"), regraft.UnsupportedError),
         (factory, factory.replace("list", "breakpoint"), regraft.CorruptError),
+        ("collections.defaultdict", "of.others", regraft.UnsupportedError),
+        ("test_saving.Pair", "of.others", regraft.UnsupportedError),
     ):
         assert old in text
         with pytest.raises(error, match="the call"):
