@@ -187,7 +187,7 @@ def _is_same(have: Any, want: Any) -> bool:
     if have is want or isinstance(have, torch.Tensor):
         return have is want
     try:
-        return bool(have == want)
+        return bool(have == want or (have != have and want != want))  # NaN is one value.
     except (TypeError, ValueError):  # Arrays answer element by element.
         return False
 

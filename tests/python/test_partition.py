@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,21 @@ def test_data_dependent_ops_numbers_and_constants() -> None:
     assert where.shape == (0, 1)
     with pytest.raises(regraft.MismatchError, match="want True, which is part of the program"):
         module(everything_negative, flag=False)
+
+
+class _Filled(nn.Module):
+    def forward(self, x: Tensor, value: float) -> Tensor:
+        return x.masked_fill(x > 0, value)
+
+
+def test_not_a_number_is_one_constant() -> None:
+    x = torch.tensor([-1.0, 2.0])
+    engine = regraft.compile(_Filled().eval(), (x, math.nan), backend="cpu")
+    torch.testing.assert_close(
+        engine(x, float("nan")), torch.tensor([-1, math.nan]), equal_nan=True
+    )
+    with pytest.raises(regraft.MismatchError, match=r"want nan.*have 1\.0"):
+        engine(x, 1.0)
 
 
 class _Sized(nn.Module):
