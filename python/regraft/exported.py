@@ -60,7 +60,7 @@ def run_program(
         flat.insert(place, number)
     taken = {x.untyped_storage().data_ptr() for x in inputs}
     return [
-        torch.tensor(y, dtype=torch.int64)
+        torch.tensor(y, dtype=torch.int64, device=engine.device)
         if not isinstance(y, torch.Tensor)
         else y.clone()
         if y.untyped_storage().data_ptr() in taken

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import Dim
 
 import regraft
 from regraft._placement import placed
@@ -50,3 +52,32 @@ def test_the_backend_is_that_of_the_device() -> None:
     with pytest.raises(regraft.InvalidArgumentError, match="no backend 'xpu'"):
         regraft.compile(model, (x,), device="xpu")
     assert regraft.compile(model, (x,), device="cpu").backend == "cpu"
+
+
+class Sized(nn.Module):
+    """Some of it runs in PyTorch; a size and a number of the call reach the engines alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, y: Tensor, number: int) -> Tensor:
+        best, _ = torch.topk(self.layer(x), 2)
+        return best.sum(-1) + torch.arange(x.shape[0], device="cpu") * y.shape[0] + number
+
+
+def test_the_default_device_is_not_that_of_engines(tmp_path: Path) -> None:
+    net, x, y = Sized().eval(), torch.randn(3, 4), torch.randn(5)
+    free = {"x": {0: Dim.AUTO}, "y": {0: Dim.AUTO}, "number": Dim.DYNAMIC}
+    module = regraft.compile(
+        net, (x, y, 7), dynamic_shapes=free, backend="cpu", torch_executed_ops=["aten.topk"]
+    )
+    module.save(tmp_path / "m")
+    compiled = torch.compile(lambda x, number: net(x, y, number), backend="regraft", dynamic=True)
+    with torch.no_grad():
+        want, called = net(x, y, 9), net(x, y, 3)
+        compiled(x, 5)
+        with torch.device("meta"):
+            torch.testing.assert_close(module(x, y, 9), want)
+            torch.testing.assert_close(regraft.load(tmp_path / "m")(x, y, 9), want)
+            torch.testing.assert_close(compiled(x, 3), called)

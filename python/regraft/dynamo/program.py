@@ -69,7 +69,7 @@ def carrier(size: int) -> torch.Tensor:
     """
     if size < 0:
         raise UnsupportedError("[dynamo] an integer of the call is negative, and no size")
-    return torch.empty(size, 0)
+    return torch.empty(size, 0, device="cpu")
 
 
 def call_tensors(inputs: Inputs, args: Sequence[Any]) -> list[torch.Tensor]:

@@ -75,7 +75,7 @@ def weight(bank: Bank, name: str) -> torch.Tensor:
 
 def size_of(tensor: torch.Tensor, dim: int) -> torch.Tensor:
     """A tensor that has the size `dim` of `tensor` and no content: tells an engine that size."""
-    return torch.zeros(1, dtype=torch.uint8).expand(tensor.shape[dim])
+    return torch.zeros(1, dtype=torch.uint8, device="cpu").expand(tensor.shape[dim])
 
 
 class EngineSegment(torch.nn.Module):

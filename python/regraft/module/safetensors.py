@@ -68,7 +68,7 @@ def parse(data: bytes) -> dict[str, torch.Tensor]:
         dtype = torch_dtype(_DTYPES[entry["dtype"]])
         if not 0 <= begin <= end <= len(body) or end - begin != math.prod(shape) * dtype.itemsize:
             raise CorruptError(f"[module_file] weights: '{name[:200]}' lies outside of the data")
-        tensor = torch.empty(shape, dtype=dtype)
+        tensor = torch.empty(shape, dtype=dtype, device="cpu")
         if end > begin:
             piece = torch.frombuffer(body, dtype=torch.uint8, count=end - begin, offset=begin)
             tensor.flatten().view(torch.uint8).copy_(piece)
