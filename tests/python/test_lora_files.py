@@ -139,6 +139,7 @@ def test_values_that_are_no_adapter() -> None:
         f"{LAYER}.lora_B.weight": 3,
         f"{LAYER}.alpha": torch.tensor([1.0, 2.0]),
         "lm_head.alpha": float("nan"),
+        "model.embed_tokens.alpha": torch.tensor(1 + 1j),
         "model.norm.weight": [1.0],
     }
     with pytest.raises(regraft.InvalidArgumentError) as caught:
@@ -148,6 +149,7 @@ def test_values_that_are_no_adapter() -> None:
         "lora_B.weight: want a tensor, have 3",
         "alpha: want one finite number, have [2] elements",
         "lm_head.alpha: want one finite number, have nan",
+        "embed_tokens.alpha: want one finite number, have (1+1j)",
         "model.norm.weight: want a tensor, have list",
     ):
         assert part in text

@@ -121,7 +121,9 @@ def _want_tensors(name: str, tensors: Mapping[str, Any]) -> None:
         if is_tensor and (problem := unreadable(value)):
             wrong.append(f"{key}: {problem}")
             continue
-        is_number = isinstance(value, int | float) or (is_tensor and value.numel() == 1)
+        is_number = isinstance(value, int | float) or (
+            is_tensor and value.numel() == 1 and not value.is_complex()
+        )
         if key.endswith(".alpha") and not (is_number and math.isfinite(float(value))):
             wrong.append(f"{key}: want one finite number, have {_text(value)}")
         elif not key.endswith(".alpha") and not isinstance(value, torch.Tensor):
