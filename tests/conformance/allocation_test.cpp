@@ -27,6 +27,10 @@ void* counted(void* memory) {
 
 // Of this program and its libraries.
 void* operator new(size_t bytes) { return counted(std::malloc(bytes > 0 ? bytes : 1)); }
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  ++allocations;
+  return std::malloc(bytes > 0 ? bytes : 1);
+}
 void* operator new(size_t bytes, std::align_val_t alignment) {
   const auto of = static_cast<size_t>(alignment);
   return counted(std::aligned_alloc(of, (bytes + of - 1) / of * of));

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from mutable_net import MutableNet
 from peft import LoraConfig, inject_adapter_in_model
-from test_mutable import Net
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -25,10 +25,10 @@ from regraft.mutable.saved import SavedModule, SavedWeight
 
 def test_hints_are_saved(tmp_path: Path) -> None:
     batch = Dim("batch", min=2, max=8)
-    mutable = MutableModule(Net().eval(), precision="bf16", track="digest")
+    mutable = MutableModule(MutableNet().eval(), precision="bf16", track="digest")
     mutable.set_expected_dynamic_shape_range(({0: batch}, None), {"pair": {0: Dim.AUTO}})
     mutable.save(mutable, tmp_path / "a")
-    loaded = MutableModule.load(tmp_path / "a", Net().eval())
+    loaded = MutableModule.load(tmp_path / "a", MutableNet().eval())
     hints = loaded._regraft.hints
     assert hints is not None
     assert hints[0][0][0].__name__ == "batch"
@@ -40,18 +40,18 @@ def test_hints_are_saved(tmp_path: Path) -> None:
 def test_broken_files(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with pytest.raises(regraft.MissingFileError):
-        MutableModule.load(path, Net())
+        MutableModule.load(path, MutableNet())
     path.write_bytes(b"PK not a zip")
     with pytest.raises(regraft.CorruptError, match=r"not a file of MutableModule\.save"):
-        MutableModule.load(path, Net())
+        MutableModule.load(path, MutableNet())
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("mutable.json", "{}")
     with pytest.raises(regraft.CorruptError):
-        MutableModule.load(path, Net())
+        MutableModule.load(path, MutableNet())
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("mutable.json", '{"version": 99}')
     with pytest.raises(regraft.VersionError, match="want version 2, have 99"):
-        MutableModule.load(path, Net())
+        MutableModule.load(path, MutableNet())
 
 
 @pytest.fixture
@@ -200,9 +200,9 @@ def test_files_name_no_folder_to_write_to(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> tuple[Net, Path]:
+def saved(tmp_path: Path) -> tuple[MutableNet, Path]:
     """A module and a file that answers any batch with and without `pair`."""
-    net = Net().eval()
+    net = MutableNet().eval()
     mutable = MutableModule(net)
     with torch.no_grad():
         for batch in (3, 5):
@@ -217,7 +217,7 @@ def _agree(have: MutableModule, want: nn.Module, *args: Any, **kwargs: Any) -> N
         torch.testing.assert_close(have(*args, **kwargs), want(*args, **kwargs))
 
 
-def test_a_file_alone(saved: tuple[Net, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_alone(saved: tuple[MutableNet, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     net, path = saved
     monkeypatch.setattr(torch.export, "export", None)
     loaded: Any = MutableModule.load(path)
@@ -236,7 +236,7 @@ def test_a_file_alone(saved: tuple[Net, Path], monkeypatch: pytest.MonkeyPatch) 
         _agree(loaded, net, x)
         refitted = {"first.weight", "head.0.bias", "lifted_tensor_0"}  # The last is in the table.
         assert set(loaded.last_refit.parameters) == refitted
-        state = Net().state_dict()
+        state = MutableNet().state_dict()
         assert loaded.state_dict().keys() == net.state_dict().keys()
         loaded.load_state_dict(state)
         net.load_state_dict(state)
@@ -256,7 +256,7 @@ def test_a_file_alone(saved: tuple[Net, Path], monkeypatch: pytest.MonkeyPatch) 
     assert loaded.compilations == 0
 
 
-def test_what_a_file_alone_cannot_do(saved: tuple[Net, Path]) -> None:
+def test_what_a_file_alone_cannot_do(saved: tuple[MutableNet, Path]) -> None:
     net, path = saved
     loaded: Any = MutableModule.load(path, track="digest", max_engines=3)
     assert loaded._regraft.track == "digest"
