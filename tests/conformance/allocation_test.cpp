@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/parallel.h"
 #include "engine/loan.h"
 #include "engine/variant.h"
 #include "support/conformance.h"
@@ -86,6 +87,11 @@ TEST(Allocation, OwnKernelsDoWithout) {
   std::map<std::string, int> runs = {{"channels_last", 0}, {"columns", 0}, {"copy", 0},
                                      {"empty_sum", 0},     {"gemv", 0},    {"nothing", 0},
                                      {"rows", 0},          {"tiled", 0},   {"tiles", 0}};
+  // Without OpenMP, a team of threads is made for each region.
+  const int threads = base::thread_count();
+#ifdef REGRAFT_NO_OPENMP
+  base::set_thread_count(1);
+#endif
   for (const std::string& file : case_files()) {
     for (const Case& c : load_cases(file)) {
       for (const Feed feed : {Feed::Inputs, Feed::FirstIsInput}) {
@@ -100,6 +106,7 @@ TEST(Allocation, OwnKernelsDoWithout) {
       }
     }
   }
+  base::set_thread_count(threads);
   EXPECT_THAT(runs, testing::Each(testing::Pair(testing::_, testing::Gt(0))));
 }
 
