@@ -92,15 +92,30 @@ std::optional<TensorView> try_view(nb::handle value, int ordinal) {
   return view;
 }
 
-std::shared_ptr<WeightSource> try_source(const nb::dict& tensors, int ordinal) {
-  std::vector<std::pair<std::string, SourceTensor>> list;
-  list.reserve(tensors.size());
+namespace {
+
+// Calls add(name, view) for tensor after tensor, up to the first for which one of them is none:
+// false then.
+template <typename Add>
+bool try_each(const nb::dict& tensors, int ordinal, const Add& add) {
   for (const auto& [name, value] : tensors) {
     const auto text = try_text(name);
     auto view = text ? try_view(value, ordinal) : std::nullopt;
-    if (!view) return nullptr;
-    list.emplace_back(std::string(*text), SourceTensor{std::move(*view), nullptr, false});
+    if (!view) return false;
+    add(*text, std::move(*view));
   }
+  return true;
+}
+
+}  // namespace
+
+std::shared_ptr<WeightSource> try_source(const nb::dict& tensors, int ordinal) {
+  std::vector<std::pair<std::string, SourceTensor>> list;
+  list.reserve(tensors.size());
+  const bool is_whole = try_each(tensors, ordinal, [&](std::string_view name, TensorView view) {
+    list.emplace_back(std::string(name), SourceTensor{std::move(view), nullptr, false});
+  });
+  if (!is_whole) return nullptr;
   return std::const_pointer_cast<WeightSource>(make_source(std::move(list)));
 }
 
@@ -142,14 +157,10 @@ class Table {
   bool fill(int ordinal) {
     names_.reserve(owner_.size());
     views_.reserve(owner_.size());
-    for (const auto& [name, value] : owner_) {
-      const auto text = try_text(name);
-      auto view = text ? try_view(value, ordinal) : std::nullopt;
-      if (!view) return false;
-      names_.push_back(*text);
-      views_.push_back(std::move(*view));
-    }
-    return true;
+    return try_each(owner_, ordinal, [&](std::string_view name, TensorView view) {
+      names_.push_back(name);
+      views_.push_back(std::move(view));
+    });
   }
 
  private:

@@ -68,6 +68,10 @@ class Recipe:
             (delta.a, delta.b, delta.scale * scale, delta.transposed) for delta, scale in self.terms
         ]
 
+    def and_then(self, other: Recipe) -> Recipe:
+        """Both, of which one may have a replacement."""
+        return Recipe(self.replacement or other.replacement, self.terms + other.terms)
+
     def base(self, base: torch.Tensor) -> torch.Tensor:
         """What the terms are added to, of the dtype and where the parameter's base value is."""
         if self.replacement is None:

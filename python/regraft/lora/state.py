@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from regraft.errors import MismatchError
-from regraft.lora.adapter import Adapter, Delta, Recipe, Replacement
+from regraft.lora.adapter import Adapter, Recipe
 from regraft.lora.form import Form
 from regraft.module.staging import raise_problems
 
@@ -61,35 +61,19 @@ class State:
 
     @cached_property
     def _recipes(self) -> Mapping[str, Recipe]:
-        active = [(self.adapters[name], scale) for name, scale in self.scales.items() if scale]
-        if len(active) == 1:
-            adapter, scale = active[0]
-            return adapter.recipes(scale)
-        return self._sums()
-
-    def _sums(self) -> dict[str, Recipe]:
-        terms: dict[str, list[tuple[Delta, float]]] = {}
-        replaced: dict[str, tuple[str, Replacement]] = {}
+        sums: dict[str, Recipe] = {}
+        replacing: dict[str, str] = {}
         problems: list[str] = []
-        for name in sorted(self.scales):
-            scale = self.scales[name]
-            if scale == 0:
-                continue
-            for parameter, delta in self.adapters[name].deltas.items():
-                if delta.scale != 0:
-                    terms.setdefault(parameter, []).append((delta, scale))
-            for parameter, replacement in self.adapters[name].replaced.items():
-                first, _ = replaced.setdefault(parameter, (name, replacement))
-                if first != name:
-                    problems.append(f"{parameter}: is replaced by adapters {first} and {name}")
+        for name in sorted(name for name, scale in self.scales.items() if scale):
+            for parameter, recipe in self.adapters[name].recipes(self.scales[name]).items():
+                if recipe.replacement is not None:
+                    first = replacing.setdefault(parameter, name)
+                    if first != name:
+                        problems.append(f"{parameter}: is replaced by adapters {first} and {name}")
+                others = sums.get(parameter)
+                sums[parameter] = recipe if others is None else others.and_then(recipe)
         raise_problems("lora", problems, MismatchError)
-        names = [*terms, *(name for name in replaced if name not in terms)]
-        return {
-            name: Recipe(
-                replaced[name][1] if name in replaced else None, tuple(terms.get(name, ()))
-            )
-            for name in names
-        }
+        return sums
 
 
 class Slot:
