@@ -120,6 +120,8 @@ def test_several_threads_compile() -> None:
 
 def test_modules_of_torch_export_are_in_no_training_mode() -> None:
     net, x = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval(), torch.randn(2, 4)
+    net[1].running_mean.normal_()
+    net[1].running_var.uniform_(0.5, 2)
     module = torch.export.export(net, (x,)).module()
     assert module.training
     with torch.no_grad():
