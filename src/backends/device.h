@@ -71,6 +71,11 @@ class Upload {
   virtual void finish() = 0;
 };
 
+struct Allocation {
+  uintptr_t begin = 0, end = 0;  // Addresses.
+  bool is_held = false;          // Whether kernels can read them.
+};
+
 // The memory that the kernels of a backend work on, and the order of work on it. Every byte that a
 // kernel touches comes from its device. Thread-safe.
 class Device {
@@ -92,6 +97,8 @@ class Device {
   virtual std::shared_ptr<std::byte> allocate_pinned(size_t bytes) = 0;
   // Whether kernels can read the memory. Memory of another device: Error{Mismatch}.
   virtual bool holds(const void* data) const = 0;
+  // The same of all memory around `data`, or of that address alone where no more is known.
+  virtual Allocation allocation_of(const void* data) const;
 
   // A stream for work that no caller orders: building and replacing weights.
   virtual Stream work_stream() const { return nullptr; }

@@ -88,6 +88,11 @@ class HostDevice final : public Device {
 
 }  // namespace
 
+Allocation Device::allocation_of(const void* data) const {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  return {address, address + 1, holds(data)};
+}
+
 void Device::merge_lora(std::span<const LoraMerge>) {
   base::fail("backends", ErrorCode::Unsupported, name(), ": adapters are not merged here");
 }

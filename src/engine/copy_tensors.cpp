@@ -1,3 +1,4 @@
+#include "backends/known_memory.h"
 #include "backends/run_backend.h"
 #include "base/fail.h"
 #include "base/typed_errors.h"
@@ -12,8 +13,9 @@ struct Copies {
   std::vector<Tensor> row_major;  // Of strided tensors of the host.
 };
 
-void add(backends::Device& device, const TensorView& view, std::byte* to, Copies& copies) {
-  const bool is_there = device.holds(view.data);
+void add(backends::Device& device, backends::KnownMemory& memory, const TensorView& view,
+         std::byte* to, Copies& copies) {
+  const bool is_there = memory.holds(view.data);
   if (is_there && !view.is_contiguous()) {
     device.convert(view, {to, view.dtype, view.dims}, device.work_stream());
     return;
@@ -41,9 +43,11 @@ void copy_tensors(std::span<const TensorView> tensors, const std::string& device
     const auto ready = device.make_event();
     ready->record(stream);
     ready->order(device.work_stream());
+    backends::KnownMemory memory(device);
     Copies copies;
     for (size_t i = 0; i < tensors.size(); ++i) {
-      if (tensors[i].count() > 0) add(device, tensors[i], static_cast<std::byte*>(to[i]), copies);
+      if (tensors[i].count() == 0) continue;
+      add(device, memory, tensors[i], static_cast<std::byte*>(to[i]), copies);
     }
     device.upload(copies.uploads);
     if (!copies.moves.empty()) device.copy_blocks(copies.moves);

@@ -95,13 +95,13 @@ void Transaction::convert_source(size_t p, std::vector<base::BlockCopy>& uploads
   value.data = converted_[p]->data;
   if (view.count() == 0) return;
   const MutableTensorView to(converted_[p]->writable, value.dtype, value.dims);
-  if (!tensor.terms.empty() && is_readable(core_, p, view)) {
+  if (!tensor.terms.empty() && is_readable(core_, memory_, p, view)) {
     merges_.add(view, to.mutable_data(), tensor.terms);
     return;
   }
   if (device.is_host()) {
     copy(view, to);
-  } else if (!staged_->brought[p] && device.holds(view.data)) {
+  } else if (!staged_->brought[p] && memory_.holds(view.data)) {
     device.convert(view, to, device.work_stream());
   } else {
     uploads.push_back({converted_[p]->writable, bytes_on_host(view, to), to.bytes()});

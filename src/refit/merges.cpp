@@ -27,7 +27,7 @@ void Merges::add(const TensorView& base, void* to, const std::vector<LoraTerm>& 
 
 // In memory of the device.
 TensorView Merges::matrix_of(const TensorView& factor) {
-  const bool is_there = device_.holds(factor.data);
+  const bool is_there = memory_.holds(factor.data);
   if (is_there && factor.dims.size() == 2) return factor;
   if (is_there && factor.is_contiguous()) return flattened(factor);
   blocks_.push_back(pool_.take(factor.bytes()));

@@ -56,6 +56,7 @@ class Stager {
         options_(options),
         first_(first),
         problems_(problems),
+        memory_(core.device()),
         names_(core.plan().parameters.size()) {}
 
   Staged run() {
@@ -81,7 +82,7 @@ class Stager {
     for (size_t p = 0; p < names_.size(); ++p) {
       const std::optional<SourceTensor>& tensor = staged_.tensors[p];
       if (!tensor || !tensor->terms.empty()) continue;
-      if (is_readable(core_, p, tensor->view)) {
+      if (is_readable(core_, memory_, p, tensor->view)) {
         staged_.readable[p] = core_.parameter_spec(p);
         staged_.readable[p].data = tensor->view.data;
       } else {
@@ -195,9 +196,9 @@ class Stager {
     return fits;
   }
 
-  bool is_brought(size_t p, const TensorView& view) const {
+  bool is_brought(size_t p, const TensorView& view) {
     return !core_.device().is_host() && view.count() > 0 && view.is_contiguous() &&
-           view.dtype == core_.parameter_spec(p).dtype && !core_.device().holds(view.data);
+           view.dtype == core_.parameter_spec(p).dtype && !memory_.holds(view.data);
   }
 
   static uint64_t bytes_of(const SourceTensor& tensor) {
@@ -220,6 +221,7 @@ class Stager {
   const RefitOptions& options_;
   const bool first_;
   Problems& problems_;
+  backends::KnownMemory memory_;
   std::vector<std::vector<std::string>> names_;  // By parameter: its names in the source.
   std::vector<std::string> unexpected_;
   int suggestions_ = 0;
@@ -228,14 +230,15 @@ class Stager {
 
 }  // namespace
 
-bool is_readable(const engine::Core& core, size_t parameter, const TensorView& view) {
+bool is_readable(const engine::Core& core, backends::KnownMemory& memory, size_t parameter,
+                 const TensorView& view) {
   if (view.data == nullptr || view.dtype != core.parameter_spec(parameter).dtype ||
       !view.is_contiguous()) {
     return false;
   }
   if (core.device().is_host()) return is_aligned(view.data, item_size(view.dtype));
   constexpr size_t kOperandAlignment = 16;
-  return core.device().holds(view.data) && is_aligned(view.data, kOperandAlignment);
+  return is_aligned(view.data, kOperandAlignment) && memory.holds(view.data);
 }
 
 const Staged::Scope& Staged::scope_of(const engine::Core& core, bool has_base) const {

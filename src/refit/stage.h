@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/known_memory.h"
 #include "engine/core.h"
 #include "refit/problems.h"
 #include "regraft/refit.h"
@@ -79,7 +80,8 @@ struct Staged {
 
 // Whether kernels can read the value of a parameter where `view` has it: row-major, in the declared
 // dtype, aligned, and in memory of the engine's device.
-bool is_readable(const engine::Core& core, size_t parameter, const TensorView& view);
+bool is_readable(const engine::Core& core, backends::KnownMemory& memory, size_t parameter,
+                 const TensorView& view);
 
 // Matches names (aliases and ties included), checks dims and dtypes, opens every tensor. Before the
 // `first` weights, optional parameters that the source lacks come from the engine file. Reports

@@ -51,7 +51,8 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant, const WeightS
       options_(options),
       purpose_(purpose),
       base_(variant_->publisher().base()),
-      merges_(core_.device(), *core_.pool()),
+      memory_(core_.device()),
+      merges_(core_.device(), *core_.pool(), memory_),
       uploading_(core_.device()) {
   run(&source);
 }
@@ -64,7 +65,8 @@ Transaction::Transaction(std::shared_ptr<engine::Variant> variant,
       purpose_(Purpose::Refit),
       base_(variant_->publisher().base()),
       staged_(std::move(staged)),
-      merges_(core_.device(), *core_.pool()),
+      memory_(core_.device()),
+      merges_(core_.device(), *core_.pool(), memory_),
       uploading_(core_.device()) {
   run(nullptr);
 }

@@ -141,7 +141,8 @@ class Transaction {
   // Of a refit that was recorded: the weights in whose memory it writes. Null: of another.
   std::shared_ptr<const engine::Bank> target_;
   std::vector<uint64_t> non_finite_;
-  std::vector<Tensor> kept_;  // Host memory that the device still reads.
+  std::vector<Tensor> kept_;      // Host memory that the device still reads.
+  backends::KnownMemory memory_;  // Of sources.
   Merges merges_;
   std::shared_ptr<engine::Bank> bank_;  // The new generation; in place: the values to copy.
   RefitReport report_;

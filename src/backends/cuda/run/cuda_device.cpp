@@ -262,11 +262,32 @@ bool CudaDevice::holds(const void* data) const {
   if (driver().cuPointerGetAttribute(&type, kPointerMemoryType, pointer) != 0) return false;
   if (type != kDeviceMemory) return false;
   driver().cuPointerGetAttribute(&ordinal, kPointerDeviceOrdinal, pointer);
-  if (ordinal != ordinal_) {
-    base::fail("cuda", ErrorCode::Mismatch, "want memory of ", name_,
-               ", have some of cuda:", ordinal);
-  }
+  want_own(ordinal);
   return true;
+}
+
+void CudaDevice::want_own(int ordinal) const {
+  if (ordinal == ordinal_) return;
+  base::fail("cuda", ErrorCode::Mismatch, "want memory of ", name_,
+             ", have some of cuda:", ordinal);
+}
+
+// One question instead of four.
+backends::Allocation CudaDevice::allocation_of(const void* data) const {
+  unsigned type = 0;
+  int ordinal = -1;
+  CUdeviceptr begin = 0;
+  size_t bytes = 0;
+  int attributes[] = {kPointerMemoryType, kPointerDeviceOrdinal, kPointerRangeStart,
+                      kPointerRangeSize};
+  void* values[] = {&type, &ordinal, &begin, &bytes};
+  const CUdeviceptr pointer = as_pointer(data);
+  const bool is_told =
+      driver().cuPointerGetAttributes(std::size(attributes), attributes, values, pointer) == 0;
+  const bool is_range = begin <= pointer && pointer - begin < bytes;
+  if (!is_told || type != kDeviceMemory || !is_range) return Device::allocation_of(data);
+  want_own(ordinal);
+  return {begin, begin + bytes, true};
 }
 
 void CudaDevice::copy(void* to, const void* from, size_t bytes, Stream stream) {

@@ -33,6 +33,7 @@ class CudaDevice final : public backends::Device {
   std::shared_ptr<std::byte> allocate(size_t bytes) override;
   std::shared_ptr<std::byte> allocate_pinned(size_t bytes) override;
   bool holds(const void* data) const override;
+  backends::Allocation allocation_of(const void* data) const override;
   Stream work_stream() const override { return work_stream_; }
   void copy(void* to, const void* from, size_t bytes, Stream stream) override;
   void convert(const TensorView& from, const MutableTensorView& to, Stream stream) override;
@@ -90,6 +91,9 @@ class CudaDevice final : public backends::Device {
   std::mutex& cudnn_mutex() { return cudnn_mutex_; }
 
  private:
+  // Throws Error{Mismatch} for another device's memory.
+  void want_own(int ordinal) const;
+
   int ordinal_ = -1;
   std::string name_, chip_, arch_;
   size_t memory_bytes_ = 0;

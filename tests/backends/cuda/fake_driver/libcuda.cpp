@@ -109,7 +109,10 @@ CUresult attribute_of(void* value, int attribute, CUdeviceptr data) {
   if (attribute == kPointerDeviceOrdinal) {
     *static_cast<int*>(value) = static_cast<int>(setting("ordinal", 0));
   }
+  const bool is_range = attribute == kPointerRangeStart || attribute == kPointerRangeSize;
+  if (is_range && setting("ranges", 1) == 0) return kInvalid;
   if (attribute == kPointerRangeStart) *static_cast<CUdeviceptr*>(value) = block->first;
+  if (attribute == kPointerRangeSize) *static_cast<size_t*>(value) = block->second;
   return 0;
 }
 
@@ -260,7 +263,19 @@ CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUst
   return 0;
 }
 CUresult cuPointerGetAttribute(void* value, int attribute, CUdeviceptr data) {
+  count("question");
   return attribute_of(value, attribute, data);
+}
+// What it cannot tell is 0, which is no error.
+CUresult cuPointerGetAttributes(unsigned count, int* attributes, void** values, CUdeviceptr data) {
+  ::count("question");
+  for (unsigned i = 0; i < count; ++i) {
+    const int attribute = attributes[i];
+    const bool is_wide = attribute == kPointerRangeStart || attribute == kPointerRangeSize;
+    std::memset(values[i], 0, is_wide ? sizeof(CUdeviceptr) : sizeof(int));
+    attribute_of(values[i], attribute, data);
+  }
+  return 0;
 }
 CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned, int) { return make_new(stream); }
 CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {

@@ -28,6 +28,7 @@ inline constexpr int kPointerMemoryType = 2;         // CU_POINTER_ATTRIBUTE_MEM
 inline constexpr int kPointerDeviceAddress = 3;      // CU_POINTER_ATTRIBUTE_DEVICE_POINTER
 inline constexpr int kPointerDeviceOrdinal = 9;      // CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
 inline constexpr int kPointerRangeStart = 11;        // CU_POINTER_ATTRIBUTE_RANGE_START_ADDR
+inline constexpr int kPointerRangeSize = 12;         // CU_POINTER_ATTRIBUTE_RANGE_SIZE
 inline constexpr unsigned kHostMemory = 1;           // CU_MEMORYTYPE_HOST
 inline constexpr unsigned kDeviceMemory = 2;         // CU_MEMORYTYPE_DEVICE
 inline constexpr unsigned kHostAllocPortable = 1;    // CU_MEMHOSTALLOC_PORTABLE
@@ -91,6 +92,8 @@ struct CopyAttributes {
      CopyAttributes* attributes, size_t* firsts, size_t attribute_count, CUstream stream))        \
   X(cuMemsetD8Async, "cuMemsetD8Async",                                                           \
     (CUdeviceptr to, unsigned char value, size_t count, CUstream stream))                         \
+  X(cuPointerGetAttributes, "cuPointerGetAttributes",                                             \
+    (unsigned count, int* attributes, void** values, CUdeviceptr data))                           \
   X(cuPointerGetAttribute, "cuPointerGetAttribute",                                               \
     (void* value, int attribute, CUdeviceptr data))                                               \
   X(cuStreamCreateWithPriority, "cuStreamCreateWithPriority",                                     \
