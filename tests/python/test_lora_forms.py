@@ -244,3 +244,16 @@ def test_adapters_of_a_form_take_turns_in_their_memory() -> None:
     for seed in range(8):
         engine.lora.load("a", _adapter(seed))
     assert len(form.places) == 3
+
+
+def test_memory_stays_where_scales_change_between_adapters() -> None:
+    engine = _engine()
+    seen: set[int] = set()
+    for seed in range(24):
+        engine.lora.load("a", _adapter(seed))
+        if seed % 3 == 2:
+            engine.lora.set({"a": 0.5})
+        places = {id(place) for form in engine.lora_slot.forms for place in form.places}
+        assert seed < 3 or places == seen, seed
+        seen = places
+    assert len(seen) == 3

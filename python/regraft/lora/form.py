@@ -13,6 +13,9 @@ from regraft.lora.adapter import Adapter, Delta, Recipe
 from regraft.lora.config import LoraConfig
 from regraft.lora.memory import Memory
 
+# Adapters that are taken before a place that none of them has needed is given up.
+_PATIENCE = 3
+
 
 @dataclass(frozen=True, eq=False)
 class Form:
@@ -22,7 +25,7 @@ class Form:
         layout: Names, dtypes and sizes of A and B in their order.
         alphas: By name in the state dict.
         deltas: Parameter, the names of A and B, scale, transposed.
-        places: Those of its adapters that are left, and one for the next.
+        places: Those of its adapters that are left, and those that the last few have needed.
     """
 
     prefix: str
@@ -44,9 +47,11 @@ class Form:
         Args:
             table: Of the factors.
         """
-        free = [place for place in self.places if place.is_free]
+        free = sorted((p for p in self.places if p.is_free), key=lambda place: place.idle)
         for place in free[1:]:
-            self.places.remove(place)
+            place.idle += 1
+            if place.idle > _PATIENCE:
+                self.places.remove(place)
         if not free:
             free = [Place(self, factors, device)]
             self.places.append(free[0])
@@ -62,7 +67,11 @@ class _Lease:
 
 
 class Place:
-    """Memory for one adapter of a form, with all that does not depend on its values."""
+    """Memory for one adapter of a form, with all that does not depend on its values.
+
+    Attributes:
+        idle: Adapters of the form that were taken elsewhere while this one was free.
+    """
 
     def __init__(
         self, form: Form, factors: Mapping[str, torch.Tensor], device: torch.device | None
@@ -75,6 +84,7 @@ class Place:
         }
         self._recipes: dict[float, Mapping[str, Recipe]] = {}
         self._lease: weakref.ref[_Lease] | None = None
+        self.idle = 0
 
     @property
     def is_free(self) -> bool:
@@ -83,6 +93,7 @@ class Place:
 
     def take(self, table: _regraft.Table) -> Adapter:
         """The adapter of these values."""
+        self.idle = 0
         lease = _Lease()
         self._lease = weakref.ref(lease)
         self._memory.fill(table)
