@@ -136,7 +136,7 @@ class Stager {
   }
 
   bool check_spec(size_t p, const std::string& name) {
-    const TensorView want = core_.parameter_spec(p);
+    const TensorView& want = core_.parameter_spec(p);
     try {
       const TensorView have = source_.spec(name);
       const bool cast = options_.cast && can_cast(have.dtype, want.dtype);
@@ -185,7 +185,7 @@ class Stager {
   // Leaves the terms that change something; false: some do not fit.
   bool keep_terms(size_t p, const std::string& name, SourceTensor& tensor) {
     bool fits = true;
-    const TensorView want = core_.parameter_spec(p);
+    const TensorView& want = core_.parameter_spec(p);
     for (const LoraTerm& term : tensor.terms) {
       const auto problem = problem_of(want, term);
       if (!problem) continue;

@@ -40,7 +40,7 @@ __device__ inline void load_left(const Term& term, i64 first_row, i64 rows, i64 
                                  Tiles& tiles) {
   const int r = threadIdx.x % kRanks, row = threadIdx.x / kRanks;
   const F* const from =
-      (const F*)term.left + (first_row + row) * term.left_row + (rank + r) * term.left_rank;
+      global((const F*)term.left) + (first_row + row) * term.left_row + (rank + r) * term.left_rank;
 #pragma unroll
   for (int i = 0; i < kTile; i += 256 / kRanks) {
     const bool is_inside = rank + r < term.rank && first_row + row + i < rows;
@@ -52,7 +52,7 @@ template <typename F>
 __device__ inline void load_right(const Term& term, i64 first_column, i64 columns, i64 rank,
                                   Tiles& tiles) {
   const int r = threadIdx.x / kTile, column = threadIdx.x % kTile;
-  const F* const from = (const F*)term.right + (rank + r) * term.right_rank +
+  const F* const from = global((const F*)term.right) + (rank + r) * term.right_rank +
                         (first_column + column) * term.right_column;
 #pragma unroll
   for (int i = 0; i < kRanks; i += 256 / kTile) {
@@ -91,8 +91,8 @@ __device__ inline void add_rank(const Tiles& tiles, int r, int row, int column, 
 // One term needs no total beside its sums.
 template <typename T, bool kIsOne>
 __device__ inline void merge(const Work& work, Tiles& tiles) {
-  const T* const base = (const T*)work.words[0];
-  T* const result = (T*)work.words[1];
+  const T* const base = global((const T*)work.words[0]);
+  T* const result = global((T*)work.words[1]);
   const i64 rows = (i64)work.words[2], columns = (i64)work.words[3];
   const u64 terms = work.words[4];
   const u32 across = (u32)((columns + kTile - 1) / kTile);
