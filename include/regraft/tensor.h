@@ -24,16 +24,20 @@ enum class DType : uint8_t {
   F64 = 9,
   C64 = 10,   // complex of two f32
   C128 = 11,  // complex of two f64
+  // Only stored, moved and converted: ops do not calculate with them.
+  F8E4M3FN = 12,  // torch.float8_e4m3fn
+  F8E5M2 = 13,    // torch.float8_e5m2
 };
-inline constexpr int kDTypeCount = 12;
+inline constexpr int kDTypeCount = 14;
 
 // Bytes of one element.
 size_t item_size(DType dtype);
-// Short name: "bool", "u8", "i64", "f16", "bf16", "f32", "c64", ...
+// Short name: "bool", "u8", "i64", "f16", "bf16", "f32", "c64", "f8e5m2", ...
 std::string_view name(DType dtype);
 // The dtype of a short name, or nothing.
 std::optional<DType> try_parse_dtype(std::string_view text);
-bool is_floating(DType dtype);  // f16, bf16, f32, f64
+bool is_floating(DType dtype);  // f16, bf16, f32, f64, f8e4m3fn, f8e5m2
+bool is_float8(DType dtype);
 bool is_complex(DType dtype);
 bool is_integral(DType dtype);  // u8 to i64; bool is not integral
 

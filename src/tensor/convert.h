@@ -7,9 +7,11 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <utility>
 
 #include "base/fail.h"
 #include "regraft/tensor.h"
+#include "tensor/float8.h"
 
 namespace regraft {
 
@@ -66,12 +68,18 @@ template <typename T>
 inline constexpr bool kIsComplex = false;
 template <typename T>
 inline constexpr bool kIsComplex<std::complex<T>> = true;
+template <typename T>
+inline constexpr bool kIsFloat8 = std::is_same_v<T, Float8E4M3FN> || std::is_same_v<T, Float8E5M2>;
+// Storage types of floats.
+template <typename T>
+inline constexpr bool kIsNarrow =
+    std::is_same_v<T, BFloat16> || std::is_same_v<T, Half> || kIsFloat8<T>;
 
 template <typename To, typename From>
 To convert(From from) {
   if constexpr (std::is_same_v<To, From>) {
     return from;
-  } else if constexpr (std::is_same_v<From, BFloat16> || std::is_same_v<From, Half>) {
+  } else if constexpr (kIsNarrow<From>) {
     return convert<To>(to_float(from));
   } else if constexpr (kIsComplex<To>) {
     if constexpr (kIsComplex<From>) {
@@ -91,6 +99,10 @@ To convert(From from) {
   } else if constexpr (std::is_same_v<To, Half>) {
     // Through float as PyTorch does: a double is rounded twice.
     return to_half(static_cast<float>(from));
+  } else if constexpr (std::is_same_v<To, Float8E4M3FN>) {
+    return to_float8_e4m3fn(static_cast<float>(from));  // Through float, too.
+  } else if constexpr (std::is_same_v<To, Float8E5M2>) {
+    return to_float8_e5m2(static_cast<float>(from));
   } else if constexpr (std::is_same_v<To, bool>) {
     return from != From(0);
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
@@ -107,9 +119,9 @@ To convert(From from) {
   }
 }
 
-// Calls f(T{}) with the C++ type that stores `dtype`.
+// Calls f(T{}) with the C++ type that stores `dtype`, which is one that ops calculate with.
 template <typename F>
-decltype(auto) visit(DType dtype, F&& f) {
+decltype(auto) visit_computed(DType dtype, F&& f) {
   switch (dtype) {
     case DType::Bool:
       return f(bool{});
@@ -135,8 +147,19 @@ decltype(auto) visit(DType dtype, F&& f) {
       return f(std::complex<float>{});
     case DType::C128:
       return f(std::complex<double>{});
+    default:
+      break;
   }
-  base::fail("tensor", ErrorCode::Internal, "unknown dtype id ", static_cast<int>(dtype));
+  base::fail("tensor", ErrorCode::Internal, "no calculating with dtype id ",
+             static_cast<int>(dtype));
+}
+
+// Calls f(T{}) with the C++ type that stores `dtype`.
+template <typename F>
+decltype(auto) visit(DType dtype, F&& f) {
+  if (dtype == DType::F8E4M3FN) return f(Float8E4M3FN{});
+  if (dtype == DType::F8E5M2) return f(Float8E5M2{});
+  return visit_computed(dtype, std::forward<F>(f));
 }
 
 }  // namespace regraft

@@ -28,6 +28,8 @@ constexpr std::array<DTypeInfo, kDTypeCount> kDTypes = {{
     {"f64", 8},
     {"c64", 8},
     {"c128", 16},
+    {"f8e4m3fn", 1},
+    {"f8e5m2", 1},
 }};
 
 }  // namespace
@@ -42,8 +44,11 @@ std::optional<DType> try_parse_dtype(std::string_view text) {
   return std::nullopt;
 }
 
-bool is_floating(DType dtype) { return dtype >= DType::F16 && dtype <= DType::F64; }
-bool is_complex(DType dtype) { return dtype >= DType::C64; }
+bool is_floating(DType dtype) {
+  return (dtype >= DType::F16 && dtype <= DType::F64) || is_float8(dtype);
+}
+bool is_float8(DType dtype) { return dtype == DType::F8E4M3FN || dtype == DType::F8E5M2; }
+bool is_complex(DType dtype) { return dtype == DType::C64 || dtype == DType::C128; }
 bool is_integral(DType dtype) { return dtype >= DType::U8 && dtype <= DType::I64; }
 
 int64_t numel(const Dims& dims) {

@@ -70,6 +70,14 @@ template <>
 struct ComputeOf<BFloat16> {
   using type = double;
 };
+template <>
+struct ComputeOf<Float8E4M3FN> {
+  using type = double;
+};
+template <>
+struct ComputeOf<Float8E5M2> {
+  using type = double;
+};
 template <typename T>
 struct ComputeOf<std::complex<T>> {
   using type = std::complex<double>;

@@ -120,7 +120,7 @@ void convolve(const Call& call) {
 }
 
 void run(const Call& call) {
-  visit(call.out(0).dtype, [&](auto tag) { convolve<decltype(tag)>(call); });
+  visit_computed(call.out(0).dtype, [&](auto tag) { convolve<decltype(tag)>(call); });
 }
 
 constexpr KernelDef kKernels[] = {{"convolution", run}};

@@ -43,7 +43,7 @@ void linear(const Call& call) {
 }
 
 void run(const Call& call) {
-  visit(call.out(0).dtype, [&](auto tag) { linear<decltype(tag)>(call); });
+  visit_computed(call.out(0).dtype, [&](auto tag) { linear<decltype(tag)>(call); });
 }
 
 constexpr KernelDef kKernels[] = {{"linear", run}};

@@ -58,7 +58,7 @@ void matmul(const Call& call) {
 }
 
 void run(const Call& call) {
-  visit(call.out(0).dtype, [&](auto tag) { matmul<decltype(tag)>(call); });
+  visit_computed(call.out(0).dtype, [&](auto tag) { matmul<decltype(tag)>(call); });
 }
 
 constexpr KernelDef kKernels[] = {{"matmul", run}};

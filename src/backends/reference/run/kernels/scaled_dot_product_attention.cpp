@@ -157,7 +157,7 @@ class Attention {
 };
 
 void run(const Call& call) {
-  visit(call.out(0).dtype, [&](auto tag) {
+  visit_computed(call.out(0).dtype, [&](auto tag) {
     using T = decltype(tag);
     if constexpr (std::is_same_v<Compute<T>, double>) Attention<T>(call).run();
   });
