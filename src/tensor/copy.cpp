@@ -1,7 +1,7 @@
 #include "tensor/copy.h"
 
+#include <algorithm>
 #include <cstring>
-#include <utility>
 
 #include "base/fail.h"
 #include "base/parallel.h"
@@ -38,35 +38,53 @@ Loop collapse(const TensorView& from, const TensorView& to) {
 }
 
 template <typename From, typename To>
-void copy_row(const From* from, int64_t from_stride, To* to, int64_t to_stride, int64_t count) {
-  if constexpr (std::is_same_v<From, To>) {
-    if (from_stride == 1 && to_stride == 1) {
-      std::memcpy(to, from, static_cast<size_t>(count) * sizeof(To));
-      return;
-    }
-  }
+void copy_row(const void* source, int64_t from_stride, void* target, int64_t to_stride,
+              int64_t count) {
+  const auto* from = static_cast<const From*>(source);
+  auto* to = static_cast<To*>(target);
   if (from_stride == 1 && to_stride == 1) {
-    for (int64_t i = 0; i < count; ++i)
-      to[i] = convert<To>(from[i]);
+    if constexpr (std::is_same_v<From, To>) {
+      std::memcpy(to, from, static_cast<size_t>(count) * sizeof(To));
+    } else {
+      for (int64_t i = 0; i < count; ++i)
+        to[i] = convert<To>(from[i]);
+    }
     return;
   }
   for (int64_t i = 0; i < count; ++i)
     to[i * to_stride] = convert<To>(from[i * from_stride]);
 }
 
+// Float8 by way of f32, which is where its conversions to and from all other dtypes go through.
 template <typename From, typename To>
-void copy_loop(const From* from, To* to, const Loop& loop) {
+void copy_row_by_f32(const void* source, int64_t from_stride, void* target, int64_t to_stride,
+                     int64_t count) {
+  constexpr int64_t kPiece = 256;
+  float piece[kPiece];
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t size = std::min(kPiece, count - begin);
+    copy_row<From, float>(static_cast<const From*>(source) + begin * from_stride, from_stride,
+                          piece, 1, size);
+    copy_row<float, To>(piece, 1, static_cast<To*>(target) + begin * to_stride, to_stride, size);
+  }
+}
+
+void copy_loop(const std::byte* from, size_t from_size, std::byte* to, size_t to_size,
+               RowCopy copy_row, const Loop& loop) {
   const size_t rank = loop.dims.size();
   int64_t outer = 1;
   for (size_t i = 0; i + 1 < rank; ++i)
     outer *= loop.dims[i];
   const int64_t inner = loop.dims.back();
+  const auto run = [&](int64_t from_at, int64_t to_at, int64_t count) {
+    copy_row(from + from_at * static_cast<int64_t>(from_size), loop.from.back(),
+             to + to_at * static_cast<int64_t>(to_size), loop.to.back(), count);
+  };
   constexpr int64_t kGrain = 32768;
   if (outer == 1) {
     base::parallel_for(inner, kGrain, [&](int64_t begin, int64_t end) {
       const base::KeepDenormals keep;
-      copy_row(from + begin * loop.from.back(), loop.from.back(), to + begin * loop.to.back(),
-               loop.to.back(), end - begin);
+      run(begin * loop.from.back(), begin * loop.to.back(), end - begin);
     });
     return;
   }
@@ -80,12 +98,26 @@ void copy_loop(const From* from, To* to, const Loop& loop) {
         from_offset += index * loop.from[i];
         to_offset += index * loop.to[i];
       }
-      copy_row(from + from_offset, loop.from.back(), to + to_offset, loop.to.back(), inner);
+      run(from_offset, to_offset, inner);
     }
   });
 }
 
 }  // namespace
+
+RowCopy copy_row_of(DType from, DType to) {
+  return visit(from, [&](auto source) -> RowCopy {
+    return visit(to, [](auto target) -> RowCopy {
+      using From = decltype(source);
+      using To = decltype(target);
+      if constexpr (std::is_same_v<From, To> || (!kIsFloat8<From> && !kIsFloat8<To>)) {
+        return &copy_row<From, To>;
+      } else {
+        return &copy_row_by_f32<From, To>;
+      }
+    });
+  });
+}
 
 void copy(const TensorView& from, const MutableTensorView& to) {
   if (from.dims != to.dims) {
@@ -93,14 +125,8 @@ void copy(const TensorView& from, const MutableTensorView& to) {
                to_string(from.dims));
   }
   if (from.count() == 0) return;
-  const Loop loop = collapse(from, to);
-  visit(from.dtype, [&](auto source) {
-    visit(to.dtype, [&](auto target) {
-      using From = decltype(source);
-      using To = decltype(target);
-      copy_loop(from.as<From>(), to.as_mutable<To>(), loop);
-    });
-  });
+  copy_loop(from.as<std::byte>(), item_size(from.dtype), to.as_mutable<std::byte>(),
+            item_size(to.dtype), copy_row_of(from.dtype, to.dtype), collapse(from, to));
 }
 
 }  // namespace regraft

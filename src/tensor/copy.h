@@ -9,4 +9,9 @@ namespace regraft {
 // is a memcpy. Overlapping views are the caller's bug. Throws Error{Mismatch} when dims differ.
 void copy(const TensorView& from, const MutableTensorView& to);
 
+// What copy() does to a row of `count` elements; strides in elements.
+using RowCopy = void (*)(const void* from, int64_t from_stride, void* to, int64_t to_stride,
+                         int64_t count);
+RowCopy copy_row_of(DType from, DType to);
+
 }  // namespace regraft
