@@ -25,6 +25,10 @@ bool is_lossless(DType from, DType to) {
         return 31;
       case DType::I64:
         return 63;
+      case DType::F8E5M2:
+        return 3;
+      case DType::F8E4M3FN:
+        return 4;
       case DType::BF16:
         return 8;
       case DType::F16:
@@ -40,7 +44,9 @@ bool is_lossless(DType from, DType to) {
   if (from == to) return true;
   if (is_complex(from) || is_complex(to)) return false;
   if (is_floating(from)) {
-    const bool fits_exponent = to == DType::F64 || to == DType::F32;
+    const bool is_short = to == DType::F16 || to == DType::BF16;
+    const bool fits_exponent =
+        to == DType::F64 || to == DType::F32 || (is_short && is_float8(from));
     return fits_exponent && digits(from) <= digits(to);
   }
   const bool is_unsigned = to == DType::U8 || to == DType::Bool;

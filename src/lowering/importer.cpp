@@ -127,8 +127,7 @@ void Importer::run_node(const ExportedGraph& graph, const ExportedNode& node) {
     add_opaque(graph, node, call);
   } catch (const Error& error) {
     const bool is_memory = error.code() == ErrorCode::OutOfMemory;
-    if ((error.stage() == "lowering" && error.code() == ErrorCode::Unsupported) ||
-        (surveys_ && !is_memory)) {
+    if (error.code() == ErrorCode::Unsupported || (surveys_ && !is_memory)) {
       add_opaque(graph, node, {error.what()});
     } else {
       base::fail("lowering", error.code(), location(node), ": ", error.what());

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ops/op.h"
+#include "ops/type_rules.h"
 #include "tensor/promotion.h"
 
 namespace regraft::ops {
@@ -87,12 +88,19 @@ std::vector<TensorType> infer_types(const Op& op, std::span<const TensorType* co
   complete(op, attributes);
   check_inputs(op, inputs);
   TypeContext context(op.name, inputs, attributes);
+  const bool computes = (op.traits & (kMoves | kView | kCreation)) == 0;
+  for (const TensorType* input : inputs) {
+    if (computes && input != nullptr) check_computed(context, input->dtype);
+  }
   op.type_rule(context);
   std::vector<TensorType> outputs = context.take_outputs();
   if (op.schema.result_count >= 0 &&
       outputs.size() != static_cast<size_t>(op.schema.result_count)) {
     base::fail("ops", ErrorCode::Internal, op.name, ": type rule gave ", outputs.size(),
                " outputs, schema says ", op.schema.result_count);
+  }
+  for (const TensorType& output : outputs) {
+    if (computes) check_computed(context, output.dtype);
   }
   return outputs;
 }

@@ -19,6 +19,7 @@ class TypeContext {
               const Attributes& attributes)
       : op_(op), inputs_(inputs), attributes_(attributes) {}
 
+  std::string_view op() const { return op_; }
   size_t input_count() const { return inputs_.size(); }
   bool has(size_t i) const { return i < inputs_.size() && inputs_[i] != nullptr; }
   // The type of input i. Fails when it is absent.
@@ -57,6 +58,10 @@ enum Trait : uint32_t {
   kView = 1u << 1,
   // Has no tensor inputs.
   kCreation = 1u << 2,
+  // Elements are taken from inputs and converted, none computed; what attributes make a computation
+  // the type rule refuses for float8. Like views and creation, it takes dtypes that are only
+  // stored.
+  kMoves = 1u << 3,
 };
 
 // One entry of the catalogue.

@@ -128,6 +128,12 @@ void check_not_complex(const TypeContext& context, DType dtype) {
   if (is_complex(dtype)) context.fail("is not defined on ", name(dtype));
 }
 
+void check_computed(const TypeContext& context, DType dtype) {
+  if (!is_float8(dtype)) return;
+  base::fail("ops", ErrorCode::Unsupported, context.op(), ": does not calculate with ", name(dtype),
+             ", which is only stored: cast it");
+}
+
 void check_floating(const TypeContext& context, DType dtype) {
   if (!is_floating(dtype)) context.fail("want a floating-point tensor, have ", name(dtype));
 }

@@ -37,6 +37,8 @@ void check_same_dims(const TypeContext& context, std::string_view what, const Sy
 void check_index_dtype(const TypeContext& context, std::string_view what, DType dtype);
 void check_not_bool(const TypeContext& context, DType dtype);
 void check_not_complex(const TypeContext& context, DType dtype);
+// Fails with Unsupported for dtypes that are only stored.
+void check_computed(const TypeContext& context, DType dtype);
 void check_floating(const TypeContext& context, DType dtype);
 
 }  // namespace regraft::ops

@@ -5,6 +5,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/fail.h"
+
 namespace regraft {
 namespace {
 
@@ -17,6 +19,10 @@ int category(DType dtype) {
 // torch.promote_types.
 DType promote_pair(DType a, DType b) {
   if (a == b) return a;
+  if (is_float8(a) || is_float8(b)) {
+    base::fail("tensor", ErrorCode::Unsupported, name(a), " and ", name(b),
+               " have no common dtype, as in PyTorch: cast one of them");
+  }
   if (category(a) != category(b)) {
     if (category(a) < category(b)) std::swap(a, b);
     if (a == DType::C64 && b == DType::F64) return DType::C128;

@@ -17,7 +17,8 @@ struct PromotionOperand {
 
 // Result type of arithmetic, as torch.result_type: tensors of one or more dimensions outrank 0-d
 // tensors, which outrank numbers, within and across categories (bool < integral < floating <
-// complex). Numbers are Bool, I64 or F32. F32 when there is no operand.
+// complex). Numbers are Bool, I64 or F32. F32 when there is no operand. Throws Error{Unsupported}
+// for float8 beside another dtype of its rank.
 DType promote(std::span<const PromotionOperand> operands);
 
 // `dtype`, or F32 for bool and integers: the result type of functions that give fractions.

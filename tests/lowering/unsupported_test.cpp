@@ -68,6 +68,19 @@ TEST(Unsupported, OpsThatMayWriteAreNeverOpaque) {
   EXPECT_EQ(error_of(json, options).stage(), "none");
 }
 
+// PyTorch calculates with float8 in a few ops.
+TEST(Unsupported, ArithmeticOnFloat8StaysWithPyTorch) {
+  ProgramJson json;
+  json.input("x", "f8e4m3fn[2]");
+  json.node("aten.mul.Tensor", "self=%x, other=%x", "y: f8e4m3fn[2]");
+  json.output("y");
+  EXPECT_EQ(error_of(json).code(), ErrorCode::Unsupported);
+  EXPECT_THAT(error_of(json).what(), HasSubstr("does not calculate with f8e4m3fn"));
+  LoweringOptions options;
+  options.allow_opaque = true;
+  EXPECT_EQ(error_of(json, options).stage(), "none");
+}
+
 TEST(Unsupported, TrainingModeIsExplained) {
   ProgramJson json;
   json.input("x", "f32[2]");

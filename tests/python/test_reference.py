@@ -34,6 +34,8 @@ DTYPES = {
     "f64": torch.float64,
     "c64": torch.complex64,
     "c128": torch.complex128,
+    "f8e4m3fn": torch.float8_e4m3fn,
+    "f8e5m2": torch.float8_e5m2,
 }
 # Largest relative L2 error. 16-bit floats: one unit in the last place.
 TOLERANCE = {"f16": 2.0**-10, "bf16": 2.0**-7, "f32": 1e-6, "f64": 1e-12}

@@ -8,7 +8,7 @@ void cast(TypeContext& context) {
 }
 
 const OpDef kOps[] = {
-    {"cast", "(Tensor x, *, dtype dtype) -> Tensor", cast, kPointwise},
+    {"cast", "(Tensor x, *, dtype dtype) -> Tensor", cast, kPointwise | kMoves},
 };
 
 }  // namespace

@@ -29,7 +29,7 @@ void cat(TypeContext& context) {
 }
 
 const OpDef kOps[] = {
-    {"cat", "(Tensor[] tensors, *, int dim=0) -> Tensor", cat},
+    {"cat", "(Tensor[] tensors, *, int dim=0) -> Tensor", cat, kMoves},
 };
 
 }  // namespace

@@ -31,8 +31,8 @@ void triangle(TypeContext& context) {
 
 const OpDef kOps[] = {
     {"diagonal", "(Tensor x, *, int offset=0, int dim1=0, int dim2=1) -> Tensor", diagonal, kView},
-    {"triu", "(Tensor x, *, int diagonal=0) -> Tensor", triangle},
-    {"tril", "(Tensor x, *, int diagonal=0) -> Tensor", triangle},
+    {"triu", "(Tensor x, *, int diagonal=0) -> Tensor", triangle, kMoves},
+    {"tril", "(Tensor x, *, int diagonal=0) -> Tensor", triangle, kMoves},
 };
 
 }  // namespace

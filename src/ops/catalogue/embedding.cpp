@@ -14,7 +14,7 @@ void embedding(TypeContext& context) {
 }
 
 const OpDef kOps[] = {
-    {"embedding", "(Tensor weight, Tensor indices) -> Tensor", embedding},
+    {"embedding", "(Tensor weight, Tensor indices) -> Tensor", embedding, kMoves},
 };
 
 }  // namespace

@@ -66,17 +66,18 @@ void scatter(TypeContext& context) {
     }
     check_fits(context, "source", index.dims, source.dims, std::nullopt);
   }
+  if (reduce != "none") check_computed(context, x.dtype);
   context.out(x);
 }
 
 const OpDef kOps[] = {
-    {"index_select", "(Tensor x, Tensor index, *, int dim) -> Tensor", index_select},
-    {"gather", "(Tensor x, Tensor index, *, int dim) -> Tensor", gather},
+    {"index_select", "(Tensor x, Tensor index, *, int dim) -> Tensor", index_select, kMoves},
+    {"gather", "(Tensor x, Tensor index, *, int dim) -> Tensor", gather, kMoves},
     // `include_self` is false where the old values take no part in a reduction.
     {"scatter",
      "(Tensor x, Tensor index, Tensor? source, *, int dim, Scalar? value=None,"
      " str reduce=\"none\", bool include_self=true) -> Tensor",
-     scatter},
+     scatter, kMoves},
 };
 
 }  // namespace

@@ -44,13 +44,15 @@ void index_put(TypeContext& context) {
     context.fail("values: cannot broadcast ", to_string(values.dims), " to ", to_string(dims));
   }
   check_same_dims(context, "values", dims, broadcast(context, values.dims, dims));
+  if (context.attributes().flag("accumulate")) check_computed(context, values.dtype);
   context.out(context.in(0));
 }
 
 const OpDef kOps[] = {
-    {"index", "(Tensor x, Tensor?[] indices) -> Tensor", index},
+    {"index", "(Tensor x, Tensor?[] indices) -> Tensor", index, kMoves},
     {"index_put",
-     "(Tensor x, Tensor values, Tensor?[] indices, *, bool accumulate=false) -> Tensor", index_put},
+     "(Tensor x, Tensor values, Tensor?[] indices, *, bool accumulate=false) -> Tensor", index_put,
+     kMoves},
 };
 
 }  // namespace

@@ -40,7 +40,8 @@ void pad(TypeContext& context) {
 }
 
 const OpDef kOps[] = {
-    {"pad", "(Tensor x, *, int[] padding, str mode=\"constant\", Scalar value=0.0) -> Tensor", pad},
+    {"pad", "(Tensor x, *, int[] padding, str mode=\"constant\", Scalar value=0.0) -> Tensor", pad,
+     kMoves},
 };
 
 }  // namespace

@@ -28,7 +28,7 @@ const OpDef kOps[] = {
     {"slice_scatter",
      "(Tensor x, Tensor source, *, int dim=0, int start=0, int end=9223372036854775807,"
      " int step=1) -> Tensor",
-     slice_scatter},
+     slice_scatter, kMoves},
 };
 
 }  // namespace

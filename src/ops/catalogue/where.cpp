@@ -33,7 +33,7 @@ const OpDef kOps[] = {
     {"where",
      "(Tensor condition, Tensor? x, Tensor? y, *, Scalar? x_scalar=None, Scalar? y_scalar=None)"
      " -> Tensor",
-     where, kPointwise},
+     where, kPointwise | kMoves},
 };
 
 }  // namespace
