@@ -52,9 +52,9 @@ InputFiles read_inputs(const std::vector<std::string>& arguments, const Signatur
     }
     out.owners.push_back(sources::read_npy(split_name(arguments[files[i]]).second));
     TensorView view = out.owners.back().view;
-    // NumPy has no bf16.
-    if (spec.dtype == DType::BF16 && view.dtype == DType::F32) {
-      out.converted.emplace_back(DType::BF16, view.dims);
+    // What NumPy does not have comes as f32.
+    if (!sources::is_npy_dtype(spec.dtype) && view.dtype == DType::F32) {
+      out.converted.emplace_back(spec.dtype, view.dims);
       copy(view, out.converted.back().mutable_view());
       view = out.converted.back().view();
     }

@@ -14,7 +14,7 @@ namespace regraft::cli {
 namespace {
 
 void write_output(const std::string& path, const Tensor& tensor) {
-  if (tensor.dtype() != DType::BF16) return sources::write_npy(path, tensor.view());
+  if (sources::is_npy_dtype(tensor.dtype())) return sources::write_npy(path, tensor.view());
   Tensor wide(DType::F32, tensor.dims());
   copy(tensor.view(), wide.mutable_view());
   sources::write_npy(path, wide.view());

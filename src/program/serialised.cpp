@@ -28,6 +28,10 @@ std::optional<DType> try_dtype_of(int serialised) {
       return DType::Bool;
     case 13:
       return DType::BF16;
+    case 29:
+      return DType::F8E4M3FN;
+    case 30:
+      return DType::F8E5M2;
     default:
       return std::nullopt;
   }

@@ -27,6 +27,13 @@ constexpr DTypeName kDTypeNames[] = {
     {"<f8", DType::F64},  {"<c8", DType::C64}, {"<c16", DType::C128},
 };
 
+// Null where NumPy has no such dtype.
+const DTypeName* find_name(DType dtype) {
+  const auto known = std::find_if(std::begin(kDTypeNames), std::end(kDTypeNames),
+                                  [&](const DTypeName& d) { return d.dtype == dtype; });
+  return known == std::end(kDTypeNames) ? nullptr : known;
+}
+
 // The header: a Python dict literal with exactly the keys descr, fortran_order and shape.
 struct Header {
   std::string descr;
@@ -202,10 +209,11 @@ SourceTensor read_npy(const std::string& path) {
   return parse_npy({file->bytes(), file}, path);
 }
 
+bool is_npy_dtype(DType dtype) { return find_name(dtype) != nullptr; }
+
 void write_npy(const std::string& path, const TensorView& view) {
-  const auto known = std::find_if(std::begin(kDTypeNames), std::end(kDTypeNames),
-                                  [&](const DTypeName& d) { return d.dtype == view.dtype; });
-  if (known == std::end(kDTypeNames)) {
+  const DTypeName* known = find_name(view.dtype);
+  if (known == nullptr) {
     base::fail("sources", ErrorCode::InvalidArgument, path, ": NumPy has no dtype ",
                name(view.dtype), ": cast to f32 first");
   }

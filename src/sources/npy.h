@@ -14,7 +14,9 @@ SourceTensor parse_npy(const Record& file, const std::string& where);
 // The same from a path, mapped. Throws Error{NotFound, Io} too.
 SourceTensor read_npy(const std::string& path);
 
-// Writes `path` atomically, in C order. Throws Error{InvalidArgument} for bf16, which NumPy does
+// NumPy has no bf16 and no float8.
+bool is_npy_dtype(DType dtype);
+// Writes `path` atomically, in C order. Throws Error{InvalidArgument} for a dtype that NumPy does
 // not have, and Error{Io}.
 void write_npy(const std::string& path, const TensorView& view);
 

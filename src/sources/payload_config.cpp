@@ -21,9 +21,10 @@ std::optional<DType> try_scalar_type(int64_t id) {
     DType dtype;
   };
   static constexpr Known kKnown[] = {
-      {1, DType::U8},   {2, DType::I8},    {3, DType::I16},   {4, DType::I32},
-      {5, DType::I64},  {6, DType::F16},   {7, DType::F32},   {8, DType::F64},
-      {10, DType::C64}, {11, DType::C128}, {12, DType::Bool}, {13, DType::BF16},
+      {1, DType::U8},        {2, DType::I8},      {3, DType::I16},   {4, DType::I32},
+      {5, DType::I64},       {6, DType::F16},     {7, DType::F32},   {8, DType::F64},
+      {10, DType::C64},      {11, DType::C128},   {12, DType::Bool}, {13, DType::BF16},
+      {29, DType::F8E4M3FN}, {30, DType::F8E5M2},
   };
   for (const Known& known : kKnown) {
     if (known.id == id) return known.dtype;

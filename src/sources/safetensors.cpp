@@ -25,9 +25,11 @@ struct DTypeName {
   DType dtype;
 };
 constexpr DTypeName kDTypeNames[] = {
-    {"BOOL", DType::Bool}, {"U8", DType::U8},   {"I8", DType::I8},   {"I16", DType::I16},
-    {"I32", DType::I32},   {"I64", DType::I64}, {"F16", DType::F16}, {"BF16", DType::BF16},
-    {"F32", DType::F32},   {"F64", DType::F64}, {"C64", DType::C64},
+    {"BOOL", DType::Bool},      {"U8", DType::U8},     {"I8", DType::I8},
+    {"I16", DType::I16},        {"I32", DType::I32},   {"I64", DType::I64},
+    {"F16", DType::F16},        {"BF16", DType::BF16}, {"F32", DType::F32},
+    {"F64", DType::F64},        {"C64", DType::C64},   {"F8_E4M3", DType::F8E4M3FN},
+    {"F8_E5M2", DType::F8E5M2},
 };
 
 struct Item {

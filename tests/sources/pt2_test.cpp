@@ -115,9 +115,10 @@ TEST(Pt2, RepackedArchives) {
 
 TEST(Pt2, EveryDtypeOfTheSchema) {
   const std::vector<std::pair<int, DType>> known = {
-      {1, DType::U8},   {2, DType::I8},    {3, DType::I16},   {4, DType::I32},
-      {5, DType::I64},  {6, DType::F16},   {7, DType::F32},   {8, DType::F64},
-      {10, DType::C64}, {11, DType::C128}, {12, DType::Bool}, {13, DType::BF16}};
+      {1, DType::U8},        {2, DType::I8},     {3, DType::I16},   {4, DType::I32},
+      {5, DType::I64},       {6, DType::F16},    {7, DType::F32},   {8, DType::F64},
+      {10, DType::C64},      {11, DType::C128},  {12, DType::Bool}, {13, DType::BF16},
+      {29, DType::F8E4M3FN}, {30, DType::F8E5M2}};
   for (int id = -1; id < 40; ++id) {
     const auto want =
         std::find_if(known.begin(), known.end(), [&](auto& k) { return k.first == id; });

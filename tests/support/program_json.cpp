@@ -74,6 +74,10 @@ int serialised(DType dtype) {
       return 12;
     case DType::BF16:
       return 13;
+    case DType::F8E4M3FN:
+      return 29;
+    case DType::F8E5M2:
+      return 30;
   }
   return 0;
 }
