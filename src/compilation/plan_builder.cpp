@@ -198,7 +198,9 @@ plan::Step& PlanBuilder::add_step(Region region, plan::Step step) {
 bool PlanBuilder::is_packing_cast(const ir::Node& node) {
   if (!node.is("cast") || node.region() != Region::Weight) return false;
   const ir::Value& result = *node.output();
-  return is_floating(result.dtype()) && is_floating(node.input(size_t{0})->dtype()) &&
+  const DType from = node.input(size_t{0})->dtype();
+  // Packers read no float8 in vectors.
+  return is_floating(result.dtype()) && is_floating(from) && !is_float8(from) &&
          std::all_of(result.users().begin(), result.users().end(),
                      [](const ir::Node* user) { return user->region() != Region::Weight; });
 }

@@ -337,6 +337,10 @@ struct RoundToBf16 {
 struct RoundToHalf {
   static float at(float x) { return convert<float>(convert<Half>(x)); }
 };
+template <typename To>
+struct RoundToFloat8 {
+  REGRAFT_INLINE static float at(float x) { return to_float(convert<To>(x)); }
+};
 // To a narrow integer, kept in 64 bits.
 template <typename To>
 struct Narrow {

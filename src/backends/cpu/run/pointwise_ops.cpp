@@ -214,6 +214,8 @@ constexpr Entry kEntries[] = {
       unary<Convert<float>, bool, float>}},
     {"cast:bf16", 1, {unary<RoundToBf16, float>, nullptr, nullptr}},
     {"cast:f16", 1, {library<RoundToHalf>, nullptr, nullptr}},
+    {"cast:f8e4m3fn", 1, {unary<RoundToFloat8<Float8E4M3FN>, float>, nullptr, nullptr}},
+    {"cast:f8e5m2", 1, {unary<RoundToFloat8<Float8E5M2>, float>, nullptr, nullptr}},
     {"cast:i64",
      1,
      {unary<Convert<int64_t>, float, int64_t>, unary<Convert<int64_t>, int64_t>,

@@ -6,6 +6,7 @@
 
 #include "backends/cpu/run/simd512.h"
 #include "base/parallel.h"
+#include "tensor/copy.h"
 
 namespace regraft::cpu {
 namespace {
@@ -103,6 +104,27 @@ Functions plain() {
       &run_baseline<CopyTile<From, To>, const void*, int64_t, void*, int64_t, int64_t, int64_t>};
 }
 
+// Float8 and what models are computed in: rows are vectorised.
+template <typename From, typename To>
+Functions float8(RowCopy baseline) {
+  using Row = CopyRow<From, To>;
+  Functions out{baseline, plain<From, To>().tile};
+  if (isa() == Isa::Avx2) out.row = &run_avx2<Row, const void*, int64_t, void*, int64_t, int64_t>;
+  if (isa() == Isa::Avx512)
+    out.row = &run_avx512<Row, const void*, int64_t, void*, int64_t, int64_t>;
+  return out;
+}
+
+template <typename Float8>
+Functions of_float8(DType from, DType to) {
+  const RowCopy row = copy_row_of(from, to);
+  if (to == DType::F32) return float8<Float8, float>(row);
+  if (to == DType::BF16) return float8<Float8, BFloat16>(row);
+  if (from == DType::F32) return float8<float, Float8>(row);
+  if (from == DType::BF16) return float8<BFloat16, Float8>(row);
+  return {row, nullptr};
+}
+
 Functions functions_of(DType from, DType to) {
   if (from == to) {
     switch (item_size(from)) {
@@ -129,8 +151,11 @@ Functions functions_of(DType from, DType to) {
   }
   if (from == DType::F32 && to == DType::BF16) return vectorised<float, BFloat16>(isa());
   if (from == DType::BF16 && to == DType::F32) return vectorised<BFloat16, float>(isa());
-  return visit(from, [&](auto source) {
-    return visit(to, [&](auto target) { return plain<decltype(source), decltype(target)>(); });
+  if (from == DType::F8E4M3FN || to == DType::F8E4M3FN) return of_float8<Float8E4M3FN>(from, to);
+  if (from == DType::F8E5M2 || to == DType::F8E5M2) return of_float8<Float8E5M2>(from, to);
+  return visit_computed(from, [&](auto source) {
+    return visit_computed(to,
+                          [&](auto target) { return plain<decltype(source), decltype(target)>(); });
   });
 }
 
@@ -165,7 +190,7 @@ StridedCopy::StridedCopy(const Dims& dims, DType from, const Dims& from_strides,
   if (merged.empty()) merged.push_back({1, 1, 1});
   inner_ = merged.back();
   merged.pop_back();
-  if (inner_.to == 1 && inner_.from > 1) {
+  if (functions.tile != nullptr && inner_.to == 1 && inner_.from > 1) {
     const auto dense =
         std::find_if(merged.begin(), merged.end(), [](const Loop& loop) { return loop.from == 1; });
     if (dense != merged.end() && dense->size >= 4) {
