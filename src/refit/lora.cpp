@@ -116,9 +116,10 @@ void merge(const TensorView& base, const std::vector<Factors>& terms, void* out)
 
 std::optional<LoraProblem> problem_of(const TensorView& base, const LoraTerm& term) {
   for (const TensorView* view : {&base, &term.a, &term.b}) {
-    if (!is_floating(view->dtype)) {
-      return LoraProblem{ErrorCode::Unsupported,
-                         base::cat("lora: want floating tensors, have ", view->spec())};
+    if (!is_floating(view->dtype) || is_float8(view->dtype)) {
+      return LoraProblem{
+          ErrorCode::Unsupported,
+          base::cat("lora: want floating tensors of 16 bits or more, have ", view->spec())};
     }
   }
   if (base.dims.size() >= 2 && fits(base, term)) return std::nullopt;
@@ -153,7 +154,7 @@ void merge_lora(const TensorView& base, std::span<const LoraTerm> terms, void* t
     if (from.data != to) copy(from, {to, base.dtype, base.dims});
     return;
   }
-  visit(base.dtype, [&]<typename T>(T) {
+  visit_computed(base.dtype, [&]<typename T>(T) {
     if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, BFloat16> ||
                   std::is_floating_point_v<T>) {
       merge<T>(from, factors, to);

@@ -48,7 +48,7 @@ uint64_t count_and_copy_piece(const std::byte* from, std::byte* to, int64_t coun
 #if defined(__x86_64__)
 // One loop: the loads serve both, and counting hides behind the memory.
 template <typename Bits>
-  requires(sizeof(Bits) <= 4)
+  requires(sizeof(Bits) == 2 || sizeof(Bits) == 4)
 uint64_t count_and_copy_piece(const std::byte* from, std::byte* to, int64_t count, Bits exponent) {
   constexpr bool kIsShort = sizeof(Bits) == 2;
   constexpr int64_t kPerLine = 64 / sizeof(Bits);
@@ -98,6 +98,10 @@ constexpr FloatFormat format() {
 
 FloatFormat format_of(DType dtype) {
   switch (dtype) {
+    case DType::F8E4M3FN:  // Whose only exception has all mantissa bits, too.
+      return format<uint8_t, 0x7f>();
+    case DType::F8E5M2:
+      return format<uint8_t, 0x7c>();
     case DType::F16:
       return format<uint16_t, 0x7c00>();
     case DType::BF16:

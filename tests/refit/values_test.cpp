@@ -41,7 +41,8 @@ TEST(Values, CountsNonFinite) {
 }
 
 TEST(Values, CountsTensorsOfNothingElse) {
-  for (const DType dtype : {DType::F16, DType::BF16, DType::F32, DType::F64}) {
+  for (const DType dtype :
+       {DType::F16, DType::BF16, DType::F32, DType::F64, DType::F8E4M3FN, DType::F8E5M2}) {
     Tensor tensor(dtype, {300'001});
     std::memset(tensor.mutable_view().mutable_data(), 0xff, tensor.view().bytes());
     EXPECT_EQ(refit::count_non_finite(tensor.view()), 300'001u);
