@@ -273,6 +273,14 @@ std::vector<std::unique_ptr<Kernel>> weight_kernels(CudaDevice& device) {
                   operand(Place::output(0), dtype, {64, 9}, {9, 1})));
     }
   }
+  // Float8 weights and their scales.
+  for (const DType dtype : {DType::F8E4M3FN, DType::F8E5M2}) {
+    add(spec_of("mul i0 i1 -> r0", {operand(Place::input(0), dtype, dims, {288, 9, 3, 1}), factor},
+                packed));
+    add(spec_of("-> i0", {weight}, operand(Place::output(0), dtype, dims, {288, 1, 96, 32})));
+    add(spec_of("-> i0", {operand(Place::input(0), dtype, {64, 9}, {9, 1})},
+                operand(Place::output(0), dtype, {64, 9}, {9, 1})));
+  }
   return kernels;
 }
 
@@ -284,8 +292,8 @@ TEST(Group, IsOneKernelForEveryArchitecture) {
     for (const auto& kernel : owned)
       kernels.push_back(kernel.get());
     const PointwiseGroup group(device, kernels);  // Compiles.
-    EXPECT_NE(group.source().find("case 13:"), std::string::npos);
-    EXPECT_EQ(group.source().find("case 14:"), std::string::npos);
+    EXPECT_NE(group.source().find("case 19:"), std::string::npos);
+    EXPECT_EQ(group.source().find("case 20:"), std::string::npos);
     EXPECT_TRUE(group.takes(0));
     EXPECT_FALSE(group.takes(4));
     EXPECT_EQ(group.passes(0, 0), 64 * 32 * 9);

@@ -12,7 +12,7 @@ namespace {
 
 constexpr unsigned kThreads = 256;
 
-std::string prelude() { return std::string(kernel_source("prelude")); }
+std::string prelude() { return base::cat(kernel_source("prelude"), kernel_source("float8")); }
 
 unsigned blocks_for(const CudaDevice& device, int64_t work, unsigned threads) {
   const int64_t most = int64_t{device.multiprocessors()} * 32;
@@ -55,8 +55,9 @@ LaunchOperand output_of(const KernelRequest& request, size_t i) {
 }
 
 std::string_view type_name(DType dtype) {
-  constexpr std::string_view kNames[] = {"bool", "u8",   "i8",    "i16",    "i32",  "i64",
-                                         "f16",  "bf16", "float", "double", "raw8", "raw16"};
+  constexpr std::string_view kNames[kDTypeCount] = {"bool", "u8",    "i8",       "i16",   "i32",
+                                                    "i64",  "f16",   "bf16",     "float", "double",
+                                                    "raw8", "raw16", "f8e4m3fn", "f8e5m2"};
   return kNames[static_cast<size_t>(dtype)];
 }
 

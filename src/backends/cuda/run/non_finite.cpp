@@ -1,5 +1,7 @@
 #include "backends/cuda/run/non_finite.h"
 
+#include <algorithm>
+
 #include "backends/cuda/run/compiler.h"
 #include "backends/cuda/run/work_table.h"
 #include "base/text.h"
@@ -14,7 +16,8 @@ DType part_of(DType dtype) {
 
 // The cases of run/cu/non_finite.cu.
 uint64_t kind_of(DType part) {
-  return part == DType::F16 ? 0 : part == DType::BF16 ? 1 : part == DType::F32 ? 2 : 3;
+  constexpr DType kKinds[] = {DType::F16, DType::BF16, DType::F32, DType::F8E4M3FN, DType::F8E5M2};
+  return static_cast<uint64_t>(std::find(std::begin(kKinds), std::end(kKinds), part) - kKinds);
 }
 
 WorkTable table_of(std::span<const TensorView> tensors, std::span<uint64_t* const> counters) {

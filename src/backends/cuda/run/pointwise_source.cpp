@@ -55,9 +55,13 @@ std::string pointwise_statements(std::string_view program) {
 
 namespace {
 
-// The bits of an element that are all set in NaN and infinity.
+// The bits of an element that are all set in NaN and infinity, and in no number.
 std::string_view exponent_mask(DType dtype) {
   switch (dtype) {
+    case DType::F8E4M3FN:
+      return "0x7fu";
+    case DType::F8E5M2:
+      return "0x7cu";
     case DType::F16:
       return "0x7c00u";
     case DType::BF16:
@@ -419,7 +423,7 @@ class BodyWriter {
 
 std::string pointwise_prelude() {
   return base::cat("constexpr unsigned kThreads = ", kPointwiseThreads, ";\n",
-                   kernel_source("prelude"), kernel_source("vectors"),
+                   kernel_source("prelude"), kernel_source("float8"), kernel_source("vectors"),
                    kernel_source("pointwise_ops"), kernel_source("tile"));
 }
 

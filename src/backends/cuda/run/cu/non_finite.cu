@@ -1,5 +1,5 @@
-// Pieces: elements, their number, where to count those whose exponent bits are all set, and their
-// type. Sums of integers do not depend on their order.
+// Pieces: elements, their number, where to count those whose exponent bits are all set (of
+// f8e4m3fn: all but the sign's), and their type. Sums of integers do not depend on their order.
 template <typename Bits>
 __device__ void count(const Work& work, Bits mask) {
   const Bits* const x = (const Bits*)work.words[0];
@@ -19,6 +19,10 @@ extern "C" __global__ void run(const __grid_constant__ Table t) {
       return count<unsigned short>(work, 0x7f80u);
     case 2:
       return count<u32>(work, 0x7f800000u);
+    case 3:
+      return count<u8>(work, 0x7fu);
+    case 4:
+      return count<u8>(work, 0x7cu);
     default:
       return count<u64>(work, 0x7ff0000000000000ull);
   }

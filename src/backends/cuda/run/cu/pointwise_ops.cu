@@ -279,6 +279,8 @@ OP_CAST(f32, float, (float)x)
 OP_CAST(f64, double, (double)x)
 OP_CAST(bf16, float, widen(to<bf16>(x)))
 OP_CAST(f16, float, widen(to<f16>(x)))
+OP_CAST(f8e4m3fn, float, widen(to<f8e4m3fn>(x)))
+OP_CAST(f8e5m2, float, widen(to<f8e5m2>(x)))
 OP_CAST(i64, i64, (i64)x)
 OP_CAST(i32, i64, (i32)(i64)x)
 OP_CAST(i16, i64, (i16)(i64)x)
@@ -296,6 +298,8 @@ __device__ inline i64 value_of(i32 x) { return x; }
 __device__ inline i64 value_of(i64 x) { return x; }
 __device__ inline float value_of(f16 x) { return widen(x); }
 __device__ inline float value_of(bf16 x) { return widen(x); }
+__device__ inline float value_of(f8e4m3fn x) { return widen(x); }
+__device__ inline float value_of(f8e5m2 x) { return widen(x); }
 __device__ inline float value_of(float x) { return x; }
 __device__ inline double value_of(double x) { return x; }
 __device__ inline raw1 value_of(raw1 x) { return x; }
@@ -308,8 +312,11 @@ __device__ inline raw16 value_of(raw16 x) { return x; }
 
 __device__ inline u32 bits_of(f16 x) { return x.bits; }
 __device__ inline u32 bits_of(bf16 x) { return x.bits; }
+__device__ inline u32 bits_of(f8e4m3fn x) { return x.bits; }
+__device__ inline u32 bits_of(f8e5m2 x) { return x.bits; }
 __device__ inline u32 bits_of(float x) { return __float_as_uint(x); }
 __device__ inline u64 bits_of(double x) { return (u64)__double_as_longlong(x); }
+__device__ inline u32 bits_of(raw1 x) { return x.bits; }
 __device__ inline u32 bits_of(raw2 x) { return x.bits; }
 __device__ inline u32 bits_of(raw4 x) { return x.bits; }
 __device__ inline u64 bits_of(raw8 x) { return x.bits; }
