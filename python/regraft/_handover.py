@@ -35,6 +35,8 @@ _DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.float64: "f64",
     torch.complex64: "c64",
     torch.complex128: "c128",
+    torch.float8_e4m3fn: "f8e4m3fn",
+    torch.float8_e5m2: "f8e5m2",
 }
 # None of them is a fake or a lazy tensor.
 ORDINARY = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)

@@ -223,7 +223,8 @@ def construct_refit_mapping(
 
     Returns:
         By engine weight name; "engine_0: w" where there are several engines, and by parameter name
-        for PyTorch segments. bfloat16 comes as float32, which holds it exactly.
+        for PyTorch segments. What NumPy does not have (bfloat16, float8) comes as float32, which
+        holds it exactly.
     """
     if not isinstance(module, ExportedProgram):
         want_call("refit", inputs, None)
@@ -238,9 +239,8 @@ def construct_refit_mapping(
 
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = (
-        tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-    ).numpy()
+    is_known = tensor.dtype not in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+    array: np.ndarray[Any, Any] = (tensor if is_known else tensor.float()).numpy()
     return array
 
 

@@ -25,6 +25,8 @@ constexpr std::array<DLPackType, kDTypeCount> kTypes = {{
     {static_cast<uint8_t>(nb::dlpack::dtype_code::Float), 64},
     {static_cast<uint8_t>(nb::dlpack::dtype_code::Complex), 64},
     {static_cast<uint8_t>(nb::dlpack::dtype_code::Complex), 128},
+    {static_cast<uint8_t>(nb::dlpack::dtype_code::Float8_E4M3FN), 8},
+    {static_cast<uint8_t>(nb::dlpack::dtype_code::Float8_E5M2), 8},
 }};
 
 DType to_dtype(nb::dlpack::dtype dtype) {

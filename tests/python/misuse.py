@@ -91,7 +91,7 @@ UNREADABLE: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "nested": (nested, "want one tensor, have a nested one"),
     "lazy": (lambda t: torch.nn.UninitializedParameter(), "call the module once before"),
     "quantised": (quantised, r"torch\.qint8"),
-    "float8": (lambda t: t.to(torch.float8_e4m3fn), r"torch\.float8_e4m3fn"),
+    "float8": (lambda t: t.to(torch.float8_e4m3fnuz), r"torch\.float8_e4m3fnuz"),
 }
 
 

@@ -50,6 +50,8 @@ def test_ordinary_tensors_need_no_rows() -> None:
         "number": torch.tensor(3),
         "empty": torch.empty(0, 5),
         "half": weight.bfloat16(),
+        "float8": weight.to(torch.float8_e4m3fn).t(),
+        "other float8": weight.to(torch.float8_e5m2),
         "conjugable": NUMBERS,
     }
     source = _regraft.try_source(tensors, -1)
@@ -78,7 +80,7 @@ ODD = {
     "special": torch.rand(3).as_subclass(Special),
     "freed": FREED,
     "quantised": torch.quantize_per_tensor(torch.rand(3), 0.1, 0, torch.qint8),
-    "float8": torch.rand(3).to(torch.float8_e4m3fn),
+    "float8": torch.rand(3).to(torch.float8_e4m3fnuz),
     "number": 3.0,
     "nothing": None,
 }

@@ -317,7 +317,8 @@ class _Quantised(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (_Cast(torch.float8_e4m3fn), "w: dtype torch.float8_e4m3fn is not supported"),
+        (_Cast(torch.float8_e4m3fnuz), "w: dtype torch.float8_e4m3fnuz is not supported"),
+        (_Cast(torch.float8_e5m2fnuz), "w: dtype torch.float8_e5m2fnuz is not supported"),
         (_Cast(torch.uint16), "w: dtype torch.uint16 is not supported"),
         (_Quantised(), "PyTorch cannot serialise it.*quantize_per_tensor"),
     ],

@@ -85,7 +85,7 @@ def _misfit(delta: Delta, parameter: Parameter) -> str:
     )
     weight = spec_text(parameter.dtype, parameter.dims)
     if dtypes - set(_FLOATS):
-        return f"want floating tensors, have {text} for {weight}"
+        return f"want floating tensors of 16 bits or more, have {text} for {weight}"
     if len(a) < 2 or len(b) < 2 or a[0] != b[1]:
         return f"{text} have different ranks"
     if fits(a, b, parameter.dims, delta.transposed):

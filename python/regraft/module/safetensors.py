@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 import torch
 
-from regraft._handover import dtype_name, plain, torch_dtype
+from regraft._handover import DTYPES, dtype_name, plain, torch_dtype
 from regraft.errors import CorruptError
 
-_NAMES = {"bool": "BOOL", "bf16": "BF16"}
+_NAMES = {"f8e4m3fn": "F8_E4M3", "f8e5m2": "F8_E5M2"}
 _LIMIT = 100 << 20
 
 
@@ -21,10 +21,7 @@ def _stored_name(dtype: torch.dtype) -> str:
     return _NAMES.get(name, name.upper())
 
 
-_DTYPES = {
-    _NAMES.get(n, n.upper()): n
-    for n in ("bool", "u8", "i8", "i16", "i32", "i64", "f16", "bf16", "f32", "f64", "c64", "c128")
-}
+_DTYPES = {_NAMES.get(name, name.upper()): name for name in DTYPES}
 
 
 def dump(tensors: Mapping[str, torch.Tensor]) -> bytes:

@@ -15,7 +15,7 @@ from regraft.module.source import Source
 from regraft.module.table import Parameter, Table, spec_text
 
 _MOST_SUGGESTIONS = 32
-_FLOATS = ("f16", "bf16", "f32", "f64")
+_FLOATS = ("f16", "bf16", "f32", "f64", "f8e4m3fn", "f8e5m2")
 _COMPLEX = ("c64", "c128")
 _CODES: dict[type[Error], str] = {
     MismatchError: "mismatch",
