@@ -82,6 +82,14 @@ TEST_F(Cli, InputsAndOutputsByName) {
   EXPECT_THAT(bad("run m.rgf"), HasSubstr("x (f32[s0,4]) is missing"));
 }
 
+TEST_F(Cli, WhatNumPyDoesNotHaveIsRoundedFromFloats) {
+  write_float8(path("model8.pt2"));
+  sources::write_npy(path("v.npy"), tensor({4}, {1.03f, -17, 448, 0.3f}).view());
+  good("compile model8.pt2 -o m8.rgf");
+  good("run m8.rgf --input v.npy --output y.npy");
+  EXPECT_THAT(read_floats(path("y.npy")), testing::ElementsAre(1, -16, 448, 0.3125f));
+}
+
 TEST_F(Cli, StrippedNeedsWeights) {
   good("compile model.pt2 -o s.rgf --strip");
   EXPECT_THAT(bad("run s.rgf --input x.npy"), HasSubstr("no weights"));

@@ -135,6 +135,16 @@ void write_unsupported(const std::string& path) {
   write_file(path, writer.finish());
 }
 
+void write_float8(const std::string& path) {
+  ProgramJson json;
+  json.input("x", "f8e4m3fn[4]");
+  json.node("aten.clone.default", "self=%x", "y: f8e4m3fn[4]");
+  json.output("y");
+  sources::Pt2Writer writer;
+  writer.json = json.str();
+  write_file(path, writer.finish());
+}
+
 std::vector<float> read_floats(const std::string& npy) {
   const SourceTensor source = sources::read_npy(npy);
   const Tensor copy = Tensor::copy_of(source.view);

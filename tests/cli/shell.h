@@ -27,6 +27,8 @@ std::vector<float> expected(float factor);
 
 // A program that uses an op nobody knows, twice, in module "decoder.head".
 void write_unsupported(const std::string& path);
+// A program whose output is its input, of a dtype that NumPy does not have: x: f8e4m3fn[4].
+void write_float8(const std::string& path);
 // Named f32 tensors.
 void write_safetensors(const std::string& path,
                        const std::vector<std::pair<std::string, Tensor>>& tensors);

@@ -32,6 +32,24 @@ TEST(Copy, TypesAndLayouts) {
   cpu::limit_isa(Isa::Avx512);
 }
 
+TEST(Copy, Float8) {
+  for (const Isa isa : {Isa::Baseline, Isa::Avx2, Isa::Avx512}) {
+    cpu::limit_isa(isa);
+    for (const DType float8 : {DType::F8E4M3FN, DType::F8E5M2}) {
+      for (const DType other : {DType::F32, DType::BF16, DType::F16, DType::I32, float8}) {
+        for (const auto& [from, to] : {std::pair(float8, other), std::pair(other, float8)}) {
+          for (const auto& order : {std::vector<size_t>{0, 1, 2}, {0, 2, 1}}) {
+            KernelTest test("cpu.copy", {});
+            test.input(from, {2, 35, 133}, order).output(to, {2, 35, 133});
+            test.check(base::cat("%y = cast(%a0) {dtype=", name(to), "} return %y"));
+          }
+        }
+      }
+    }
+  }
+  cpu::limit_isa(Isa::Avx512);
+}
+
 TEST(Copy, Cat) {
   KernelTest test("cpu.cat", {{"dim", SymInt(-2)}});
   test.input(DType::F32, {2, 3, 40}).input(DType::F32, {2, 1, 40}, {1, 2, 0});

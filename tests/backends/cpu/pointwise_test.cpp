@@ -124,6 +124,14 @@ TEST_P(PointwiseIsa, Types) {
       .integers(DType::I32, {77}, -5, 6)
       .output(DType::I32, {77})
       .check("%y = add(%a0, 100) return %y");
+  for (const std::string dtype : {"f8e4m3fn", "f8e5m2"}) {
+    program("mul i0 i1; cast:" + dtype + " r0; add r1 i1 -> r2")
+        .input(*try_parse_dtype(dtype), {7, 300})
+        .input(DType::F32, {300})
+        .output(DType::F32, {7, 300})
+        .check("%y = add(cast(cast(mul(cast(%a0) {dtype=f32}, %a1)) {dtype=" + dtype +
+               "}) {dtype=f32}, %a1) return %y");
+  }
   program("add i0 0.5 -> r0")
       .input(DType::F16, {100})
       .output(DType::F16, {100})
