@@ -418,3 +418,40 @@ def test_other_float8_is_unsupported(dtype: torch.dtype) -> None:
 
     with pytest.raises(regraft.UnsupportedError, match=str(dtype)):
         regraft.compile(Weight().eval(), (torch.ones(4),))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("source", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_conversions_on_a_gpu_are_those_of_the_host(source: torch.dtype) -> None:
+    x = known(floats()).to(source)
+    narrow, wide = Casts(FLOAT8).eval(), Casts([source]).eval()
+    have = regraft.compile(narrow, (x.cuda(),), backend="cuda")(x.cuda())
+    for y, want in zip(have, narrow(x), strict=True):
+        assert support.same_bits(y.cpu(), want), want.dtype
+    for dtype in FLOAT8:
+        y = codes(dtype)
+        (back,) = regraft.compile(wide, (y.cuda(),), backend="cuda")(y.cuda())
+        assert same_floats(back.cpu(), wide(y)[0]), dtype
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("on_host", [False, True])
+@pytest.mark.parametrize("dtype", FLOAT8, ids=str)
+def test_refits_on_a_gpu(dtype: torch.dtype, on_host: bool) -> None:
+    (first, inputs), (second, _) = (_linear(seed, dtype, torch.bfloat16) for seed in (0, 1))
+    engine = regraft.compile(first, inputs, backend="cuda")
+    assert isinstance(engine, regraft.Engine)
+    inputs = tuple(x.cuda() for x in inputs)
+    states = [dict(model.state_dict()) for model in (first, second)]
+    if not on_host:
+        states = [{k: v.cuda() for k, v in state.items()} for state in states]
+    a = engine(*inputs)
+    engine.refit(states[1])
+    b = engine(*inputs)
+    assert support.relative_error(b.cpu(), second(*(x.cpu() for x in inputs))) < 2**-7
+    engine.refit(states[0], in_place=True)
+    assert support.same_bits(a.cpu(), engine(*inputs).cpu())
+    bits = states[1]["weight"].clone().view(torch.uint8)
+    bits.view(-1)[:2] = 0x7F
+    bad = {**states[1], "weight": bits.view(dtype)}
+    assert engine.refit(bad).non_finite == [("weight", 2)]
