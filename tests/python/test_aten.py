@@ -237,6 +237,7 @@ CASES = [
     case("einsum", lambda x, y: torch.einsum("bij,bkj->bik", x, y), X, (2, 5, 4)),
     case("einsum_trace", lambda x, y: torch.einsum("bhid,bhjd->bhij", x, y), IMAGE, IMAGE),
     case("outer", lambda x, y: torch.outer(x, y), (3,), (4,)),
+    case("dot", lambda x, y: (torch.dot(x, y), torch.vdot(x, y)), (3,), (3,)),
     # ---- layers ----
     case("conv1d", lambda x, w, b: F.conv1d(x, w, b, 2, 1), (2, 3, 9), (5, 3, 3), (5,)),
     case("conv2d", lambda x, w: F.conv2d(x, w, None, (2, 1), 1, 1, 2), IMAGE, (6, 2, 3, 2)),

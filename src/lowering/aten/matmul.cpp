@@ -73,12 +73,18 @@ void outer(Call& call) {
   call.result(call.emit("mul", {call.reshape(x, {numel(x->dims()), 1}), y}));
 }
 
+void vdot(Call& call) {
+  ir::Value *x = call.tensor("self"), *y = call.tensor("other");
+  if (is_complex(x->dtype())) call.unsupported("of complex numbers, which it conjugates");
+  call.result(call.emit("matmul", {x, y}));
+}
+
 constexpr AtenOp kOps[] = {
     {"mm(self, mat2)", "matmul(self, mat2)"},
     {"bmm(self, mat2)", "matmul(self, mat2)"},
     {"mv(self, vec)", "matmul(self, vec)"},
     {"dot(self, tensor)", "matmul(self, tensor)"},
-    {"vdot(self, tensor)", "matmul(self, tensor)"},
+    {"vdot(self, other)", vdot},
     {"matmul(self, other)", "matmul(self, other)"},
     {"linalg_matmul(self, other)", "matmul(self, other)"},
     {"linear(input, weight, bias=None)", linear},
