@@ -48,6 +48,12 @@ def _in_place(x: Tensor) -> Tensor:
     return y
 
 
+def _fill_mask(x: Tensor, mask: Tensor, token: Tensor) -> Tensor:
+    y = x * 2
+    y[mask] = token
+    return y
+
+
 def _copy_into_view(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     z = torch.zeros(2, 3, 4)
     z.select(1, 0).copy_(y)
@@ -211,6 +217,41 @@ CASES = [
     ),
     case("scatter_add", lambda x, i, y: x.scatter_add(1, i, y), (2, 4), INTEGERS, (2, 3)),
     case("index_put", lambda x, i: aten.index_put(x, [i[0]], x[:3] * 2), (4, 2), INTEGERS),
+    case("mask_row", lambda x, a, y: aten.index_put(x, [a], y), (2, 3, 4), FLAGS, (4,)),
+    case(
+        "mask_inside",
+        lambda x, a, y: (
+            aten.index_put(x, [None, a], y),
+            aten.index_put(x, [None, a], y[:1]),
+            aten.index_put(x, [None, a[:, 0]], y[:, :, None]),
+            aten.index_put(x, [None, None, a[0]], y[0]),
+        ),
+        (4, 2, 3),
+        FLAGS,
+        (4, 1),
+    ),
+    case("mask_in_place", _fill_mask, X, FLAGS, (4,)),
+    case(
+        "masked_scatter",
+        lambda x, a, y: (x.masked_scatter(a[:, :, None], y), x[:, 0].masked_scatter(a[:, :1], y)),
+        X,
+        FLAGS,
+        (4, 3),
+    ),
+    case(
+        "embedding_bag",
+        lambda i, w, s: (
+            F.embedding_bag(i, w),
+            F.embedding_bag(i[0], w, torch.tensor([0, 0, 2]), mode="max"),
+            F.embedding_bag(i[0], w, torch.tensor([0, 2, 2, 3]), include_last_offset=True),
+            F.embedding_bag(i, w, mode="sum", per_sample_weights=s),
+            F.embedding_bag(i, w, mode="mean", padding_idx=2),
+            F.embedding_bag(i, w, mode="max", padding_idx=-5),
+        ),
+        INTEGERS,
+        (5, 4),
+        (2, 3),
+    ),
     case("index_copy", lambda x, y: x.index_copy(1, torch.tensor([2, 0]), y), X, (2, 2, 4)),
     case("index_add", lambda x, y: x.index_add(1, torch.tensor([2, 0]), y), X, (2, 2, 4)),
     case("slice_scatter", lambda x, y: torch.slice_scatter(x, y, 1, 0, 3, 2), X, (2, 2, 4)),

@@ -18,17 +18,31 @@ void index(Call& call) {
   call.result(call.emit("index", inputs));
 }
 
-// x[mask] = value, for one value, is a choice between the two.
+// x[mask] = values, where all places of the mask get the same, is a choice between the two.
 bool try_fill_mask(Call& call, ir::Value* x, const std::vector<ir::Value*>& indices,
                    ir::Value* values) {
-  if (indices.size() != 1 || indices[0] == nullptr || indices[0]->dtype() != DType::Bool ||
-      !(numel(values->dims()) == SymInt(1)) || call.flag("accumulate")) {
+  const auto given = [](const ir::Value* index) { return index != nullptr; };
+  if (std::count_if(indices.begin(), indices.end(), given) != 1 || call.flag("accumulate")) {
     return false;
   }
-  ir::Value* mask = indices[0];
-  SymDims dims = mask->dims();
-  dims.resize(x->dims().size(), 1);
-  call.result(call.emit("where", {call.reshape(mask, dims), call.reshape(values, {}), x}));
+  const auto found = std::find_if(indices.begin(), indices.end(), given);
+  ir::Value* mask = *found;
+  const auto before = static_cast<size_t>(found - indices.begin());
+  const size_t rank = x->dims().size(), masked = mask->dims().size();
+  if (mask->dtype() != DType::Bool || before + masked > rank) return false;
+  SymDims dims = values->dims();
+  if (numel(dims) == SymInt(1)) {
+    dims.clear();
+  } else if (dims.size() > rank - before - masked) {
+    // One of its dimensions counts the places.
+    const auto places = dims.end() - static_cast<std::ptrdiff_t>(rank - before - masked + 1);
+    if (*places != SymInt(1)) return false;
+    dims.insert(dims.erase(places), masked, 1);
+  }
+  SymDims where(before, 1);
+  where.insert(where.end(), mask->dims().begin(), mask->dims().end());
+  where.resize(rank, 1);
+  call.result(call.emit("where", {call.reshape(mask, where), call.reshape(values, dims), x}));
   return true;
 }
 
@@ -42,6 +56,23 @@ void index_put(Call& call) {
   }
   inputs.insert(inputs.begin(), {x, values});
   call.result(call.emit("index_put", inputs, {{"accumulate", call.flag("accumulate")}}));
+}
+
+// The places of the mask get the elements of the source, one after the other.
+void masked_scatter(Call& call) {
+  ir::Value *x = call.tensor("self"), *mask = call.tensor("mask"), *source = call.tensor("source");
+  if (mask->dtype() != DType::Bool) call.unsupported("a mask of ", name(mask->dtype()));
+  if (numel(source->dims()) == SymInt(0)) return call.result(x);
+  // PyTorch lets `self` and `mask` broadcast; a choice among zeros has the sizes of both.
+  ir::Value* both = call.emit("where", {mask, x, x});
+  const SymDims dims = both->dims();
+  if (mask->dims() != dims) mask = call.emit("expand", {mask}, {{"dims", dims}});
+  ir::Value* flat = call.reshape(call.cast(mask, DType::I64), {numel(dims)});
+  ir::Value* count = call.emit("cumsum", {flat}, {{"dim", SymInt(0)}});
+  // Before the first place -1, which is not chosen.
+  ir::Value* position = call.reshape(call.emit_scalar("sub", count, SymInt(1)), dims);
+  ir::Value* elements = call.reshape(source, {numel(source->dims())});
+  call.result(call.emit("where", {mask, call.emit("index", {elements, position}), x}));
 }
 
 // Writes `source` at `index` of one dimension.
@@ -218,6 +249,7 @@ constexpr AtenOp kOps[] = {
     {"_unsafe_index.Tensor(self, indices)", index},
     {"index_put(self, indices, values, accumulate=False)", index_put},
     {"_unsafe_index_put(self, indices, values, accumulate=False)", index_put},
+    {"masked_scatter(self, mask, source)", masked_scatter},
     {"index_select(self, dim, index)", "index_select(self, index) {dim=axis(dim)}"},
     {"gather(self, dim, index, sparse_grad=False)", gather},
     {"take_along_dim(self, indices, dim=None)", take_along_dim},

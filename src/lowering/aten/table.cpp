@@ -4,14 +4,15 @@
 
 namespace regraft::lowering::aten {
 
-extern const AtenTable k_attention, k_convolution, k_copy, k_creation, k_einsum, k_index, k_matmul,
-    k_norm, k_pointwise, k_pool, k_reduce, k_resize, k_size, k_slice, k_view;
+extern const AtenTable k_attention, k_convolution, k_copy, k_creation, k_einsum, k_embedding_bag,
+    k_index, k_matmul, k_norm, k_pointwise, k_pool, k_reduce, k_resize, k_size, k_slice, k_view;
 
 namespace {
 
 const AtenTable* const kTables[] = {
-    &k_attention, &k_convolution, &k_copy,   &k_creation, &k_einsum, &k_index, &k_matmul, &k_norm,
-    &k_pointwise, &k_pool,        &k_reduce, &k_resize,   &k_size,   &k_slice, &k_view,
+    &k_attention, &k_convolution, &k_copy,  &k_creation,  &k_einsum, &k_embedding_bag,
+    &k_index,     &k_matmul,      &k_norm,  &k_pointwise, &k_pool,   &k_reduce,
+    &k_resize,    &k_size,        &k_slice, &k_view,
 };
 
 using Index = std::unordered_map<std::string, Lowering>;
