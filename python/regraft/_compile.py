@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from regraft import _regraft
 from regraft._calling import call_text
 from regraft._cuda import device_name
-from regraft._exporting import export, is_training
+from regraft._exporting import export, is_training, let_go_of_caches
 from regraft._handover import Handover, functional, hand_over, is_functional, rows_of
 from regraft._placement import placed
 from regraft._want import have, path_text, want_call, want_type
@@ -206,6 +206,7 @@ def open_model(
                 "[program] the module is in training mode; call model.eval() before compiling"
             )
         want_values(model)
+        let_go_of_caches(model)
         model = export(model, tuple(args), kwargs, dynamic_shapes)
     elif not isinstance(model, ExportedProgram):
         raise TypeError(

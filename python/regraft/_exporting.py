@@ -35,6 +35,16 @@ def export(
         return with_casts(exported)
 
 
+def let_go_of_caches(module: torch.nn.Module) -> None:
+    """Makes a module in evaluation mode forget what it computed from its weights in earlier calls.
+
+    Such a tensor (a table of biases, looked up once) is a constant of the exported program, which
+    no refit would follow. Modules drop theirs in ``eval()``.
+    """
+    if not any(part.training or "eval" in vars(part) for part in module.modules()):
+        module.eval()
+
+
 def is_training(module: torch.nn.Module) -> bool:
     """Whether a module is in training mode; those that torch.export makes only say so."""
     return module.training and "eval" not in vars(module)  # They refuse to be asked.

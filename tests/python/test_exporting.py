@@ -32,6 +32,25 @@ class Steps(nn.Module):
         return [self.layer(x) + self.shift, bias * 2, *moved]
 
 
+class Table(nn.Module):
+    """Looks its biases up once, in evaluation mode, as several vision transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.biases = nn.Parameter(torch.randn(6))
+        self.kept: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> Table:
+        self.kept = {}
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if "biases" not in self.kept:
+            self.kept["biases"] = self.biases[torch.tensor([3, 0, 5, 0])]
+        return self.layer(x) + self.kept["biases"]
+
+
 def _call(*tensors: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
     x, a, b, c, d, bias = tensors
     return (x, [(a, b), (c, d)]), {"bias": bias}
@@ -129,3 +148,20 @@ def test_modules_of_torch_export_are_in_no_training_mode() -> None:
             assert relative_error(compiled(x), net(x)) <= F32_TOLERANCE
         with pytest.raises(regraft.InvalidArgumentError, match="training mode"):
             _compile(torch.fx.symbolic_trace(net.train()), (x,), {})
+
+
+def test_what_a_module_keeps_of_its_weights_follows_refits() -> None:
+    net, other, x = Table().eval(), Table().eval(), torch.randn(2, 4)
+    with torch.no_grad():
+        net(x)  # Keeps a table of these weights.
+        engine = regraft.compile(net, (x,), backend="cpu")
+        assert relative_error(engine(x), net(x)) < F32_TOLERANCE
+        engine.refit(other.state_dict())
+        assert relative_error(engine(x), other(x)) < F32_TOLERANCE
+
+
+def test_modules_that_are_not_all_in_evaluation_mode_stay_as_they_are() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.0)).eval()
+    net[1].train()
+    regraft.compile(net, (torch.randn(2, 4),), backend="cpu")
+    assert net[1].training
