@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+
 import torch
 from torch.export import ExportedProgram
 
@@ -25,3 +27,14 @@ def with_casts(program: ExportedProgram) -> ExportedProgram:
     The export alone leaves them to whoever runs it: only functional programs have them as nodes.
     """
     return functional(program) if autocast_dtypes() else program
+
+
+def without_autocast() -> AbstractContextManager[object]:
+    """Runs PyTorch as it was compiled, whatever autocast is around the call."""
+    kinds = [kind for kind in _DEVICE_TYPES if torch.is_autocast_enabled(kind)]
+    if not kinds:
+        return nullcontext()
+    off = ExitStack()
+    for kind in kinds:
+        off.enter_context(torch.autocast(kind, enabled=False))
+    return off

@@ -35,6 +35,7 @@ class Bank:
         generation: Its number.
         pins: By engine.
         tensors: Of the PyTorch segments, by canonical name.
+        computed: Results of the segments that read weights alone, by their names.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Bank:
         self.pins = pins
         self.cells = dict(cells)
         self.tensors = {name: cell.tensor for name, cell in self.cells.items()}
+        self.computed: dict[str, tuple[torch.Tensor, ...]] = {}
         self.storages = frozenset(
             t.untyped_storage().data_ptr() for t in self.tensors.values() if t.numel()
         )
@@ -92,3 +94,23 @@ class EngineSegment(torch.nn.Module):
 
     def extra_repr(self) -> str:
         return repr(self.engine)
+
+
+class WeightSegment(torch.nn.Module):
+    """Runs a PyTorch segment that reads weights alone: on the host, once for each bank.
+
+    On a GPU in every call, as a recorded one must see what refits in place write.
+    """
+
+    def __init__(self, name: str, graph: torch.nn.Module) -> None:
+        super().__init__()
+        self.name = name
+        self.graph = graph
+
+    def forward(self, bank: Bank, *weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        results = bank.computed.get(self.name)
+        if results is None:
+            results = self.graph(*weights)
+            if all(tensor.is_cpu for tensor in (*weights, *results)):
+                bank.computed[self.name] = results  # To the same bits, if two calls compute it.
+        return results

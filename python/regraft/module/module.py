@@ -13,6 +13,7 @@ import torch
 from torch import fx
 
 from regraft import _regraft
+from regraft._autocast import without_autocast
 from regraft._calling import CallSpec
 from regraft._weights import Weights, tensors_from
 from regraft.engine import Engine
@@ -63,8 +64,11 @@ class Module(fx.GraphModule):
         facts: Mapping[str, Any] | None = None,
         lora: State | None = None,
     ) -> None:
+        once = split.computed_once(layout, torch_segments)
         super().__init__(
-            split.submodules(layout, engines, torch_segments), split.make_graph(layout), "Module"
+            split.submodules(layout, engines, torch_segments, once),
+            split.make_graph(layout, once),
+            "Module",
         )
         self.eval()
         self.name = name
@@ -141,7 +145,7 @@ class Module(fx.GraphModule):
         self.gate.enter()
         try:
             bank = self.want_weights("run")
-            with torch.no_grad():
+            with torch.no_grad(), without_autocast():
                 outputs = self._run_graph(bank, *inputs)
                 return [_detached(output, bank) for output in outputs]
         finally:

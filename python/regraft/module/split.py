@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,8 +154,38 @@ def torch_segment(
     return fx.GraphModule(root, graph, class_name=name)
 
 
-def make_graph(layout: Layout) -> fx.Graph:
-    """The graph of a module: takes a bank and the inputs, calls the segments, gives a tuple."""
+def computed_once(layout: Layout, torch_segments: Mapping[str, fx.GraphModule]) -> set[str]:
+    """Names of the PyTorch segments that need not run in every call: they read weights alone, and
+    nothing but engines, which only read, gets what they give."""
+    read_elsewhere = {name for name, _ in layout.outputs}
+    for segment in layout.segments:
+        if not segment.is_engine:
+            read_elsewhere.update(name for name, _ in segment.inputs)
+    return {
+        segment.name
+        for segment in layout.segments
+        if not segment.is_engine
+        and segment.weights
+        and not segment.inputs
+        and read_elsewhere.isdisjoint(segment.outputs)
+        and all(map(_is_repeatable, torch_segments[segment.name].graph.nodes))
+    }
+
+
+def _is_repeatable(node: fx.Node) -> bool:
+    """Whether a node gives the same in every call."""
+    if node.op in ("placeholder", "output") or node.target is operator.getitem:
+        return True
+    is_op = isinstance(node.target, torch._ops.OpOverload)
+    return is_op and torch.Tag.nondeterministic_seeded not in node.target.tags
+
+
+def make_graph(layout: Layout, once: Set[str] = frozenset()) -> fx.Graph:
+    """The graph of a module: takes a bank and the inputs, calls the segments, gives a tuple.
+
+    Args:
+        once: ``computed_once``.
+    """
     graph = fx.Graph()
     bank = graph.placeholder("bank" if "bank" not in layout.inputs else "bank_of_module")
     values = {name: graph.placeholder(name) for name in layout.inputs}
@@ -166,7 +196,7 @@ def make_graph(layout: Layout) -> fx.Graph:
         for name, dim in segment.inputs:
             value = values[name]
             args.append(value if dim < 0 else graph.call_function(runtime.size_of, (value, dim)))
-        if segment.is_engine:
+        if segment.is_engine or segment.name in once:
             args.insert(0, bank)
         results = graph.call_module(segment.name, tuple(args))
         for i, name in enumerate(segment.outputs):
@@ -189,7 +219,10 @@ def torch_weights(layout: Layout) -> list[str]:
 
 
 def submodules(
-    layout: Layout, engines: Sequence[Any], torch_segments: Mapping[str, fx.GraphModule]
+    layout: Layout,
+    engines: Sequence[Any],
+    torch_segments: Mapping[str, fx.GraphModule],
+    once: Set[str] = frozenset(),
 ) -> torch.nn.Module:
     """The modules that the graph calls."""
     root = torch.nn.Module()
@@ -199,5 +232,8 @@ def submodules(
             index, engine = next(remaining)
             root.add_module(segment.name, runtime.EngineSegment(engine, index))
         else:
-            root.add_module(segment.name, torch_segments[segment.name])
+            graph = torch_segments[segment.name]
+            is_once = segment.name in once
+            part = runtime.WeightSegment(segment.name, graph) if is_once else graph
+            root.add_module(segment.name, part)
     return root
