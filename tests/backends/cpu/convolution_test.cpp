@@ -118,5 +118,25 @@ TEST(Convolution, Epilogues) {
   }
 }
 
+// oneDNN has no fast convolution that adds a tensor for all of them.
+TEST(Convolution, EpiloguesThatItLeavesOver) {
+  const Conv c{.batch = 2,
+               .in = 192,
+               .out = 384,
+               .height = 4,
+               .width = 4,
+               .kernel = 7,
+               .stride = 2,
+               .padding = 3,
+               .groups = 192};
+  for (const DType dtype : {DType::F32, DType::BF16}) {
+    for (const bool channels_last : {true, false}) {
+      check(c, dtype, channels_last, "add", "add(%c, cast(%a3) {dtype=f32})");
+      check(c, dtype, channels_last, "add,relu", "relu(add(%c, cast(%a3) {dtype=f32}))");
+      check(c, dtype, channels_last, "silu,add", "add(silu(%c), cast(%a3) {dtype=f32})");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace regraft::test

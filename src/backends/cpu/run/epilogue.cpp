@@ -76,6 +76,8 @@ EpilogueItem parse_item(std::string_view text) {
 
 bool EpilogueItem::is_binary() const { return find(name)->binary; }
 
+dnnl::algorithm algorithm_of(const EpilogueItem& item) { return find(item.name)->kind; }
+
 bool is_epilogue_item(std::string_view name, size_t numbers) {
   const ItemDef* const item = find(name);
   return item != nullptr && item->numbers == numbers;

@@ -21,6 +21,9 @@ struct EpilogueItem {
 
 using Epilogue = std::vector<EpilogueItem>;
 
+// What oneDNN calls the item.
+dnnl::algorithm algorithm_of(const EpilogueItem& item);
+
 // Throws Error{Unsupported} for an unknown item or a wrong count of numbers.
 Epilogue parse_epilogue(std::string_view text);
 // The attribute `epilogue` of a step; empty where it has none.

@@ -75,13 +75,14 @@ struct BuiltPrimitive {
   std::vector<OnednnCall::Argument> arguments;
   std::string implementation;
 
-  // Takes the primitive unless it is oneDNN's reference, which is hundreds of times slower.
+  // Takes the primitive unless it is oneDNN's reference, which is hundreds of times slower:
+  // that only where it is allowed.
   template <typename Primitive, typename Descriptor>
-  bool take(const Descriptor& descriptor) {
+  bool take(const Descriptor& descriptor, bool allow_reference = false) {
     implementation = descriptor.impl_info_str();
     weights = descriptor.weights_desc();
     scratchpad = descriptor.scratchpad_desc();
-    if (implementation.substr(0, 3) == "ref") return false;
+    if (implementation.substr(0, 3) == "ref" && !allow_reference) return false;
     primitive = Primitive(descriptor);
     return true;
   }
