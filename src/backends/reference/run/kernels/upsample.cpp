@@ -1,87 +1,11 @@
-#include <cmath>
-
 #include "backends/reference/run/sample.h"
+#include "backends/resize_axis.h"
 
 namespace regraft::reference {
 namespace {
 
-enum class Mode { Nearest, NearestExact, Linear, Cubic };
-
-struct Axis {
-  int64_t in, out;
-  double scale;  // The factor PyTorch was given; 0: none.
-  bool align_corners;
-};
-
-// Source positions are calculated in R = float for all dtypes but f64, as PyTorch does: near a
-// pixel's edge the rounding decides which pixel is read.
-template <typename R>
-R step(const Axis& axis) {
-  if (axis.align_corners) {
-    return axis.out > 1 ? static_cast<R>(axis.in - 1) / static_cast<R>(axis.out - 1) : R(0);
-  }
-  return axis.scale > 0 ? static_cast<R>(1.0 / axis.scale)
-                        : static_cast<R>(axis.in) / static_cast<R>(axis.out);
-}
-
-template <typename R>
-Sample nearest(const Axis& axis, int64_t i, bool exact) {
-  const R at = (static_cast<R>(i) + (exact ? R(0.5) : R(0))) * step<R>(axis);
-  return {1, {std::min(static_cast<int64_t>(std::floor(at)), axis.in - 1)}, {1.0}};
-}
-
-// The position of output i between the centres of the input's pixels.
-template <typename R>
-R source(const Axis& axis, int64_t i) {
-  if (axis.align_corners) return step<R>(axis) * static_cast<R>(i);
-  return step<R>(axis) * (static_cast<R>(i) + R(0.5)) - R(0.5);
-}
-
-template <typename R>
-Sample linear(const Axis& axis, int64_t i) {
-  if (axis.in == axis.out) return {1, {i}, {1.0}};
-  const R at = std::max(source<R>(axis, i), R(0));
-  const int64_t low = std::min(static_cast<int64_t>(at), axis.in - 1);
-  const R part = std::clamp(at - static_cast<R>(low), R(0), R(1));
-  return {2, {low, std::min(low + 1, axis.in - 1)}, {R(1) - part, part}};
-}
-
-template <typename R>
-Sample cubic(const Axis& axis, int64_t i) {
-  const R at = source<R>(axis, i);
-  const int64_t low = std::min(static_cast<int64_t>(std::floor(at)), axis.in - 1);
-  const double part = std::clamp(at - static_cast<R>(low), R(0), R(1));
-  Sample sample{
-      4,
-      {},
-      {cubic_weight(part + 1), cubic_weight(part), cubic_weight(1 - part), cubic_weight(2 - part)}};
-  for (int64_t tap = 0; tap < 4; ++tap) {
-    sample.index[tap] = std::clamp<int64_t>(low - 1 + tap, 0, axis.in - 1);
-  }
-  return sample;
-}
-
-template <typename R>
-std::vector<Sample> samples(const Axis& axis, Mode mode) {
-  std::vector<Sample> all;
-  for (int64_t i = 0; i < axis.out; ++i) {
-    switch (mode) {
-      case Mode::Nearest:
-        all.push_back(nearest<R>(axis, i, false));
-        break;
-      case Mode::NearestExact:
-        all.push_back(nearest<R>(axis, i, true));
-        break;
-      case Mode::Linear:
-        all.push_back(linear<R>(axis, i));
-        break;
-      case Mode::Cubic:
-        all.push_back(cubic<R>(axis, i));
-        break;
-    }
-  }
-  return all;
-}
+using Mode = backends::ResizeMode;
+using Axis = backends::ResizeAxis;
 
 void upsample(const Call& call, Mode mode) {
   const Attributes& attributes = call.attributes();
@@ -97,8 +21,8 @@ void upsample(const Call& call, Mode mode) {
     const Axis axis{in[i], out[i], is_spatial ? scales[i + spatial - 3] : 0.0,
                     attributes.has("align_corners") && attributes.flag("align_corners")};
     const Mode axis_mode = is_spatial ? mode : Mode::Nearest;
-    along[i] = call.in(0).dtype == DType::F64 ? samples<double>(axis, axis_mode)
-                                              : samples<float>(axis, axis_mode);
+    along[i] = call.in(0).dtype == DType::F64 ? backends::resize_samples<double>(axis, axis_mode)
+                                              : backends::resize_samples<float>(axis, axis_mode);
   }
   const Tensor x = doubles(call, 0);
   const Tensor result(DType::F64, call.out(0).dims);
