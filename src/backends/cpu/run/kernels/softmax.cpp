@@ -1,6 +1,7 @@
 #include <cmath>
 #include <limits>
 
+#include "backends/cpu/run/column_softmax.h"
 #include "backends/cpu/run/rows.h"
 #include "backends/cpu/run/vector_math.h"
 #include "base/parallel.h"
@@ -16,8 +17,9 @@ struct SoftmaxRow {
   int64_t length;
 };
 
-// Softmax over a contiguous row, in f32 whatever the dtypes. A row of -inf gives NaN, as PyTorch.
-template <typename From, typename To>
+// Softmax over a contiguous row, or its logarithm, in f32 whatever the dtypes. A row of -inf gives
+// NaN, as PyTorch.
+template <typename From, typename To, bool IsLog>
 struct Softmax {
   REGRAFT_INLINE static void run(const SoftmaxRow& row) {
     const From* x = static_cast<const From*>(row.x);
@@ -48,27 +50,39 @@ struct Softmax {
       sum += fast_exp(load_float(x[i]) - maximum);
     for (int64_t l = 0; l < kLanes; ++l)
       sum += sums[l];
-    const float inverse = 1.0f / sum;
+    const float last = IsLog ? __builtin_logf(sum) : 1.0f / sum;
     for (int64_t i = 0; i < row.length; ++i) {
-      store_float(out + i, fast_exp(load_float(x[i]) - maximum) * inverse);
+      const float distance = load_float(x[i]) - maximum;
+      store_float(out + i, IsLog ? distance - last : fast_exp(distance) * last);
     }
   }
 };
 
+using RowFunction = void (*)(const SoftmaxRow&);
+
+template <typename From, typename To>
+RowFunction select_log(bool is_log) {
+  return is_log ? select<Softmax<From, To, true>, const SoftmaxRow&>(isa())
+                : select<Softmax<From, To, false>, const SoftmaxRow&>(isa());
+}
+
+RowFunction select_types(DType from, DType to, bool is_log) {
+  if (from == DType::F32) {
+    return to == DType::F32 ? select_log<float, float>(is_log)
+                            : select_log<float, BFloat16>(is_log);
+  }
+  return to == DType::F32 ? select_log<BFloat16, float>(is_log)
+                          : select_log<BFloat16, BFloat16>(is_log);
+}
+
 class RowSoftmax final : public Kernel {
  public:
-  explicit RowSoftmax(const KernelRequest& request)
+  RowSoftmax(const KernelRequest& request, bool is_log)
       : x_(request.inputs[0], 1),
         out_(request.outputs[0], 1),
         from_item_(static_cast<int64_t>(item_size(request.inputs[0].dtype))),
-        to_item_(static_cast<int64_t>(item_size(request.outputs[0].dtype))) {
-    const bool from_f32 = request.inputs[0].dtype == DType::F32;
-    const bool to_f32 = request.outputs[0].dtype == DType::F32;
-    function_ = from_f32 ? (to_f32 ? select<Softmax<float, float>, const SoftmaxRow&>(isa())
-                                   : select<Softmax<float, BFloat16>, const SoftmaxRow&>(isa()))
-                         : (to_f32 ? select<Softmax<BFloat16, float>, const SoftmaxRow&>(isa())
-                                   : select<Softmax<BFloat16, BFloat16>, const SoftmaxRow&>(isa()));
-  }
+        to_item_(static_cast<int64_t>(item_size(request.outputs[0].dtype))),
+        function_(select_types(request.inputs[0].dtype, request.outputs[0].dtype, is_log)) {}
 
   void run(const KernelArguments& arguments) const override {
     if (x_.length() == 0) return;
@@ -86,25 +100,36 @@ class RowSoftmax final : public Kernel {
  private:
   Rows x_, out_;
   int64_t from_item_, to_item_;
-  void (*function_)(const SoftmaxRow&) = nullptr;
+  RowFunction function_;
 };
 
-std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
+std::unique_ptr<Kernel> make(const KernelRequest& request, bool is_log) {
   const auto is_known = [](DType dtype) { return dtype == DType::F32 || dtype == DType::BF16; };
-  const Operand& x = request.inputs[0];
-  if (!is_known(x.dtype) || !is_known(request.outputs[0].dtype)) {
+  const Operand &x = request.inputs[0], &out = request.outputs[0];
+  if (!is_known(x.dtype) || !is_known(out.dtype)) {
     unsupported(request, "takes f32 and bf16, not ", name(x.dtype));
   }
   const int64_t dim = request.attributes.integer("dim");
   const auto rank = static_cast<int64_t>(x.dims.size());
-  if (rank == 0 || (dim != -1 && dim != rank - 1) || !Rows::fits(x, 1) ||
-      !Rows::fits(request.outputs[0], 1)) {
-    unsupported(request, "the dimension must be the last and contiguous");
+  if (rank == 0) unsupported(request, "x is 0-d");
+  const int64_t axis = dim < 0 ? dim + rank : dim;
+  if (axis == rank - 1 && Rows::fits(x, 1) && Rows::fits(out, 1)) {
+    return std::make_unique<RowSoftmax>(request, is_log);
   }
-  return std::make_unique<RowSoftmax>(request);
+  if (numel(x.dims) == 0) unsupported(request, "empty");
+  if (auto columns = try_column_softmax(request, static_cast<size_t>(axis), is_log)) return columns;
+  unsupported(request, "no dimension is contiguous in x and in the result");
 }
 
-constexpr KernelDef kKernels[] = {{"softmax", prepare}};
+std::unique_ptr<Kernel> prepare_softmax(const KernelRequest& request) {
+  return make(request, false);
+}
+std::unique_ptr<Kernel> prepare_log_softmax(const KernelRequest& request) {
+  return make(request, true);
+}
+
+constexpr KernelDef kKernels[] = {{"softmax", prepare_softmax},
+                                  {"log_softmax", prepare_log_softmax}};
 
 }  // namespace
 

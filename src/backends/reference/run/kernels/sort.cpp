@@ -33,8 +33,10 @@ void sort_lines(const Call& call, bool descending) {
           load_row(x, offsets[0], lines.step(), lines.length(), line.data());
           std::vector<size_t> order(line.size());
           std::iota(order.begin(), order.end(), size_t{0});
-          std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-            return descending ? before(line[b], line[a]) : before(line[a], line[b]);
+          const auto wanted = order.begin() + static_cast<std::ptrdiff_t>(value_lines.length());
+          std::partial_sort(order.begin(), wanted, order.end(), [&](size_t a, size_t b) {
+            const C first = descending ? line[b] : line[a], second = descending ? line[a] : line[b];
+            return before(first, second) || (!before(second, first) && a < b);
           });
           for (int64_t i = 0; i < value_lines.length(); ++i) {
             const size_t from = order[static_cast<size_t>(i)];
