@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "lowering/aten/aten.h"
+#include "lowering/live_numbers.h"
 
 namespace regraft::lowering {
 namespace {
@@ -11,27 +12,10 @@ namespace {
 using program::ExportedGraph;
 using program::ExportedNode;
 
-std::string_view short_target(std::string_view target) {
-  constexpr std::string_view kPrefix = "torch.ops.";
-  return target.starts_with(kPrefix) ? target.substr(kPrefix.size()) : target;
-}
-
 std::string place(const ExportedNode& node) {
   std::string out = node.module_path.empty() ? "" : " at " + node.module_path;
   if (!node.source_line.empty()) out += (out.empty() ? " at " : ", ") + node.source_line;
   return out;
-}
-
-// Asserts and hints about sizes: the engine checks shapes itself.
-bool is_check(std::string_view name) {
-  static constexpr std::string_view kNames[] = {
-      "aten._assert_",
-      "aten._functional_assert_",
-      "aten._functional_sym_constrain_",
-      "aten.sym_constrain_range",
-  };
-  return std::any_of(std::begin(kNames), std::end(kNames),
-                     [&](std::string_view check) { return name.starts_with(check); });
 }
 
 void collect_used(const ExportedGraph& graph, std::set<std::string, std::less<>>& out) {
@@ -83,7 +67,10 @@ std::string location(const ExportedNode& node) {
 }
 
 Importer::Importer(const Program::Impl& program, bool allow_opaque)
-    : program_(program), allow_opaque_(allow_opaque), used_(used_in(program.exported.graph)) {}
+    : program_(program),
+      allow_opaque_(allow_opaque),
+      used_(used_in(program.exported.graph)),
+      numbers_(live_numbers(program.exported.graph)) {}
 
 std::unique_ptr<ir::Graph> Importer::run() {
   add_inputs();
@@ -124,7 +111,7 @@ void Importer::run_node(const ExportedGraph& graph, const ExportedNode& node) {
   try {
     dispatch(graph, node);
   } catch (const UnsupportedCall& call) {
-    add_opaque(graph, node, call);
+    if (!only_gives_checked_numbers(graph, node)) add_opaque(graph, node, call);
   } catch (const Error& error) {
     const bool is_memory = error.code() == ErrorCode::OutOfMemory;
     if (error.code() == ErrorCode::Unsupported || (surveys_ && !is_memory)) {
@@ -155,6 +142,18 @@ void Importer::dispatch(const ExportedGraph& graph, const ExportedNode& node) {
   constexpr std::string_view kAten = "aten.";
   if (!name.starts_with(kAten)) throw UnsupportedCall{""};
   run_aten(graph, node, name.substr(kAten.size()));
+}
+
+// Numbers of tensors (item) that nothing but checks reads. A survey has dead nodes out of the way.
+bool Importer::only_gives_checked_numbers(const ExportedGraph& graph, const ExportedNode& node) {
+  if (surveys_ || &graph != &program_.exported.graph || node.outputs.empty()) return false;
+  for (const program::ArgumentValue& output : node.outputs) {
+    const auto* number = std::get_if<program::SymName>(&output);
+    if (number == nullptr || numbers_.contains(number->name)) return false;
+  }
+  for (const program::ArgumentValue& output : node.outputs)
+    environment_[std::get<program::SymName>(output).name] = Binding{};
+  return true;
 }
 
 void Importer::run_aten(const ExportedGraph& graph, const ExportedNode& node,

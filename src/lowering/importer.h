@@ -52,6 +52,8 @@ class Importer {
   void run_symbolic(const program::ExportedNode& node);
   void run_aten(const program::ExportedGraph& graph, const program::ExportedNode& node,
                 std::string_view name);
+  bool only_gives_checked_numbers(const program::ExportedGraph& graph,
+                                  const program::ExportedNode& node);
   void want_used_results(const program::ExportedNode& node,
                          const std::vector<Binding>& results) const;
   void inline_region(const program::ExportedNode& node, size_t graph_argument);
@@ -74,7 +76,8 @@ class Importer {
   std::vector<std::shared_ptr<Memory>> inputs_;  // Of graph inputs and parameters.
   std::map<size_t, std::shared_ptr<Memory>> parameters_;
   std::vector<Unsupported> unsupported_;
-  const std::set<std::string, std::less<>> used_;  // Names of tensors that something reads.
+  const std::set<std::string, std::less<>> used_;     // Names of tensors that something reads.
+  const std::set<std::string, std::less<>> numbers_;  // Names of numbers that something reads.
   bool surveys_ = false;
   std::string refusal_;  // Of the node that is surveyed.
 };

@@ -254,5 +254,20 @@ TEST(Import, OriginsPointAtTheProgram) {
   EXPECT_EQ(origin.source_line, "model.py:12");
 }
 
+TEST(Import, NumbersThatOnlyChecksReadAreLeftOut) {
+  ProgramJson json;
+  json.input("x", "f32[2]");
+  json.node("aten.sum.default", "self=%x", "sum: f32[]");
+  json.node("aten.item.default", "self=%sum", "#item");
+  json.node("_operator.mul", "a=#item, b=2", "#twice");
+  json.node("aten._assert_scalar.default", "self=#twice, assert_msg=\"few\"", "");
+  json.node("aten.neg.default", "self=%x", "y: f32[2]");
+  json.output("y");
+  expect_graph(json, R"(graph(%x: f32[2]) {
+    %y = neg(%x)
+    return %y as output
+  })");
+}
+
 }  // namespace
 }  // namespace regraft::lowering

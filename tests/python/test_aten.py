@@ -397,3 +397,19 @@ def test_op(case: Case, dialect: str) -> None:
             assert support.relative_error(h, w) < (1e-5 if w.dtype != torch.float64 else 1e-12)
         else:
             assert torch.equal(h, w)
+
+
+class Images(nn.Module):
+    """Puts images among the tokens of a text, as many as there are places for."""
+
+    def forward(self, text: Tensor, mask: Tensor, images: Tensor) -> Tensor:
+        torch._check(mask.sum().item() * 4 == images.numel(), lambda: "as many images as places")
+        return text.masked_scatter(mask[..., None], images) * 2
+
+
+def test_a_number_that_only_a_check_reads_keeps_nothing_out() -> None:
+    mask = torch.tensor([[True, False, True], [False, False, True]])
+    call = (torch.randn(2, 3, 4), mask, torch.randn(3, 4))
+    engine = regraft.compile(Images().eval(), call, backend="reference")
+    assert isinstance(engine, regraft.Engine)
+    assert torch.equal(engine(*call), Images()(*call))
