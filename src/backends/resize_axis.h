@@ -28,10 +28,17 @@ R resize_step(const ResizeAxis& axis) {
                         : static_cast<R>(axis.in) / static_cast<R>(axis.out);
 }
 
+// The pixel that a position lies in; steps of extreme factors lead anywhere.
+template <typename R>
+int64_t resize_pixel(R at, int64_t in) {
+  const int64_t last = in - 1;
+  return at < static_cast<R>(last) ? static_cast<int64_t>(std::floor(at)) : last;
+}
+
 template <typename R>
 Sample resize_nearest(const ResizeAxis& axis, int64_t i, bool exact) {
   const R at = (static_cast<R>(i) + (exact ? R(0.5) : R(0))) * resize_step<R>(axis);
-  return {1, {std::min(static_cast<int64_t>(std::floor(at)), axis.in - 1)}, {1.0}};
+  return {1, {resize_pixel(at, axis.in)}, {1.0}};
 }
 
 // The position of output i between the centres of the input's pixels.
@@ -45,7 +52,7 @@ template <typename R>
 Sample resize_linear(const ResizeAxis& axis, int64_t i) {
   if (axis.in == axis.out) return {1, {i}, {1.0}};
   const R at = std::max(resize_source<R>(axis, i), R(0));
-  const int64_t low = std::min(static_cast<int64_t>(at), axis.in - 1);
+  const int64_t low = resize_pixel(at, axis.in);
   const R part = std::clamp(at - static_cast<R>(low), R(0), R(1));
   return {2, {low, std::min(low + 1, axis.in - 1)}, {R(1) - part, part}};
 }
@@ -53,7 +60,7 @@ Sample resize_linear(const ResizeAxis& axis, int64_t i) {
 template <typename R>
 Sample resize_cubic(const ResizeAxis& axis, int64_t i) {
   const R at = resize_source<R>(axis, i);
-  const int64_t low = std::min(static_cast<int64_t>(std::floor(at)), axis.in - 1);
+  const int64_t low = resize_pixel(at, axis.in);
   const double part = std::clamp(at - static_cast<R>(low), R(0), R(1));
   Sample sample{
       4,

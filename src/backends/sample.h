@@ -14,9 +14,9 @@ struct Sample {
 
 // Keys' cubic convolution with a = -0.75 at a distance from 0 to 2.
 inline double cubic_weight(double x) {
-  constexpr double a = -0.75;
-  if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
-  return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
+  constexpr double kA = -0.75;
+  if (x <= 1) return ((kA + 2) * x - (kA + 3)) * x * x + 1;
+  return ((kA * x - 5 * kA) * x + 8 * kA) * x - 4 * kA;
 }
 
 }  // namespace regraft::backends

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export import Dim
 
 import regraft
 import support
@@ -233,7 +234,11 @@ CASES = [
     case("mask_in_place", _fill_mask, X, FLAGS, (4,)),
     case(
         "masked_scatter",
-        lambda x, a, y: (x.masked_scatter(a[:, :, None], y), x[:, 0].masked_scatter(a[:, :1], y)),
+        lambda x, a, y: (
+            x.masked_scatter(a[:, :, None], y),
+            x[:, 0].masked_scatter(a[:, :1], y),
+            y[:, 0].masked_scatter(a[:, :0, None].any(1), y[:0]),
+        ),
         X,
         FLAGS,
         (4, 3),
@@ -388,7 +393,8 @@ def test_op(case: Case, dialect: str) -> None:
     program = torch.export.export(model, inputs)
     if dialect == "core":
         program = program.run_decompositions()
-    have = support.flat(regraft.compile(program, backend="reference")(*inputs))
+    engine = regraft.compile(program, backend="reference", require_full_compilation=True)
+    have = support.flat(engine(*inputs))
     assert len(have) == len(want)
     for h, w in zip(have, want, strict=True):
         assert h.dtype == w.dtype
@@ -413,3 +419,20 @@ def test_a_number_that_only_a_check_reads_keeps_nothing_out() -> None:
     engine = regraft.compile(Images().eval(), call, backend="reference")
     assert isinstance(engine, regraft.Engine)
     assert torch.equal(engine(*call), Images()(*call))
+
+
+def test_a_text_without_images() -> None:
+    mask = torch.tensor([[True, False, True], [False, False, True]])
+    call = (torch.randn(2, 3, 4), mask, torch.randn(3, 4))
+    sizes = (None, None, {0: Dim("images", min=0, max=6)})
+    engine = regraft.compile(Scatter().eval(), call, backend="reference", dynamic_shapes=sizes)
+    assert isinstance(engine, regraft.Engine)
+    none = torch.zeros(2, 3, dtype=torch.bool)
+    for mask, images in ((call[1], call[2]), (none, torch.ones(0, 4))):
+        want = Scatter()(call[0], mask, images)
+        assert torch.equal(engine(call[0], mask, images), want)
+
+
+class Scatter(nn.Module):
+    def forward(self, text: Tensor, mask: Tensor, images: Tensor) -> Tensor:
+        return text.masked_scatter(mask[..., None], images)

@@ -52,6 +52,16 @@ class Bank:
         for cell in self.cells.values():
             cell.added_to(self)
 
+    @property
+    def computed_bytes(self) -> int:
+        """Of ``computed``, but for views of the weights."""
+        return sum(
+            tensor.nbytes
+            for tensors in list(self.computed.values())
+            for tensor in tensors
+            if tensor.untyped_storage().data_ptr() not in self.storages
+        )
+
     def release(self) -> None:
         """Lets the engines' generation go, so that they may write to it. Nobody may be running."""
         self.pins = ()
@@ -97,7 +107,8 @@ class EngineSegment(torch.nn.Module):
 
 
 class WeightSegment(torch.nn.Module):
-    """Runs a PyTorch segment that reads weights alone: on the host, once for each bank.
+    """Runs a PyTorch segment that reads weights alone: on the host, once for each bank, unless what
+    it gives is larger than the weights.
 
     On a GPU in every call, as a recorded one must see what refits in place write.
     """
@@ -111,6 +122,7 @@ class WeightSegment(torch.nn.Module):
         results = bank.computed.get(self.name)
         if results is None:
             results = self.graph(*weights)
-            if all(tensor.is_cpu for tensor in (*weights, *results)):
+            is_small = sum(t.nbytes for t in results) <= sum(t.nbytes for t in weights)
+            if is_small and all(tensor.is_cpu for tensor in (*weights, *results)):
                 bank.computed[self.name] = results  # To the same bits, if two calls compute it.
         return results

@@ -454,9 +454,10 @@ class Module(fx.GraphModule):
         cells = self.cells()
         before = {} if self._before is None else self._before.cells
         kept = {id(cell) for cell in cells.values()}
+        computed = 0 if self.bank is None else self.bank.computed_bytes
         return add_memory(
             [engine.memory() for engine in self.engines],
-            sum(cell.tensor.nbytes for cell in cells.values()),
+            sum(cell.tensor.nbytes for cell in cells.values()) + computed,
             sum(cell.tensor.nbytes for cell in before.values() if id(cell) not in kept),
         )
 

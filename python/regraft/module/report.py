@@ -23,7 +23,8 @@ class ModuleMemoryReport:
 def add_memory(
     reports: Sequence[_regraft.MemoryReport], constants: int, previous: int
 ) -> ModuleMemoryReport:
-    """The engines' memory and the bytes of the PyTorch segments' weights."""
+    """The engines' memory, and the bytes of the PyTorch segments' weights and of what is kept of
+    them."""
     return ModuleMemoryReport(
         constants=constants + sum(r.constants for r in reports),
         previous=previous + sum(r.previous for r in reports),

@@ -176,8 +176,13 @@ def _is_repeatable(node: fx.Node) -> bool:
     """Whether a node gives the same in every call."""
     if node.op in ("placeholder", "output") or node.target is operator.getitem:
         return True
-    is_op = isinstance(node.target, torch._ops.OpOverload)
-    return is_op and torch.Tag.nondeterministic_seeded not in node.target.tags
+    # Of other libraries' ops, nothing says so.
+    return (
+        isinstance(node.target, torch._ops.OpOverload)
+        and node.target.namespace in ("aten", "prims")
+        and not node.target._schema.is_mutable
+        and torch.Tag.nondeterministic_seeded not in node.target.tags
+    )
 
 
 def make_graph(layout: Layout, once: Set[str] = frozenset()) -> fx.Graph:

@@ -72,7 +72,7 @@ void embedding_bag(Call& call, bool counts_from_end) {
         "full", {}, {{"dims", SymDims{}}, {"value", SymInt(1)}, {"dtype", rows->dtype()}});
     ir::Value* sizes = call.emit("index_put", {zeros(call, {bags + 1, 1}, rows->dtype()), one, bag},
                                  {{"accumulate", true}});
-    out = call.emit("div", {out, call.emit("clamp", {sizes}, {{"min", 1.0}})});
+    out = call.emit("div", {out, call.emit("clamp", {sizes, nullptr, nullptr}, {{"min", 1.0}})});
   }
   out = call.emit("slice", {out}, {{"dim", SymInt(0)}, {"start", SymInt(0)}, {"end", bags}});
   call.result(call.cast(out, dtype));

@@ -62,17 +62,25 @@ void index_put(Call& call) {
 void masked_scatter(Call& call) {
   ir::Value *x = call.tensor("self"), *mask = call.tensor("mask"), *source = call.tensor("source");
   if (mask->dtype() != DType::Bool) call.unsupported("a mask of ", name(mask->dtype()));
-  if (numel(source->dims()) == SymInt(0)) return call.result(x);
   // PyTorch lets `self` and `mask` broadcast; a choice among zeros has the sizes of both.
   ir::Value* both = call.emit("where", {mask, x, x});
   const SymDims dims = both->dims();
   if (mask->dims() != dims) mask = call.emit("expand", {mask}, {{"dims", dims}});
   ir::Value* flat = call.reshape(call.cast(mask, DType::I64), {numel(dims)});
   ir::Value* count = call.emit("cumsum", {flat}, {{"dim", SymInt(0)}});
-  // Before the first place -1, which is not chosen.
-  ir::Value* position = call.reshape(call.emit_scalar("sub", count, SymInt(1)), dims);
+  // Before the first place comes a zero, which is not chosen.
+  ir::Value* position = call.reshape(count, dims);
+  ir::Value* none = call.emit(
+      "full", {}, {{"dims", SymDims{1}}, {"value", SymInt(0)}, {"dtype", source->dtype()}});
   ir::Value* elements = call.reshape(source, {numel(source->dims())});
+  elements = call.emit("cat", {none, elements}, {{"dim", SymInt(0)}});
   call.result(call.emit("where", {mask, call.emit("index", {elements, position}), x}));
+}
+
+// Elements by their position in row-major order.
+void take(Call& call) {
+  ir::Value* x = call.tensor("self");
+  call.result(call.emit("index", {call.reshape(x, {numel(x->dims())}), call.tensor("index")}));
 }
 
 // Writes `source` at `index` of one dimension.
@@ -261,6 +269,7 @@ constexpr AtenOp kOps[] = {
     {"scatter_reduce.two(self, dim, index, src, reduce, include_self=True)", scatter_reduce},
     {"index_copy(self, dim, index, source)", index_copy},
     {"index_add(self, dim, index, source, alpha=1)", index_add},
+    {"take(self, index)", take},
     {"index_fill.int_Scalar,int_Tensor(self, dim, index, value)", index_fill},
     {"isin.Tensor_Tensor,Tensor_Scalar(elements, test_elements=None, test_element=None, "
      "assume_unique=False, invert=False)",

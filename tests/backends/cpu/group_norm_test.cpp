@@ -31,5 +31,31 @@ TEST(GroupNorm, WithoutWeights) {
   test.check("%y = group_norm(%a0) {groups=3, eps=1e-05} return %y", 2e-6);
 }
 
+// Nothing but the bias is left of them, however their sums are rounded.
+TEST(GroupNorm, EqualElementsAreAllAtTheMean) {
+  for (const auto& order : {std::vector<size_t>{0, 2, 3, 1}, std::vector<size_t>{}}) {
+    for (const double value : {1.1, 10.3, 1234.567}) {
+      KernelTest test("cpu.group_norm", {{"groups", SymInt(4)}, {"eps", 1e-5}});
+      test.integers(DType::F32, {1, 8, 64, 64}, 1, 2).scaled(value);
+      test.input(DType::F32, {8}).input(DType::F32, {8});
+      test.output(DType::F32, {1, 8, 64, 64}, order);
+      test.check("%y = group_norm(%a0, %a1, %a2) {groups=4, eps=1e-05} return %y", 1e-5);
+    }
+  }
+}
+
+TEST(GroupNorm, SizesThatDoNotFitAreForTheReference) {
+  const auto tactic = [](int64_t groups, int64_t weights) {
+    KernelTest test("cpu.group_norm", {{"groups", SymInt(groups)}, {"eps", 1e-5}});
+    test.input(DType::F32, {2, 6, 200}).input(DType::F32, {weights}).absent();
+    test.output(DType::F32, {2, 6, 200});
+    return backends::run_backend("cpu").prepare(test.request())->tactic();
+  };
+  EXPECT_EQ(tactic(3, 6), "rows");
+  EXPECT_NE(tactic(4, 6), "rows");
+  EXPECT_NE(tactic(0, 6), "rows");
+  EXPECT_NE(tactic(3, 3), "rows");
+}
+
 }  // namespace
 }  // namespace regraft::test

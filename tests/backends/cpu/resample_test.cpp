@@ -61,5 +61,21 @@ TEST(Resample, Grid) {
   }
 }
 
+// Their positions are calculated in f64, by the reference.
+TEST(Resample, WhatTheReferenceDoes) {
+  const auto is_own = [](const std::string& kernel, DType type, const Dims& x, const Dims& y) {
+    const Dims sizes(y.begin() + 2, y.end());
+    Attributes attributes = {{"dims", to_sym(sizes)}, {"scales", Attribute()}};
+    attributes.set(kernel == "cpu.upsample_nearest" ? "exact" : "align_corners", false);
+    KernelTest test(kernel, attributes);
+    test.input(type, x).output(type, y);
+    return backends::run_backend("cpu").prepare(test.request())->tactic() == "channels_last";
+  };
+  EXPECT_TRUE(is_own("cpu.upsample_nearest", DType::F32, {1, 1, 58}, {1, 1, 54}));
+  EXPECT_FALSE(is_own("cpu.upsample_nearest", DType::F64, {1, 1, 58}, {1, 1, 54}));
+  EXPECT_FALSE(is_own("cpu.upsample_nearest", DType::F32, {1, 1, 58}, {2, 1, 54}));
+  EXPECT_FALSE(is_own("cpu.upsample_bicubic", DType::F32, {1, 1, 2, 2, 2}, {1, 1, 3, 3, 3}));
+}
+
 }  // namespace
 }  // namespace regraft::test

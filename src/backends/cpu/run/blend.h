@@ -62,7 +62,7 @@ inline BlendFunction select_blend(DType dtype) {
 struct Images {
   Images() = default;
   explicit Images(const Dims& dims) : batch(dims[0]), channels(dims[1]) {
-    std::copy(dims.begin() + 2, dims.end(), sizes + 5 - dims.size());
+    std::copy(dims.begin() + 2, dims.end(), sizes + (5 - dims.size()));
   }
   int64_t places() const { return sizes[0] * sizes[1] * sizes[2]; }
 

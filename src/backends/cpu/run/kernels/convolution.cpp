@@ -254,8 +254,12 @@ class ConvolutionKernel final : public Kernel {
     const auto type = *onednn_type(dtype);
     const Epilogue rest(problem.epilogue.begin() + static_cast<std::ptrdiff_t>(first),
                         problem.epilogue.end());
-    late_ = LateEpilogue(rest, channels_last(problem.y, type),
-                         operands_of(request, type, fused_, operand_count(rest)));
+    try {
+      late_ = LateEpilogue(rest, channels_last(problem.y, type),
+                           operands_of(request, type, fused_, operand_count(rest)));
+    } catch (const dnnl::error& error) {
+      unsupported(request, "oneDNN does not apply ", rest[0].name, ": ", error.what());
+    }
     late_scratchpad_ = workspace_.add(late_.scratchpad_bytes());
     implementation_ += ", " + rest[0].name;
   }

@@ -90,7 +90,13 @@ std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
   const Operand &x = request.inputs[0], &grid = request.inputs[1];
   if (x.dtype != DType::F32 && x.dtype != DType::BF16) unsupported(request, "x is ", name(x.dtype));
   if (numel(x.dims) == 0 || numel(request.outputs[0].dims) == 0) unsupported(request, "empty");
-  if (x.dims[0] != grid.dims[0] || grid.dims.back() + 2 != static_cast<int64_t>(x.dims.size())) {
+  const Dims &in = x.dims, &out = request.outputs[0].dims;
+  const size_t most = request.attributes.text("mode") == "bicubic" ? 4 : 5;
+  if (in.size() < 4 || in.size() > most) unsupported(request, "x has no image");
+  Dims want = out;  // Of the grid.
+  want.erase(want.begin() + 1);
+  want.push_back(static_cast<int64_t>(in.size()) - 2);
+  if (out.size() != in.size() || in[0] != out[0] || in[1] != out[1] || grid.dims != want) {
     unsupported(request, "the grid is of another shape");  // The reference says how.
   }
   return std::make_unique<GridSampler>(request);

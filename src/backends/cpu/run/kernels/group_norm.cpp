@@ -19,49 +19,58 @@ struct Channel {
   float high, low, factor, shift;
 };
 
+// Of one channel.
+struct Sums {
+  double value, square;
+};
+
 // Some channels of one image, channels-last.
 struct Slice {
   const void* x;
   void* y;
   int64_t positions, stride, channels;  // The stride in elements.
   const Channel* channel;
-  double* sums;  // One per channel.
+  Sums* sums;
 };
 
-template <typename T, typename F>
-REGRAFT_INLINE void add_up(const Slice* s, F term) {
-  double total[kBlock] = {};
+// Sums of what is there, or of the distances from a first mean and of their squares.
+template <typename T, bool IsCentred>
+REGRAFT_INLINE void add_up(const Slice* s) {
+  double total[kBlock] = {}, total_squares[kBlock] = {};
+  const Channel* const channel = s->channel;
   for (int64_t first = 0; first < s->positions; first += kRun) {
-    float sum[kBlock] = {};
+    float sum[kBlock] = {}, squares[kBlock] = {};
     const int64_t last = std::min(first + kRun, s->positions);
     for (int64_t p = first; p < last; ++p) {
       const T* const x = static_cast<const T*>(s->x) + p * s->stride;
-      for (int64_t c = 0; c < s->channels; ++c)
-        sum[c] += term(load_float(x[c]), c);
+      for (int64_t c = 0; c < s->channels; ++c) {
+        float value = load_float(x[c]);
+        if constexpr (IsCentred) {
+          value = (value - channel[c].high) - channel[c].low;
+          squares[c] += value * value;
+        }
+        sum[c] += value;
+      }
     }
-    for (int64_t c = 0; c < kBlock; ++c)
+    for (int64_t c = 0; c < kBlock; ++c) {
       total[c] += static_cast<double>(sum[c]);
+      if constexpr (IsCentred) total_squares[c] += static_cast<double>(squares[c]);
+    }
   }
-  for (int64_t c = 0; c < s->channels; ++c)
-    s->sums[c] = total[c];
+  for (int64_t c = 0; c < s->channels; ++c) {
+    s->sums[c].value = total[c];
+    if constexpr (IsCentred) s->sums[c].square = total_squares[c];
+  }
 }
 
 template <typename T>
 struct Sum {
-  REGRAFT_INLINE static void run(const Slice* s) {
-    add_up<T>(s, [](float x, int64_t) { return x; });
-  }
+  REGRAFT_INLINE static void run(const Slice* s) { add_up<T, false>(s); }
 };
 
 template <typename T>
 struct SumOfSquares {
-  REGRAFT_INLINE static void run(const Slice* s) {
-    const Channel* const channel = s->channel;
-    add_up<T>(s, [channel](float x, int64_t c) {
-      const float distance = (x - channel[c].high) - channel[c].low;
-      return distance * distance;
-    });
-  }
+  REGRAFT_INLINE static void run(const Slice* s) { add_up<T, true>(s); }
 };
 
 template <typename T>
@@ -84,43 +93,46 @@ struct Scale {
 };
 
 // The same for one channel whose positions lie side by side.
-template <typename T, typename F>
-REGRAFT_INLINE void add_up_row(const Slice* s, F term) {
+template <typename T, bool IsCentred>
+REGRAFT_INLINE void add_up_row(const Slice* s) {
   constexpr int64_t kLanes = 32;
   const T* const x = static_cast<const T*>(s->x);
-  double total = 0;
+  const Channel channel = IsCentred ? *s->channel : Channel{};
+  Sums total = {};
   for (int64_t first = 0; first < s->positions; first += kLanes * kRun) {
-    float sum[kLanes] = {};
+    float sum[kLanes] = {}, squares[kLanes] = {};
+    const auto add = [&](int64_t at, int64_t lane) {
+      float value = load_float(x[at]);
+      if constexpr (IsCentred) {
+        value = (value - channel.high) - channel.low;
+        squares[lane] += value * value;
+      }
+      sum[lane] += value;
+    };
     const int64_t last = std::min(first + kLanes * kRun, s->positions);
     int64_t p = first;
     for (; p + kLanes <= last; p += kLanes) {
       for (int64_t l = 0; l < kLanes; ++l)
-        sum[l] += term(load_float(x[p + l]));
+        add(p + l, l);
     }
     for (int64_t l = 0; p + l < last; ++l)
-      sum[l] += term(load_float(x[p + l]));
-    for (int64_t l = 0; l < kLanes; ++l)
-      total += static_cast<double>(sum[l]);
+      add(p + l, l);
+    for (int64_t l = 0; l < kLanes; ++l) {
+      total.value += static_cast<double>(sum[l]);
+      if constexpr (IsCentred) total.square += static_cast<double>(squares[l]);
+    }
   }
-  s->sums[0] = total;
+  *s->sums = total;
 }
 
 template <typename T>
 struct RowSum {
-  REGRAFT_INLINE static void run(const Slice* s) {
-    add_up_row<T>(s, [](float x) { return x; });
-  }
+  REGRAFT_INLINE static void run(const Slice* s) { add_up_row<T, false>(s); }
 };
 
 template <typename T>
 struct RowSumOfSquares {
-  REGRAFT_INLINE static void run(const Slice* s) {
-    const Channel channel = *s->channel;
-    add_up_row<T>(s, [channel](float x) {
-      const float distance = (x - channel.high) - channel.low;
-      return distance * distance;
-    });
-  }
+  REGRAFT_INLINE static void run(const Slice* s) { add_up_row<T, true>(s); }
 };
 
 template <typename T>
@@ -175,7 +187,7 @@ class GroupNorm final : public Kernel {
       vectors_[i] = Conversion::of_source(request.inputs[i + 1], DType::F32, {1}, workspace_);
     }
     const auto count = static_cast<size_t>(batch_ * channels_);
-    sums_ = workspace_.add(count * sizeof(double));
+    sums_ = workspace_.add(count * sizeof(Sums));
     table_ = workspace_.add(count * sizeof(Channel));
   }
 
@@ -189,21 +201,24 @@ class GroupNorm final : public Kernel {
                  : nullptr;
     };
     const float *const weight = vector(0), *const bias = vector(1);
-    auto* const sums = static_cast<double*>(Workspace::at(workspace, sums_));
+    auto* const sums = static_cast<Sums*>(Workspace::at(workspace, sums_));
     auto* const table = static_cast<Channel*>(Workspace::at(workspace, table_));
     for_slices(sum_, x, y, sums, table);
-    for_groups(sums, [&](int64_t first, double mean) {
-      const auto high = static_cast<float>(mean);
-      const auto low = static_cast<float>(mean - static_cast<double>(high));
+    for_groups(sums, [&](int64_t first, Sums mean) {
+      const auto high = static_cast<float>(mean.value);
+      const auto low = static_cast<float>(mean.value - static_cast<double>(high));
       for (int64_t c = first; c < first + per_group_; ++c)
         table[c] = {high, low, 0, 0};
     });
     for_slices(squares_, x, y, sums, table);
-    for_groups(sums, [&](int64_t first, double variance) {
+    // The mean distance is what the first mean has lost in its sums of floats.
+    for_groups(sums, [&](int64_t first, Sums mean) {
+      const double variance = std::max(mean.square - mean.value * mean.value, 0.0);
       const double scale = 1 / std::sqrt(variance + epsilon_);
       for (int64_t c = first; c < first + per_group_; ++c) {
         const int64_t at = c % channels_;
         const double factor = weight == nullptr ? scale : scale * static_cast<double>(weight[at]);
+        table[c].low = static_cast<float>(static_cast<double>(table[c].low) + mean.value);
         table[c].factor = static_cast<float>(factor);
         table[c].shift = bias == nullptr ? 0.0F : bias[at];
       }
@@ -215,7 +230,7 @@ class GroupNorm final : public Kernel {
   std::string tactic() const override { return is_rows_ ? "rows" : "channels_last"; }
 
  private:
-  void for_slices(SliceFunction function, const void* x, void* y, double* sums,
+  void for_slices(SliceFunction function, const void* x, void* y, Sums* sums,
                   const Channel* table) const {
     constexpr int64_t kGrain = 32768;  // Elements that are worth a thread.
     const auto item = static_cast<int64_t>(item_size(type_));
@@ -240,15 +255,17 @@ class GroupNorm final : public Kernel {
         });
   }
 
-  // f(the group's first channel, the mean of its channels' sums) for all groups of all images.
+  // f(the group's first channel, the means of its channels' sums) for all groups of all images.
   template <typename F>
-  void for_groups(const double* sums, F f) const {
+  void for_groups(const Sums* sums, F f) const {
     const auto count = static_cast<double>(per_group_ * positions_);
     for (int64_t first = 0; first < batch_ * channels_; first += per_group_) {
-      double sum = 0;
-      for (int64_t c = first; c < first + per_group_; ++c)
-        sum += sums[c];
-      f(first, sum / count);
+      Sums sum = {};
+      for (int64_t c = first; c < first + per_group_; ++c) {
+        sum.value += sums[c].value;
+        sum.square += sums[c].square;
+      }
+      f(first, Sums{sum.value / count, sum.square / count});
     }
   }
 
@@ -268,6 +285,13 @@ std::unique_ptr<Kernel> prepare(const KernelRequest& request) {
   if (x.dtype != DType::F32 && x.dtype != DType::BF16) unsupported(request, "x is ", name(x.dtype));
   if (x.dims.size() < 3) unsupported(request, "x has no positions");
   if (numel(x.dims) == 0) unsupported(request, "empty");
+  // Of sizes that do not fit, the reference says how.
+  const int64_t channels = x.dims[1], groups = request.attributes.integer("groups");
+  if (groups < 1 || channels % groups != 0) unsupported(request, "groups of unequal sizes");
+  for (size_t i = 1; i < 3; ++i) {
+    if (is_present(request.inputs, i) && request.inputs[i].dims != Dims{channels})
+      unsupported(request, "weights of other channels");
+  }
   return std::make_unique<GroupNorm>(request);
 }
 

@@ -98,12 +98,22 @@ class UpsampleKernel final : public Kernel {
 
 std::unique_ptr<Kernel> make(const KernelRequest& request, ResizeMode mode) {
   const Operand& x = request.inputs[0];
+  const Dims& y = request.outputs[0].dims;
   const bool blends = mode == ResizeMode::Linear || mode == ResizeMode::Cubic;
   if (blends && x.dtype != DType::F32 && x.dtype != DType::BF16) {
     unsupported(request, "x is ", name(x.dtype));
   }
+  // Whose positions are calculated in f64.
+  if (x.dtype == DType::F64) unsupported(request, "x is ", name(x.dtype));
   if (x.dims.size() < 3 || x.dims.size() > 5) unsupported(request, "x has no image");
-  if (numel(x.dims) == 0 || numel(request.outputs[0].dims) == 0) unsupported(request, "empty");
+  if (mode == ResizeMode::Cubic && x.dims.size() != 4) unsupported(request, "x is no plane");
+  if (numel(x.dims) == 0 || numel(y) == 0) unsupported(request, "empty");
+  const Attributes& attributes = request.attributes;
+  const bool has_scales = !attributes.is_none("scales");
+  if (y.size() != x.dims.size() || y[0] != x.dims[0] || y[1] != x.dims[1] ||
+      (has_scales && attributes.numbers("scales").size() + 2 != y.size())) {
+    unsupported(request, "the result is of another shape");  // The reference says how.
+  }
   return std::make_unique<UpsampleKernel>(request, mode);
 }
 
