@@ -34,30 +34,27 @@ inline float to_float(Float8E5M2 x) {
   return std::bit_cast<float>(sign | bits);
 }
 
-// Both round to nearest even. Subnormals: adding a number whose last bit is worth theirs rounds.
+// The code of a float with `Digits` bits of mantissa and exponents `Bias` below a float's, rounded
+// to nearest even; `Largest` is what overflow becomes. Every NaN becomes S.111..1.
+template <uint32_t Digits, uint32_t Bias, uint32_t Largest>
+uint8_t narrow_to_float8(float x) {
+  constexpr uint32_t kCut = 23 - Digits, kBelowHalf = (1u << (kCut - 1)) - 1;
+  // Its last bit is worth the smallest number: adding it rounds to subnormals.
+  constexpr uint32_t kRound = (Bias + 24 - Digits) << 23;
+  const uint32_t bits = std::bit_cast<uint32_t>(x), magnitude = bits & 0x7fffffffu;
+  const uint32_t subnormal =
+      std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + std::bit_cast<float>(kRound)) -
+      kRound;
+  uint32_t code = (magnitude - (Bias << 23) + kBelowHalf + ((magnitude >> kCut) & 1u)) >> kCut;
+  code = magnitude < ((Bias + 1) << 23) ? subnormal : std::min(code, Largest);
+  code = magnitude > 0x7f800000u ? 0x7fu : code;
+  return static_cast<uint8_t>(code | ((bits >> 24) & 0x80u));
+}
 
 // Overflow and infinity become the largest number, 448, as in PyTorch since its #178817 (before:
 // NaN).
-inline Float8E4M3FN to_float8_e4m3fn(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x), magnitude = bits & 0x7fffffffu;
-  constexpr float kRound = 0x1p14f;
-  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + kRound) -
-                             std::bit_cast<uint32_t>(kRound);
-  uint32_t code = (magnitude - (120u << 23) + 0x7ffffu + ((magnitude >> 20) & 1u)) >> 20;
-  code = magnitude < (121u << 23) ? subnormal : std::min(code, 0x7eu);
-  code = magnitude > 0x7f800000u ? 0x7fu : code;
-  return {static_cast<uint8_t>(code | ((bits >> 24) & 0x80u))};
-}
-// Overflow becomes infinity; every NaN becomes S.11111.11.
-inline Float8E5M2 to_float8_e5m2(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x), magnitude = bits & 0x7fffffffu;
-  constexpr float kRound = 0x1p7f;
-  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + kRound) -
-                             std::bit_cast<uint32_t>(kRound);
-  uint32_t code = (magnitude - (112u << 23) + 0xfffffu + ((magnitude >> 21) & 1u)) >> 21;
-  code = magnitude < (113u << 23) ? subnormal : std::min(code, 0x7cu);
-  code = magnitude > 0x7f800000u ? 0x7fu : code;
-  return {static_cast<uint8_t>(code | ((bits >> 24) & 0x80u))};
-}
+inline Float8E4M3FN to_float8_e4m3fn(float x) { return {narrow_to_float8<3, 120, 0x7e>(x)}; }
+// Overflow becomes infinity.
+inline Float8E5M2 to_float8_e5m2(float x) { return {narrow_to_float8<2, 112, 0x7c>(x)}; }
 
 }  // namespace regraft

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "backends/cpu/kernel_test.h"
+#include "backends/resize_axis.h"
 
 namespace regraft::test {
 namespace {
@@ -56,6 +57,22 @@ TEST(Resample, Grid) {
                                                   "\", padding=\"" + padding + "\"} return %y",
                                               tolerance(DType::F32));
         EXPECT_EQ(tactic, "channels_last");
+      }
+    }
+  }
+}
+
+// Whatever factor a program names, pixels that there are.
+TEST(Resample, ExtremeScales) {
+  using backends::ResizeMode;
+  for (const double scale : {1e-300, 1e-30, 1e300}) {
+    for (const ResizeMode mode :
+         {ResizeMode::Nearest, ResizeMode::NearestExact, ResizeMode::Linear, ResizeMode::Cubic}) {
+      for (const auto& sample : backends::resize_samples<float>({5, 4, scale, false}, mode)) {
+        for (int i = 0; i < sample.count; ++i) {
+          EXPECT_GE(sample.index[i], 0) << scale;
+          EXPECT_LT(sample.index[i], 5) << scale;
+        }
       }
     }
   }

@@ -50,6 +50,10 @@ void say_questions(const std::string& settings) {
     for (size_t i = 0; i < 100; ++i)
       expect(memory.holds(block.get() + i), true, "inside");
     std::fprintf(stderr, "%ld questions", fake_calls("question") - before);
+    std::byte host = {};
+    const long inside = fake_calls("question");
+    expect(memory.holds(&host), false, "the host's");
+    std::fprintf(stderr, ", of the host %ld", fake_calls("question") - inside);
   } catch (const Error& error) {
     std::fputs(error.what(), stderr);
   }
@@ -86,8 +90,9 @@ TEST(KnownMemory, EndsWhereAllocationsEnd) {
 }
 
 TEST(KnownMemory, IsAskedForOnce) {
-  EXPECT_EXIT(say_questions(""), testing::ExitedWithCode(0), "^1 questions$");
-  EXPECT_EXIT(say_questions("ranges=0"), testing::ExitedWithCode(0), "^300 questions$");
+  EXPECT_EXIT(say_questions(""), testing::ExitedWithCode(0), "^1 questions, of the host 1$");
+  EXPECT_EXIT(say_questions("ranges=0"), testing::ExitedWithCode(0),
+              "^300 questions, of the host 1$");
 }
 
 TEST(KnownMemory, IsOfOneDevice) {

@@ -54,8 +54,7 @@ struct BlendChannels {
 using BlendFunction = void (*)(const Blend*);
 
 inline BlendFunction select_blend(DType dtype) {
-  return dtype == DType::F32 ? select<BlendChannels<float>, const Blend*>(isa())
-                             : select<BlendChannels<BFloat16>, const Blend*>(isa());
+  return select_float<BlendChannels, const Blend*>(dtype);
 }
 
 // The images of a channels-last tensor of 1 to 3 spatial dimensions.

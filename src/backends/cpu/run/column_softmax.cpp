@@ -52,18 +52,13 @@ struct ColumnSoftmax {
 using ColumnFunction = void (*)(const Columns&);
 
 template <typename From, typename To>
-ColumnFunction select_log(bool is_log) {
-  return is_log ? select<ColumnSoftmax<From, To, true>, const Columns&>(isa())
-                : select<ColumnSoftmax<From, To, false>, const Columns&>(isa());
-}
+using Plain = ColumnSoftmax<From, To, false>;
+template <typename From, typename To>
+using Logarithm = ColumnSoftmax<From, To, true>;
 
 ColumnFunction select_types(DType from, DType to, bool is_log) {
-  if (from == DType::F32) {
-    return to == DType::F32 ? select_log<float, float>(is_log)
-                            : select_log<float, BFloat16>(is_log);
-  }
-  return to == DType::F32 ? select_log<BFloat16, float>(is_log)
-                          : select_log<BFloat16, BFloat16>(is_log);
+  return is_log ? select_floats<Logarithm, const Columns&>(from, to)
+                : select_floats<Plain, const Columns&>(from, to);
 }
 
 // The operand with dimension `inner` last and without `axis`.

@@ -119,8 +119,7 @@ void RowEpilogue::apply(float* values, int64_t count, const Operands& operands) 
 }
 
 StoreRow store_row_function(DType type) {
-  return type == DType::F32 ? select<Store<float>, const float*, void*, int64_t>(isa())
-                            : select<Store<BFloat16>, const float*, void*, int64_t>(isa());
+  return select_float<Store, const float*, void*, int64_t>(type);
 }
 
 }  // namespace regraft::cpu

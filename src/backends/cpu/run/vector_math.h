@@ -98,4 +98,21 @@ REGRAFT_INLINE void store_float(BFloat16* to, float x) {
   to->bits = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
 }
 
+// The version of Body<T>::run(Args...) for this machine and elements of f32 or bf16.
+template <template <typename> class Body, typename... Args>
+auto select_float(DType type) {
+  return type == DType::F32 ? select<Body<float>, Args...>(isa())
+                            : select<Body<BFloat16>, Args...>(isa());
+}
+template <template <typename, typename> class Body, typename... Args>
+auto select_floats(DType from, DType to) {
+  const bool is_wide = to == DType::F32;
+  if (from == DType::F32) {
+    return is_wide ? select<Body<float, float>, Args...>(isa())
+                   : select<Body<float, BFloat16>, Args...>(isa());
+  }
+  return is_wide ? select<Body<BFloat16, float>, Args...>(isa())
+                 : select<Body<BFloat16, BFloat16>, Args...>(isa());
+}
+
 }  // namespace regraft::cpu

@@ -285,7 +285,9 @@ backends::Allocation CudaDevice::allocation_of(const void* data) const {
   const bool is_told =
       driver().cuPointerGetAttributes(std::size(attributes), attributes, values, pointer) == 0;
   const bool is_range = begin <= pointer && pointer - begin < bytes;
-  if (!is_told || type != kDeviceMemory || !is_range) return Device::allocation_of(data);
+  // Of memory that the driver has never heard of, it tells type 0.
+  if (is_told && type != kDeviceMemory) return {pointer, pointer + 1, false};
+  if (!is_told || !is_range) return Device::allocation_of(data);
   want_own(ordinal);
   return {begin, begin + bytes, true};
 }

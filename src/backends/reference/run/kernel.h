@@ -62,20 +62,9 @@ template <>
 struct ComputeOf<double> {
   using type = double;
 };
-template <>
-struct ComputeOf<Half> {
-  using type = double;
-};
-template <>
-struct ComputeOf<BFloat16> {
-  using type = double;
-};
-template <>
-struct ComputeOf<Float8E4M3FN> {
-  using type = double;
-};
-template <>
-struct ComputeOf<Float8E5M2> {
+template <typename T>
+  requires kIsNarrow<T>
+struct ComputeOf<T> {
   using type = double;
 };
 template <typename T>

@@ -4,6 +4,7 @@
 #include "backends/cpu/run/conversion.h"
 #include "backends/cpu/run/kernel.h"
 #include "backends/cpu/run/onednn.h"
+#include "backends/cpu/run/rows.h"
 #include "backends/cpu/run/vector_math.h"
 #include "base/parallel.h"
 
@@ -152,17 +153,11 @@ using SliceFunction = void (*)(const Slice*);
 
 template <template <typename> class Body>
 SliceFunction select_type(DType type) {
-  return type == DType::F32 ? select<Body<float>, const Slice*>(isa())
-                            : select<Body<BFloat16>, const Slice*>(isa());
+  return select_float<Body, const Slice*>(type);
 }
 
-bool is_contiguous(const Operand& operand) {
-  const Dims strides = contiguous_strides(operand.dims);
-  for (size_t d = 0; d < strides.size(); ++d) {
-    if (operand.dims[d] != 1 && operand.strides[d] != strides[d]) return false;
-  }
-  return true;
-}
+// Row-major.
+bool is_one_row(const Operand& operand) { return Rows::fits(operand, operand.dims.size()); }
 
 class GroupNorm final : public Kernel {
  public:
@@ -173,7 +168,7 @@ class GroupNorm final : public Kernel {
         positions_(numel(request.inputs[0].dims) / (batch_ * channels_)),
         per_group_(channels_ / request.attributes.integer("groups")),
         epsilon_(request.attributes.number("eps")),
-        is_rows_(is_contiguous(request.inputs[0]) && is_contiguous(request.outputs[0])),
+        is_rows_(is_one_row(request.inputs[0]) && is_one_row(request.outputs[0])),
         sum_(is_rows_ ? select_type<RowSum>(type_) : select_type<Sum>(type_)),
         squares_(is_rows_ ? select_type<RowSumOfSquares>(type_) : select_type<SumOfSquares>(type_)),
         scale_(is_rows_ ? select_type<RowScale>(type_) : select_type<Scale>(type_)) {

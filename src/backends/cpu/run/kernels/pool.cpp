@@ -130,14 +130,8 @@ class PoolKernel final : public Kernel {
       indices_ = Conversion::of_target(request.outputs[1], DType::I64, channels_last_strides(out),
                                        workspace_);
     }
-    const bool is_f32 = type_ == DType::F32;
-    if (geometry.is_mean) {
-      function_ = is_f32 ? select<MeanWindow<float>, const Window*>(isa())
-                         : select<MeanWindow<BFloat16>, const Window*>(isa());
-    } else {
-      function_ = is_f32 ? select<MaxWindow<float>, const Window*>(isa())
-                         : select<MaxWindow<BFloat16>, const Window*>(isa());
-    }
+    function_ = geometry.is_mean ? select_float<MeanWindow, const Window*>(type_)
+                                 : select_float<MaxWindow, const Window*>(type_);
   }
 
   void run(const KernelArguments& arguments) const override {

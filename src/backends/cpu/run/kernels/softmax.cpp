@@ -61,18 +61,13 @@ struct Softmax {
 using RowFunction = void (*)(const SoftmaxRow&);
 
 template <typename From, typename To>
-RowFunction select_log(bool is_log) {
-  return is_log ? select<Softmax<From, To, true>, const SoftmaxRow&>(isa())
-                : select<Softmax<From, To, false>, const SoftmaxRow&>(isa());
-}
+using Plain = Softmax<From, To, false>;
+template <typename From, typename To>
+using Logarithm = Softmax<From, To, true>;
 
 RowFunction select_types(DType from, DType to, bool is_log) {
-  if (from == DType::F32) {
-    return to == DType::F32 ? select_log<float, float>(is_log)
-                            : select_log<float, BFloat16>(is_log);
-  }
-  return to == DType::F32 ? select_log<BFloat16, float>(is_log)
-                          : select_log<BFloat16, BFloat16>(is_log);
+  return is_log ? select_floats<Logarithm, const SoftmaxRow&>(from, to)
+                : select_floats<Plain, const SoftmaxRow&>(from, to);
 }
 
 class RowSoftmax final : public Kernel {
